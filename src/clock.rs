@@ -1,0 +1,130 @@
+//! The one place that reads the time.
+//!
+//! Two kinds of time, never mixed: *wall* time for what a token states (`exp`, `nbf`, `iat`), *monotonic* time for
+//! limits and caches, which must not jump when an operator corrects the clock.
+
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicU64, Ordering},
+};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where a layer reads the time. The default is the system's clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::{Clock, ManualClock};
+///
+/// let hands = ManualClock::at(1_800_000_000);
+/// let clock = Clock::from(hands.clone());
+/// hands.advance(Duration::from_secs(60));
+/// assert_eq!(clock.unix_time(), Duration::from_secs(1_800_000_060));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The system's clock.
+    #[default]
+    System,
+    /// A clock that moves only when it is told to, for tests.
+    Manual(ManualClock),
+}
+
+/// A clock that moves only when it is told to. Clones share their hands.
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Hands>);
+
+#[derive(Debug)]
+struct Hands {
+    unix_nanos: AtomicU64,
+    monotonic_nanos: AtomicU64,
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// Wall time since the Unix epoch; zero if the system's clock stands before it.
+    #[must_use]
+    #[allow(clippy::disallowed_methods)] // the one place that reads the time
+    pub fn unix_time(&self) -> Duration {
+        match self {
+            Self::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            Self::Manual(clock) => Duration::from_nanos(clock.0.unix_nanos.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Time that never goes backwards, since an arbitrary moment before the first call.
+    #[must_use]
+    #[allow(clippy::disallowed_methods)]
+    pub fn monotonic(&self) -> Duration {
+        // An hour ahead of the process's start, so that a reader may subtract without reaching zero.
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match self {
+            Self::System => START.elapsed() + Duration::from_secs(3600),
+            Self::Manual(clock) => {
+                Duration::from_nanos(clock.0.monotonic_nanos.load(Ordering::Acquire))
+            }
+        }
+    }
+}
+
+impl From<ManualClock> for Clock {
+    fn from(clock: ManualClock) -> Self {
+        Self::Manual(clock)
+    }
+}
+
+// === impl ManualClock ===
+
+impl ManualClock {
+    /// A clock whose wall time is `unix_seconds` seconds after the Unix epoch.
+    #[must_use]
+    pub fn at(unix_seconds: u64) -> Self {
+        Self(Arc::new(Hands {
+            unix_nanos: AtomicU64::new(unix_seconds.saturating_mul(1_000_000_000)),
+            monotonic_nanos: AtomicU64::new(3_600_000_000_000),
+        }))
+    }
+
+    /// Moves both kinds of time forward.
+    pub fn advance(&self, by: Duration) {
+        let nanos = nanos(by);
+        self.0.unix_nanos.fetch_add(nanos, Ordering::AcqRel);
+        self.0.monotonic_nanos.fetch_add(nanos, Ordering::AcqRel);
+    }
+
+    /// Sets wall time alone, as an operator who corrects the system's clock does.
+    pub fn set_unix_time(&self, since_epoch: Duration) {
+        self.0
+            .unix_nanos
+            .store(nanos(since_epoch), Ordering::Release);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_moves_forward() {
+        let clock = Clock::System;
+        let before = clock.monotonic();
+        assert!(clock.monotonic() >= before);
+        assert!(clock.unix_time() > Duration::from_secs(1_700_000_000));
+    }
+
+    #[test]
+    fn a_corrected_wall_clock_leaves_monotonic_time_alone() {
+        let hands = ManualClock::at(1_000);
+        let clock = Clock::from(hands.clone());
+        let before = clock.monotonic();
+        hands.set_unix_time(Duration::from_secs(10));
+        assert_eq!(clock.unix_time(), Duration::from_secs(10));
+        assert_eq!(clock.monotonic(), before);
+    }
+}
