@@ -12,10 +12,24 @@
 
 mod algorithm;
 mod answer;
+mod claim_path;
 mod clock;
 mod error;
+mod gate;
+mod identity;
+mod names;
+mod observe;
+mod peer;
+mod rejection;
+mod respond;
 
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
+pub use claim_path::ClaimPath;
 pub use clock::{Clock, ManualClock};
 pub use error::ConfigError;
+pub use identity::{Caller, Identity};
+pub use names::Names;
+pub use peer::PeerAddr;
+pub use rejection::{Reason, Rejection};
+pub use respond::Protocol;

@@ -1,0 +1,274 @@
+//! The one service behind the layers that decide: authentication, authorization and rate limits.
+//!
+//! 1. A gate looks at the request and passes it, refuses it, or asks to wait (for a key, for a store).
+//! 2. *Pass* calls the inner service that was polled ready: no clone, no box.
+//! 3. *Refuse* and *wait* give the inner service's readiness back first, so that neither strangers who wait nor
+//!    connections that were refused hold a permit of a concurrency limit below.
+//! 4. After a wait the gate decides once more, and only then is an inner service driven to readiness.
+//! 5. Every decision is reported here, once, and every refusal becomes a response here.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Extensions, HeaderMap, Request, Response};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::answer::ResponseBody;
+use crate::observe::{self, Decision, Stopwatch};
+use crate::rejection::Rejection;
+use crate::respond::Protocol;
+
+/// A decision about requests. A clone must be cheap: one is kept for each request in flight.
+pub(crate) trait Gate: Clone {
+    /// Whether events tell how long the decision took.
+    const TIMED: bool;
+    /// What the gate keeps of a request that passed, for the response.
+    type Ticket;
+    /// What a wait yields.
+    type Answer;
+
+    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self>;
+
+    /// Decides once more, after the wait that `begin` asked for.
+    fn finish<B>(
+        &self,
+        answer: Self::Answer,
+        request: &mut Request<B>,
+    ) -> Result<Self::Ticket, Rejection>;
+
+    /// Writes what the client is told on a response of the inner service.
+    fn seal(&self, _ticket: Self::Ticket, _headers: &mut HeaderMap) {}
+
+    fn describe<'a>(
+        &'a self,
+        extensions: &'a Extensions,
+        rejection: Option<&'a Rejection>,
+    ) -> Decision<'a>;
+}
+
+/// What a gate waits for. It outlives the request's own stack, hence the box.
+pub(crate) type Wait<A> = Pin<Box<dyn Future<Output = A> + Send>>;
+
+/// What a gate says to a request.
+pub(crate) enum Begin<G: Gate> {
+    Pass(G::Ticket),
+    Wait(Wait<G::Answer>),
+    Reject(Rejection),
+}
+
+/// An inner service behind a gate.
+#[derive(Clone, Debug)]
+pub(crate) struct Gated<G, S> {
+    gate: Option<G>,
+    inner: S,
+}
+
+pin_project! {
+    /// The response of a gated service.
+    pub(crate) struct GateFuture<G: Gate, S: Service<Request<B>>, B> {
+        #[pin]
+        state: State<G, S, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<G: Gate, S: Service<Request<B>>, B> {
+        Passed { #[pin] future: S::Future, pass: Option<Pass<G>> },
+        Refused { rejection: Option<Rejection>, protocol: Protocol },
+        Waiting { waiting: Pin<Box<Waiting<G, S, B>>> },
+    }
+}
+
+pin_project! {
+    struct Waiting<G: Gate, S: Service<Request<B>>, B> {
+        gate: G,
+        wait: Wait<G::Answer>,
+        watch: Stopwatch,
+        inner: S,
+        // Until the inner service is called.
+        request: Option<Request<B>>,
+        // From the decision on.
+        pass: Option<Pass<G>>,
+        #[pin]
+        called: Option<S::Future>,
+    }
+}
+
+/// A gate and what it said, kept for the response.
+struct Pass<G: Gate> {
+    gate: G,
+    ticket: G::Ticket,
+}
+
+// === impl Gated ===
+
+impl<G, S> Gated<G, S> {
+    /// Without a gate every request passes untouched: a layer that was switched off.
+    pub(crate) fn new(gate: Option<G>, inner: S) -> Self {
+        Self { gate, inner }
+    }
+}
+
+impl<G, S, B, R> Service<Request<B>> for Gated<G, S>
+where
+    G: Gate,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = GateFuture<G, S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let Some(gate) = self.gate.clone() else {
+            return GateFuture::passed(self.inner.call(request), None);
+        };
+        let watch = Stopwatch::start(G::TIMED);
+        match gate.begin(&mut request) {
+            Begin::Pass(ticket) => {
+                report(&gate, &request, None, watch);
+                GateFuture::passed(self.inner.call(request), Some(Pass { gate, ticket }))
+            }
+            Begin::Reject(rejection) => {
+                self.give_readiness_back();
+                report(&gate, &request, Some(&rejection), watch);
+                GateFuture::refused(rejection, Protocol::of(&request))
+            }
+            Begin::Wait(wait) => {
+                self.give_readiness_back();
+                GateFuture::waiting(Waiting {
+                    gate,
+                    wait,
+                    watch,
+                    inner: self.inner.clone(),
+                    request: Some(request),
+                    pass: None,
+                    called: None,
+                })
+            }
+        }
+    }
+}
+
+impl<G, S: Clone> Gated<G, S> {
+    /// A service that was polled ready may hold a permit for the call; dropping it is the only way to return that.
+    fn give_readiness_back(&mut self) {
+        self.inner = self.inner.clone();
+    }
+}
+
+fn report<G: Gate, B>(
+    gate: &G,
+    request: &Request<B>,
+    rejection: Option<&Rejection>,
+    watch: Stopwatch,
+) {
+    let decision = gate.describe(request.extensions(), rejection);
+    observe::report(&decision, request.method(), request.extensions(), watch);
+}
+
+// === impl GateFuture ===
+
+impl<G: Gate, S: Service<Request<B>>, B> GateFuture<G, S, B> {
+    fn passed(future: S::Future, pass: Option<Pass<G>>) -> Self {
+        let state = State::Passed { future, pass };
+        Self { state }
+    }
+
+    fn refused(rejection: Rejection, protocol: Protocol) -> Self {
+        let rejection = Some(rejection);
+        let state = State::Refused {
+            rejection,
+            protocol,
+        };
+        Self { state }
+    }
+
+    fn waiting(waiting: Waiting<G, S, B>) -> Self {
+        let waiting = Box::pin(waiting);
+        let state = State::Waiting { waiting };
+        Self { state }
+    }
+}
+
+impl<G, S, B, R> Future for GateFuture<G, S, B>
+where
+    G: Gate,
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Passed { future, pass } => {
+                let response = ready!(future.poll(cx))?;
+                Poll::Ready(Ok(seal(pass.take(), response)))
+            }
+            // Polled again after it was ready, it stays pending.
+            StateProj::Refused {
+                rejection,
+                protocol,
+            } => rejection.take().map_or(Poll::Pending, |rejection| {
+                Poll::Ready(Ok(rejection.into_response(*protocol)))
+            }),
+            StateProj::Waiting { waiting } => waiting.as_mut().poll(cx),
+        }
+    }
+}
+
+fn seal<G: Gate, R>(pass: Option<Pass<G>>, mut response: Response<R>) -> Response<ResponseBody<R>> {
+    if let Some(Pass { gate, ticket }) = pass {
+        gate.seal(ticket, response.headers_mut());
+    }
+    response.map(ResponseBody::inner)
+}
+
+// === impl Waiting ===
+
+impl<G, S, B, R> Future for Waiting<G, S, B>
+where
+    G: Gate,
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let (Some(request), None) = (this.request.as_mut(), this.pass.as_ref()) {
+            let answer = ready!(this.wait.as_mut().poll(cx));
+            let verdict = this.gate.finish(answer, request);
+            report(this.gate, request, verdict.as_ref().err(), *this.watch);
+            match verdict {
+                Ok(ticket) => {
+                    let gate = this.gate.clone();
+                    *this.pass = Some(Pass { gate, ticket });
+                }
+                Err(rejection) => {
+                    let protocol = Protocol::of(request);
+                    *this.request = None;
+                    return Poll::Ready(Ok(rejection.into_response(protocol)));
+                }
+            }
+        }
+        if this.request.is_some() {
+            ready!(this.inner.poll_ready(cx))?;
+            if let Some(request) = this.request.take() {
+                this.called.set(Some(this.inner.call(request)));
+            }
+        }
+        let Some(future) = this.called.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let response = ready!(future.poll(cx))?;
+        Poll::Ready(Ok(seal(this.pass.take(), response)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! One event and one set of metrics per decision, whatever the layer.
+
+use http::{Extensions, Method};
+
+use crate::identity::Identity;
+use crate::rejection::{Reason, Rejection};
+
+/// Which layer decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(any(feature = "tracing", feature = "metrics")), allow(dead_code))]
+pub(crate) enum Stage {
+    Authentication,
+    Authorization,
+    RateLimit,
+}
+
+/// What a layer decided about one request, as events and metrics tell it.
+#[cfg_attr(not(any(feature = "tracing", feature = "metrics")), allow(dead_code))]
+pub(crate) struct Decision<'a> {
+    pub(crate) stage: Stage,
+    /// The layer's name, as configured.
+    pub(crate) policy: &'a str,
+    /// Authentication's setting; `enforce` elsewhere.
+    pub(crate) mode: &'static str,
+    pub(crate) identity: Option<&'a Identity>,
+    pub(crate) rejection: Option<&'a Rejection>,
+    /// The counter of the outcome that happens most often.
+    pub(crate) tally: Option<&'a Tally>,
+}
+
+/// A counter that is looked up once.
+///
+/// It binds to the recorder that is installed at its first use, so install the recorder before the first request.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    #[cfg(feature = "metrics")]
+    counter: std::sync::OnceLock<metrics::Counter>,
+}
+
+/// Measures what a decision took, where something reports it.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopwatch {
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    started: Option<std::time::Duration>,
+}
+
+// === impl Stopwatch ===
+
+impl Stopwatch {
+    /// Reading the clock costs more than some of the gates, so only those start it whose duration is reported.
+    pub(crate) fn start(timed: bool) -> Self {
+        #[cfg(not(any(feature = "tracing", feature = "metrics")))]
+        let _ = timed;
+        Self {
+            #[cfg(any(feature = "tracing", feature = "metrics"))]
+            started: timed.then(|| crate::clock::Clock::System.monotonic()),
+        }
+    }
+
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    fn elapsed(self) -> Option<std::time::Duration> {
+        let now = crate::clock::Clock::System.monotonic();
+        Some(now.saturating_sub(self.started?))
+    }
+}
+
+/// Reports one decision.
+#[allow(unused_variables)]
+pub(crate) fn report(
+    decision: &Decision<'_>,
+    method: &Method,
+    extensions: &Extensions,
+    watch: Stopwatch,
+) {
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    let elapsed = watch.elapsed();
+    #[cfg(feature = "metrics")]
+    count::count(decision, elapsed);
+    #[cfg(feature = "tracing")]
+    event::emit(decision, method, extensions, elapsed);
+}
+
+#[cfg(feature = "metrics")]
+mod count {
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use metrics::{Counter, Histogram, SharedString, counter, histogram};
+
+    use super::{Decision, Reason, Stage};
+
+    pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
+        match decision.tally.filter(|_| decision.rejection.is_none()) {
+            Some(tally) => tally.counter.get_or_init(|| counter(decision)).increment(1),
+            None => counter(decision).increment(1),
+        }
+        if let (Stage::Authentication, Some(elapsed)) = (decision.stage, elapsed) {
+            duration().record(elapsed);
+        }
+    }
+
+    fn counter(decision: &Decision<'_>) -> Counter {
+        let reason = decision.rejection.map(|rejection| rejection.reason());
+        let policy = SharedString::from_owned(decision.policy.to_owned());
+        match decision.stage {
+            Stage::Authentication => {
+                let issuer = decision.identity.map_or_else(
+                    || SharedString::const_str(""),
+                    |identity| SharedString::from_owned(identity.issuer().to_owned()),
+                );
+                counter!(
+                    "portcullis_auth_requests_total",
+                    "issuer" => issuer,
+                    "result" => result(decision, reason),
+                    "reason" => reason.map_or("", Reason::code),
+                    "mode" => decision.mode,
+                )
+            }
+            Stage::Authorization => counter!(
+                "portcullis_authz_decisions_total",
+                "policy" => policy,
+                "decision" => if reason.is_none() { "allow" } else { "deny" },
+            ),
+            Stage::RateLimit => counter!(
+                "portcullis_ratelimit_decisions_total",
+                "policy" => policy,
+                "decision" => if reason.is_none() { "allow" } else { "deny" },
+                "source" => "local",
+            ),
+        }
+    }
+
+    fn result(decision: &Decision<'_>, reason: Option<Reason>) -> &'static str {
+        match reason {
+            None if decision.identity.is_some() => "ok",
+            None | Some(Reason::MissingToken) => "missing",
+            Some(reason) if reason.status().is_server_error() => "unavailable",
+            Some(_) => "invalid",
+        }
+    }
+
+    fn duration() -> &'static Histogram {
+        static SECONDS: OnceLock<Histogram> = OnceLock::new();
+        SECONDS.get_or_init(|| histogram!("portcullis_auth_duration_seconds", "cached" => "false"))
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod event {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use http::{Extensions, Method};
+    use tracing::{Level, field};
+
+    use super::{Decision, Identity, Reason, Stage};
+    use crate::clock::Clock;
+
+    pub(super) fn emit(
+        decision: &Decision<'_>,
+        method: &Method,
+        extensions: &Extensions,
+        elapsed: Option<Duration>,
+    ) {
+        let reason = decision.rejection.map(|rejection| rejection.reason());
+        // The level of an event is part of its callsite, hence one arm each.
+        macro_rules! emit {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "portcullis",
+                    Level::$level,
+                    event = name(decision),
+                    code = reason.map(Reason::code),
+                    policy = decision.policy,
+                    mode = decision.mode,
+                    issuer = decision.identity.map(Identity::issuer),
+                    user.hash = decision.identity.map(hash).map(field::display),
+                    method = %method,
+                    route = route(extensions),
+                    duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
+                    fix = decision.rejection.and_then(|rejection| rejection.details()?.fix),
+                )
+            };
+        }
+        match reason {
+            None => emit!(DEBUG),
+            Some(Reason::NotConfigured) => emit!(ERROR),
+            Some(reason) if reason.status().is_server_error() => {
+                if may_warn() {
+                    emit!(WARN)
+                } else {
+                    emit!(DEBUG)
+                }
+            }
+            Some(_) => emit!(INFO),
+        }
+    }
+
+    fn name(decision: &Decision<'_>) -> &'static str {
+        match (decision.stage, decision.rejection.is_some()) {
+            (Stage::Authentication, true) => "auth.failure",
+            (Stage::Authentication, false) if decision.identity.is_some() => "auth.success",
+            (Stage::Authentication, false) => "auth.anonymous",
+            (Stage::Authorization, true) => "authz.denied",
+            (Stage::Authorization, false) => "authz.allowed",
+            (Stage::RateLimit, true) => "ratelimit.limited",
+            (Stage::RateLimit, false) => "ratelimit.admitted",
+        }
+    }
+
+    /// A subject's pseudonym, keyed anew in every process, so that logs cannot be searched for a known subject.
+    fn hash(identity: &Identity) -> String {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let hash = KEY.hash_one((identity.issuer(), identity.subject()));
+        format!("{hash:016x}")
+    }
+
+    /// The route's template, never the path, which may hold secrets and would make every line a new one.
+    fn route(extensions: &Extensions) -> Option<&str> {
+        #[cfg(feature = "axum")]
+        return extensions
+            .get::<axum::extract::MatchedPath>()
+            .map(axum::extract::MatchedPath::as_str);
+        #[cfg(not(feature = "axum"))]
+        {
+            let _ = extensions;
+            None
+        }
+    }
+
+    /// An outage refuses every request; one warning a second tells the story.
+    fn may_warn() -> bool {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let now = Clock::System.monotonic().as_secs();
+        let next = NEXT.load(Ordering::Relaxed);
+        now >= next
+            && NEXT
+                .compare_exchange(next, now + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}

@@ -1,0 +1,222 @@
+//! The one place that turns a refusal into a response.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::answer::ResponseBody;
+use crate::rejection::{Challenge, Reason, Rejection};
+
+/// In which protocol, and whether with a body, the client expects to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// HTTP with a problem document.
+    Http,
+    /// HTTP without a body: the request was HEAD.
+    Head,
+    /// gRPC, trailers only.
+    Grpc,
+}
+
+/// The registered type of a used-up quota; every other problem is its status (`about:blank`).
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+/// What the gRPC specification leaves bare in `grpc-message`: printable ASCII except `%`.
+const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+
+/// The problem document (RFC 9457).
+#[derive(Serialize)]
+struct Problem<'r> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<[&'r str; 1]>,
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// The request alone decides: a gRPC client needs a gRPC answer whatever body the stack below would have made.
+    #[must_use]
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let content_type = request.headers().get(CONTENT_TYPE);
+        if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+            Self::Grpc
+        } else if request.method() == Method::HEAD {
+            Self::Head
+        } else {
+            Self::Http
+        }
+    }
+}
+
+// === impl Rejection ===
+
+impl Rejection {
+    /// The response that tells a client of this refusal, in its own protocol.
+    ///
+    /// ```
+    /// use portcullis::{Protocol, Reason, Rejection};
+    ///
+    /// let response = Rejection::new(Reason::NoRoute).into_response::<String>(Protocol::Http);
+    /// assert_eq!(response.status(), 404);
+    /// assert_eq!(response.headers()["content-type"], "application/problem+json");
+    ///
+    /// let response = Rejection::new(Reason::NoRoute).into_response::<String>(Protocol::Grpc);
+    /// assert_eq!(response.status(), 200);
+    /// assert_eq!(response.headers()["grpc-status"], "12");
+    /// ```
+    #[must_use]
+    pub fn into_response<B>(self, protocol: Protocol) -> Response<ResponseBody<B>> {
+        let mut response = match protocol {
+            Protocol::Grpc => grpc(&self),
+            Protocol::Http | Protocol::Head => problem(&self, protocol),
+        };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after() {
+            headers.insert(RETRY_AFTER, seconds(after).into());
+        }
+        if let Some(details) = self.details() {
+            headers.extend(details.fields.iter().cloned());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    /// A refusal of the method, naming those that the route takes (RFC 9110 section 15.5.6).
+    #[must_use]
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
+        let list: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+        let rejection = Self::new(Reason::MethodNotAllowed);
+        match HeaderValue::try_from(list.join(", ")) {
+            Ok(value) => rejection.with_header(ALLOW, value),
+            Err(_) => rejection,
+        }
+    }
+}
+
+fn grpc<B>(rejection: &Rejection) -> Response<ResponseBody<B>> {
+    let reason = rejection.reason();
+    let mut response = Response::new(ResponseBody::own(Bytes::new()));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", u16::from(reason.grpc_status()).into());
+    let message = utf8_percent_encode(reason.detail(), GRPC_MESSAGE).to_string();
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+fn problem<B>(rejection: &Rejection, protocol: Protocol) -> Response<ResponseBody<B>> {
+    let body = Bytes::from(document(rejection));
+    let length = body.len();
+    let mut response = Response::new(ResponseBody::own(match protocol {
+        Protocol::Head => Bytes::new(),
+        Protocol::Http | Protocol::Grpc => body,
+    }));
+    *response.status_mut() = rejection.reason().status();
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(CONTENT_LENGTH, length.into());
+    challenge(rejection, headers);
+    response
+}
+
+fn document(rejection: &Rejection) -> Vec<u8> {
+    let reason = rejection.reason();
+    let status = reason.status();
+    let limited = reason == Reason::RateLimited;
+    let violated = rejection
+        .details()
+        .and_then(|details| details.violated.as_deref());
+    let problem = Problem {
+        kind: if limited {
+            QUOTA_EXCEEDED
+        } else {
+            "about:blank"
+        },
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        detail: reason.detail(),
+        code: reason.code(),
+        required: rejection.required(),
+        retry_after: rejection.retry_after().filter(|_| limited).map(seconds),
+        violated_policies: violated.map(|name| [name]),
+    };
+    serde_json::to_vec(&problem).unwrap_or_default()
+}
+
+/// The challenge (RFC 6750 section 3), made of configured words and fixed texts only.
+fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
+    let reason = rejection.reason();
+    let error = match reason.challenge() {
+        Challenge::None => return,
+        Challenge::Plain => None,
+        Challenge::InvalidRequest => Some("invalid_request"),
+        Challenge::InvalidToken => Some("invalid_token"),
+        Challenge::InsufficientScope => Some("insufficient_scope"),
+    };
+    let description = error.map(|_| reason.detail());
+    let details = rejection.details();
+    let parameters = [
+        (
+            "realm",
+            details.and_then(|details| details.realm.as_deref()),
+        ),
+        ("error", error),
+        ("error_description", description),
+        (
+            "scope",
+            details.and_then(|details| details.scope.as_deref()),
+        ),
+    ];
+    let mut text = String::from("Bearer");
+    let mut separator = ' ';
+    for (name, value) in parameters {
+        let Some(value) = value.filter(|value| is_quotable(value)) else {
+            continue;
+        };
+        text.push(separator);
+        text.push_str(name);
+        text.push_str("=\"");
+        text.push_str(value);
+        text.push('"');
+        separator = ',';
+    }
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(WWW_AUTHENTICATE, value);
+    }
+}
+
+/// Whether a value may stand between quotes as it is (RFC 6750 section 3).
+pub(crate) fn is_quotable(value: &str) -> bool {
+    value
+        .bytes()
+        .all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+/// Whole seconds, rounded up and never 0, which would invite the client to come back at once.
+fn seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
