@@ -270,5 +270,74 @@ where
     }
 }
 
+/// The public service of a layer: a name over [`Gated`], and a response future that says nothing of its making.
+macro_rules! gated_service {
+    ($(#[$doc:meta])* $Service:ident, $Gate:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $Service<S> {
+            gated: $crate::gate::Gated<$Gate, S>,
+        }
+
+        pin_project_lite::pin_project! {
+            #[doc = concat!("The response of [`", stringify!($Service), "`].")]
+            pub struct ResponseFuture<S: tower::Service<http::Request<B>>, B> {
+                #[pin]
+                future: $crate::gate::GateFuture<$Gate, S, B>,
+            }
+        }
+
+        impl<S> $Service<S> {
+            pub(super) fn new(gate: Option<$Gate>, inner: S) -> Self {
+                let gated = $crate::gate::Gated::new(gate, inner);
+                Self { gated }
+            }
+        }
+
+        impl<S, B, R> tower::Service<http::Request<B>> for $Service<S>
+        where
+            S: tower::Service<http::Request<B>, Response = http::Response<R>> + Clone,
+        {
+            type Response = http::Response<$crate::answer::ResponseBody<R>>;
+            type Error = S::Error;
+            type Future = ResponseFuture<S, B>;
+
+            fn poll_ready(
+                &mut self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Result<(), S::Error>> {
+                self.gated.poll_ready(cx)
+            }
+
+            fn call(&mut self, request: http::Request<B>) -> Self::Future {
+                let future = self.gated.call(request);
+                ResponseFuture { future }
+            }
+        }
+
+        impl<S, B, R> std::future::Future for ResponseFuture<S, B>
+        where
+            S: tower::Service<http::Request<B>, Response = http::Response<R>>,
+        {
+            type Output = Result<http::Response<$crate::answer::ResponseBody<R>>, S::Error>;
+
+            fn poll(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Self::Output> {
+                self.project().future.poll(cx)
+            }
+        }
+
+        impl<S: tower::Service<http::Request<B>>, B> std::fmt::Debug for ResponseFuture<S, B> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("ResponseFuture").finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+pub(crate) use gated_service;
+
 #[cfg(test)]
 mod tests;

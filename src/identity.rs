@@ -163,11 +163,6 @@ impl Identity {
     pub(crate) fn bearer(&self) -> &Bearer {
         &self.0.bearer
     }
-
-    #[cfg(feature = "tracing")]
-    pub(crate) fn issuer_label(&self) -> &Arc<str> {
-        &self.0.issuer
-    }
 }
 
 impl fmt::Debug for Identity {
@@ -217,8 +212,25 @@ impl fmt::Debug for Bearer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A verified caller with these roles, scopes and permissions.
+    pub(crate) fn caller(roles: &[&str], scopes: &[&str], permissions: &[&str]) -> Identity {
+        Identity::new(Verified {
+            issuer: "https://id.example.com/".into(),
+            subject: "alice".into(),
+            client: None,
+            token_id: None,
+            expires_at: 0,
+            roles: roles.iter().copied().collect(),
+            scopes: scopes.iter().copied().collect(),
+            permissions: permissions.iter().copied().collect(),
+            payload: br#"{"sub":"alice","deep":{"er":7}}"#.to_vec(),
+            bearer: Bearer::new(HeaderValue::from_static("Bearer secret.token.text")),
+            parsed: Parsed::default(),
+        })
+    }
 
     #[test]
     fn the_token_is_in_no_debug_output() {
@@ -226,5 +238,25 @@ mod tests {
         assert_eq!(bearer.token(), b"a.b.c");
         assert_eq!(bearer.authorization(), "Bearer a.b.c");
         assert!(!format!("{bearer:?} {:?}", bearer.authorization()).contains("a.b.c"));
+        let identity = caller(&[], &[], &[]);
+        assert!(
+            !format!("{identity:?} {:?}", Caller::Verified(identity.clone()))
+                .contains("token.text")
+        );
+    }
+
+    #[test]
+    fn claims_are_read_once_per_type() {
+        #[derive(serde::Deserialize)]
+        struct Mine {
+            sub: String,
+        }
+        let identity = caller(&[], &[], &[]);
+        let first = identity.claims::<Mine>().unwrap();
+        assert_eq!(first.sub, "alice");
+        assert!(Arc::ptr_eq(&first, &identity.claims::<Mine>().unwrap()));
+        assert_eq!(identity.claims::<Value>().unwrap()["deep"]["er"], 7);
+        assert!(identity.claims::<Vec<u8>>().is_err());
+        assert_eq!(identity.claim(["deep", "er"]), Some(&Value::from(7)));
     }
 }

@@ -20,8 +20,11 @@ mod identity;
 mod names;
 mod observe;
 mod peer;
+mod realm;
 mod rejection;
 mod respond;
+
+pub mod require;
 
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
@@ -32,4 +35,5 @@ pub use identity::{Caller, Identity};
 pub use names::Names;
 pub use peer::PeerAddr;
 pub use rejection::{Reason, Rejection};
+pub use require::{RequireRoleLayer, Rule};
 pub use respond::Protocol;

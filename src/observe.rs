@@ -31,7 +31,7 @@ pub(crate) struct Decision<'a> {
 /// A counter that is looked up once.
 ///
 /// It binds to the recorder that is installed at its first use, so install the recorder before the first request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     #[cfg(feature = "metrics")]
     counter: std::sync::OnceLock<metrics::Counter>,

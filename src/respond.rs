@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::answer::ResponseBody;
+use crate::realm::is_quotable;
 use crate::rejection::{Challenge, Reason, Rejection};
 
 /// In which protocol, and whether with a body, the client expects to be answered.
@@ -207,13 +208,6 @@ fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.insert(WWW_AUTHENTICATE, value);
     }
-}
-
-/// Whether a value may stand between quotes as it is (RFC 6750 section 3).
-pub(crate) fn is_quotable(value: &str) -> bool {
-    value
-        .bytes()
-        .all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }
 
 /// Whole seconds, rounded up and never 0, which would invite the client to come back at once.

@@ -1,1 +1,211 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::sync::Notify;
+use tokio_test::{assert_pending, assert_ready_ok};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_test::mock;
+
+use super::*;
+use crate::observe::Stage;
+use crate::rejection::Reason;
+
+/// Does what the request's `x-gate` header says: pass, wait (for the notification), refuse, wait-refuse.
+#[derive(Clone, Default)]
+struct Scripted {
+    released: Arc<Notify>,
+    sealed: Arc<AtomicUsize>,
+}
+
+impl Gate for Scripted {
+    const TIMED: bool = true;
+    type Ticket = u64;
+    type Answer = ();
+
+    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+        match request.headers().get("x-gate").map(|v| v.as_bytes()) {
+            None => Begin::Pass(7),
+            Some(b"refuse") => Begin::Reject(Reason::Expired.into()),
+            Some(_) => {
+                let released = Arc::clone(&self.released);
+                Begin::Wait(Box::pin(async move { released.notified().await }))
+            }
+        }
+    }
+
+    fn finish<B>(&self, (): (), request: &mut Request<B>) -> Result<u64, Rejection> {
+        match request.headers()["x-gate"].as_bytes() {
+            b"wait" => Ok(8),
+            _ => Err(Reason::UnknownKey.into()),
+        }
+    }
+
+    fn seal(&self, ticket: u64, headers: &mut HeaderMap) {
+        self.sealed.fetch_add(1, Ordering::Relaxed);
+        headers.insert("x-ticket", ticket.into());
+    }
+
+    fn describe<'a>(&'a self, _: &'a Extensions, rejection: Option<&'a Rejection>) -> Decision<'a> {
+        Decision {
+            stage: Stage::Authorization,
+            policy: "test",
+            mode: "enforce",
+            identity: None,
+            rejection,
+            tally: None,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct ScriptedLayer(Scripted, bool);
+
+impl<S> Layer<S> for ScriptedLayer {
+    type Service = Gated<Scripted, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Gated::new(self.1.then(|| self.0.clone()), inner)
+    }
+}
+
+fn request(script: &str) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    if !script.is_empty() {
+        request
+            .headers_mut()
+            .insert("x-gate", script.parse().unwrap());
+    }
+    request
+}
+
+async fn ok(_: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from("inner")))
+}
+
+#[tokio::test]
+async fn calls_the_instance_that_was_polled_ready() {
+    type Inner = mock::Mock<Request<Empty<Bytes>>, Response<Full<Bytes>>>;
+    let layer = ScriptedLayer(Scripted::default(), true);
+    let (mut gate, mut handle) = mock::spawn_with(|inner: Inner| layer.layer(inner));
+    handle.allow(1);
+    assert_ready_ok!(gate.poll_ready());
+    // A clone of the mock would panic here, because only the original was polled ready.
+    let mut response = tokio_test::task::spawn(gate.call(request("")));
+    assert_pending!(response.poll());
+    let (_, send) = handle.next_request().await.unwrap();
+    send.send_response(Response::new(Full::from("inner")));
+    assert_ready_ok!(response.poll());
+    assert_pending!(gate.poll_ready());
+}
+
+#[tokio::test]
+async fn a_waiting_request_holds_no_permit_of_the_inner_service() {
+    let gate = Scripted::default();
+    let service = ServiceBuilder::new()
+        .layer(ScriptedLayer(gate.clone(), true))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(service_fn(ok));
+
+    // The instances stay alive, as a connection's does while its request waits.
+    let mut strangers: Vec<_> = (0..10).map(|_| service.clone()).collect();
+    let mut waiting = Vec::new();
+    for stranger in &mut strangers {
+        let future = stranger.ready().await.unwrap().call(request("wait"));
+        waiting.push(tokio::spawn(future));
+    }
+    tokio::task::yield_now().await;
+
+    let known = service.clone().oneshot(request(""));
+    let known = tokio::time::timeout(Duration::from_secs(5), known).await;
+    assert_eq!(known.unwrap().unwrap().headers()["x-ticket"], "7");
+
+    for task in waiting {
+        gate.released.notify_one();
+        let response = task.await.unwrap().unwrap();
+        assert_eq!(response.headers()["x-ticket"], "8");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_gives_its_permit_back() {
+    let service = ServiceBuilder::new()
+        .layer(ScriptedLayer(Scripted::default(), true))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(service_fn(ok));
+    let mut stranger = service.clone();
+    let refused = stranger.ready().await.unwrap().call(request("refuse"));
+    assert_eq!(refused.await.unwrap().status(), 401);
+    let known = tokio::time::timeout(Duration::from_secs(5), service.oneshot(request("")));
+    assert_eq!(known.await.unwrap().unwrap().status(), 200);
+    drop(stranger);
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_wait_never_reaches_the_inner_service() {
+    let gate = Scripted::default();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let service = ScriptedLayer(gate.clone(), true).layer(service_fn(move |request| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        ok(request)
+    }));
+    gate.released.notify_one();
+    let response = service.oneshot(request("wait-refuse")).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    assert_eq!(gate.sealed.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_dropped_leaves_the_service_usable() {
+    let gate = Scripted::default();
+    let service = ServiceBuilder::new()
+        .layer(ScriptedLayer(gate.clone(), true))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(service_fn(ok));
+    drop(service.clone().oneshot(request("wait")));
+    assert_eq!(service.oneshot(request("")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_gate_that_is_switched_off_lets_everything_pass_untouched() {
+    let layer = ScriptedLayer(Scripted::default(), false);
+    let response = layer
+        .layer(service_fn(ok))
+        .oneshot(request("refuse"))
+        .await
+        .unwrap();
+    assert!(response.headers().is_empty());
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "inner"
+    );
+}
+
+#[tokio::test]
+async fn the_inner_service_s_error_passes_through() {
+    let layer = ScriptedLayer(Scripted::default(), true);
+    let service = layer.layer(service_fn(|_: Request<Empty<Bytes>>| async {
+        Err::<Response<Full<Bytes>>, _>("broken")
+    }));
+    assert_eq!(service.oneshot(request("")).await.err(), Some("broken"));
+}
+
+#[test]
+fn the_future_of_a_gate_is_little_larger_than_the_inner_one() {
+    fn size_beyond_inner<S>(_: &S) -> usize
+    where
+        S: Service<Request<Empty<Bytes>>>,
+        Gated<Scripted, S>: Service<Request<Empty<Bytes>>>,
+    {
+        let outer = size_of::<<Gated<Scripted, S> as Service<Request<Empty<Bytes>>>>::Future>();
+        outer.saturating_sub(size_of::<S::Future>())
+    }
+    let small = size_beyond_inner(&service_fn(ok));
+    assert!(small <= 64, "{small}");
+}

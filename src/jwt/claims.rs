@@ -1,0 +1,309 @@
+//! A token's claims, read in one pass and exactly typed (RFC 7519 section 4).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::json::{Members, OneOrMany, Seconds, Text, blame};
+use crate::claim_path::ClaimPath;
+use crate::names::Names;
+use crate::rejection::Reason;
+
+/// Where an issuer puts what the registered claims do not tell.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) subject: ClaimPath,
+    pub(super) roles: ClaimPath,
+    pub(super) permissions: ClaimPath,
+    /// All of them are read: issuers use `scope` or `scp`.
+    pub(super) scopes: Vec<ClaimPath>,
+    /// Names that must be there, whatever they hold.
+    pub(super) required: Vec<Box<str>>,
+}
+
+/// The claims that decide, and the lists that later layers ask for.
+#[derive(Default)]
+pub(super) struct Claims<'t> {
+    pub(super) issuer: Option<Cow<'t, str>>,
+    pub(super) subject: Option<Cow<'t, str>>,
+    pub(super) audience: Option<OneOrMany<'t>>,
+    pub(super) expires_at: Option<u64>,
+    pub(super) not_before: Option<u64>,
+    pub(super) issued_at: Option<u64>,
+    pub(super) token_id: Option<Cow<'t, str>>,
+    pub(super) authorized_party: Option<Cow<'t, str>>,
+    pub(super) client_id: Option<Cow<'t, str>>,
+    pub(super) roles: Names,
+    pub(super) permissions: Names,
+    pub(super) scopes: Names,
+}
+
+/// How a list of names is written where it is one string.
+#[derive(Clone, Copy)]
+enum Spelling {
+    /// The whole string is one name.
+    One,
+    /// Names between spaces (RFC 8693 section 4.2).
+    Spaced,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            subject: "sub".into(),
+            roles: "roles".into(),
+            permissions: "permissions".into(),
+            scopes: vec!["scope".into(), "scp".into()],
+            required: Vec::new(),
+        }
+    }
+}
+
+/// Reads the issuer alone, which chooses the key. It is worth nothing until the signature holds.
+pub(super) fn peek_issuer(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
+    struct Peek<'t> {
+        iss: Option<Text<'t>>,
+    }
+
+    impl<'de> Deserialize<'de> for Peek<'de> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Only;
+
+            impl<'de> Visitor<'de> for Only {
+                type Value = Peek<'de>;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("claims")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                    let mut iss = None;
+                    while let Some(name) = map.next_key::<Text<'de>>()? {
+                        match &*name.0 {
+                            "iss" if iss.is_some() => return Err(A::Error::custom("repeated")),
+                            "iss" => iss = Some(map.next_value()?),
+                            _ => drop(map.next_value::<IgnoredAny>()?),
+                        }
+                    }
+                    Ok(Peek { iss })
+                }
+            }
+
+            deserializer.deserialize_map(Only)
+        }
+    }
+
+    let peek: Peek<'_> = serde_json::from_slice(payload).map_err(|error| blame(&error))?;
+    Ok(peek.iss.ok_or(Reason::InvalidClaim)?.0)
+}
+
+// === impl Claims ===
+
+impl<'t> Claims<'t> {
+    /// Reads a payload whose signature holds.
+    pub(super) fn read(payload: &'t [u8], places: &Places) -> Result<Self, Reason> {
+        let mut json = serde_json::Deserializer::from_slice(payload);
+        let claims = Reader(places)
+            .deserialize(&mut json)
+            .and_then(|claims| json.end().map(|()| claims));
+        claims.map_err(|error| blame(&error))
+    }
+
+    /// The client that the token was issued to.
+    pub(super) fn client(&self) -> Option<&str> {
+        let party = self.authorized_party.as_deref();
+        party.or(self.client_id.as_deref())
+    }
+}
+
+struct Reader<'p>(&'p Places);
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Claims<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Claims<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Claims<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("claims")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims<'de>, A::Error> {
+        let mut claims = Claims::default();
+        let mut members = Members::new();
+        let mut required = self.0.required.len();
+        while let Some(name) = members.next(&mut map)? {
+            required -= usize::from(self.0.required.iter().any(|own| **own == *name));
+            let text = match name {
+                "iss" => Some(&mut claims.issuer),
+                "jti" => Some(&mut claims.token_id),
+                "azp" => Some(&mut claims.authorized_party),
+                "client_id" => Some(&mut claims.client_id),
+                _ => None,
+            };
+            let time = match name {
+                "exp" => Some(&mut claims.expires_at),
+                "nbf" => Some(&mut claims.not_before),
+                "iat" => Some(&mut claims.issued_at),
+                _ => None,
+            };
+            if self.0.begins_with(name) {
+                let value = map.next_value::<&'de RawValue>()?;
+                if let Some(text) = text {
+                    *text = Some(parse::<Text<'de>, _>(value)?.0);
+                }
+                self.0.read(name, value, &mut claims)?;
+            } else if let Some(text) = text {
+                *text = Some(map.next_value::<Text<'de>>()?.0);
+            } else if let Some(time) = time {
+                *time = Some(map.next_value::<Seconds>()?.0);
+            } else if name == "aud" {
+                claims.audience = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        if required > 0 {
+            return Err(A::Error::custom("a required claim is missing"));
+        }
+        Ok(claims)
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    /// Whether a place names a claim that has a meaning of its own.
+    pub(super) fn is_reserved(&self) -> bool {
+        let reserved = ["aud", "exp", "nbf", "iat"];
+        self.all()
+            .any(|path| reserved.iter().any(|name| begins(path, name)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ClaimPath> {
+        let single = [&self.subject, &self.roles, &self.permissions];
+        single.into_iter().chain(&self.scopes)
+    }
+
+    /// Whether one of these places begins at the top-level member `name`.
+    fn begins_with(&self, name: &str) -> bool {
+        self.all().any(|path| begins(path, name))
+    }
+
+    fn read<'de, E: Error>(
+        &self,
+        name: &str,
+        value: &'de RawValue,
+        claims: &mut Claims<'de>,
+    ) -> Result<(), E> {
+        if let Some(found) = descend(&self.subject, name, value)? {
+            claims.subject = Some(subject(&self.subject, found)?);
+        }
+        if let Some(found) = descend(&self.roles, name, value)? {
+            list(found, Spelling::One, &mut claims.roles)?;
+        }
+        if let Some(found) = descend(&self.permissions, name, value)? {
+            list(found, Spelling::One, &mut claims.permissions)?;
+        }
+        for path in &self.scopes {
+            if let Some(found) = descend(path, name, value)? {
+                list(found, Spelling::Spaced, &mut claims.scopes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn begins(path: &ClaimPath, name: &str) -> bool {
+    path.names().first().is_some_and(|first| **first == *name)
+}
+
+/// Follows the rest of a path whose first name is `name`.
+fn descend<'de, E: Error>(
+    path: &ClaimPath,
+    name: &str,
+    value: &'de RawValue,
+) -> Result<Option<&'de RawValue>, E> {
+    let Some((first, rest)) = path.names().split_first() else {
+        return Ok(None);
+    };
+    if **first != *name {
+        return Ok(None);
+    }
+    let mut found = Some(value);
+    for step in rest {
+        let Some(value) = found else { break };
+        let mut json = serde_json::Deserializer::from_str(value.get());
+        found = Member(step).deserialize(&mut json).map_err(E::custom)?;
+    }
+    Ok(found)
+}
+
+/// `sub` is a string; a claim that stands for it may also be a whole number, as user ids of databases are.
+fn subject<'de, E: Error>(path: &ClaimPath, value: &'de RawValue) -> Result<Cow<'de, str>, E> {
+    if !begins(path, "sub") && parse::<u64, E>(value).is_ok() {
+        return Ok(Cow::Borrowed(value.get()));
+    }
+    Ok(parse::<Text<'de>, E>(value)?.0)
+}
+
+fn list<E: Error>(value: &RawValue, spelling: Spelling, names: &mut Names) -> Result<(), E> {
+    match parse::<OneOrMany<'_>, E>(value)? {
+        OneOrMany::One(text) => match spelling {
+            Spelling::One => names.push(&text),
+            Spelling::Spaced => text
+                .split(' ')
+                .filter(|name| !name.is_empty())
+                .for_each(|name| names.push(name)),
+        },
+        OneOrMany::Many(list) => list.iter().for_each(|name| names.push(&name.0)),
+    }
+    Ok(())
+}
+
+fn parse<'de, T: Deserialize<'de>, E: Error>(value: &'de RawValue) -> Result<T, E> {
+    serde_json::from_str(value.get()).map_err(E::custom)
+}
+
+/// Finds one member of an object. What stands on the way to a claim and is no object is an error.
+struct Member<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object on the way to a claim")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        let mut members = Members::new();
+        while let Some(name) = members.next(&mut map)? {
+            if name == self.0 {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+use serde_json::json;
+
+use super::*;
+
+fn places() -> Places {
+    Places::default()
+}
+
+#[track_caller]
+fn refused(payload: &str, expected: Reason) {
+    let refusal = Claims::read(payload.as_bytes(), &places()).err();
+    assert_eq!(refusal, Some(expected), "{payload}");
+}
+
+#[test]
+fn reads_every_claim_that_decides() {
+    let payload = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":20,"nbf":10.9,"iat":5,"jti":"j","azp":"c",
+        "client_id":"d","roles":"admin","permissions":["p","q"],"scope":"x  y","scp":["z"],"other":{"iss":"no"}}"#;
+    let claims = Claims::read(payload.as_bytes(), &places()).unwrap();
+    assert_eq!(claims.issuer.as_deref(), Some("i"));
+    assert_eq!(claims.subject.as_deref(), Some("s"));
+    assert_eq!(claims.audience.as_ref().unwrap().names().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((claims.expires_at, claims.not_before, claims.issued_at), (Some(20), Some(10), Some(5)));
+    assert_eq!((claims.token_id.as_deref(), claims.client()), (Some("j"), Some("c")));
+    assert_eq!(claims.roles.iter().collect::<Vec<_>>(), ["admin"]);
+    assert_eq!(claims.permissions.iter().collect::<Vec<_>>(), ["p", "q"]);
+    assert_eq!(claims.scopes.iter().collect::<Vec<_>>(), ["x", "y", "z"]);
+}
+
+#[test]
+fn registered_claims_are_exactly_typed() {
+    for name in ["iss", "sub", "jti", "azp", "client_id"] {
+        for value in ["7", "null", "true", "[\"x\"]", "{}"] {
+            refused(&format!(r#"{{"{name}":{value}}}"#), Reason::InvalidClaim);
+        }
+    }
+    for name in ["exp", "nbf", "iat"] {
+        for value in ["\"7\"", "null", "-1", "1e300", "[7]", "true"] {
+            refused(&format!(r#"{{"{name}":{value}}}"#), Reason::InvalidClaim);
+        }
+    }
+    for value in ["7", "null", "{\"a\":1}", "[\"a\",5]", "[[\"a\"]]"] {
+        refused(&format!(r#"{{"aud":{value}}}"#), Reason::InvalidClaim);
+    }
+}
+
+#[test]
+fn lists_are_strings_or_arrays_of_strings() {
+    for name in ["roles", "permissions", "scope", "scp"] {
+        for value in ["7", "null", "{}", "[7]", "[null]"] {
+            refused(&format!(r#"{{"{name}":{value}}}"#), Reason::InvalidClaim);
+        }
+    }
+}
+
+#[test]
+fn no_member_may_repeat_however_it_is_spelled() {
+    refused(r#"{"iss":"a","iss":"a"}"#, Reason::InvalidClaim);
+    refused(r#"{"iss":"a","\u0069ss":"b"}"#, Reason::InvalidClaim);
+    refused(r#"{"other":1,"other":2}"#, Reason::InvalidClaim);
+}
+
+#[test]
+fn broken_json_is_a_broken_token() {
+    for payload in ["", "{", "{\"iss\":\"a\"", "{\"iss\":\"a\"}x", "{\"iss\":\"\\ud800\"}"] {
+        refused(payload, Reason::MalformedToken);
+    }
+    refused("[]", Reason::InvalidClaim);
+}
+
+#[test]
+fn places_lead_into_objects() {
+    let mut places = places();
+    places.roles = ["realm_access", "roles"].into();
+    places.permissions = ["realm_access", "perms"].into();
+    let payload = json!({"realm_access": {"roles": ["a"], "perms": "b"}, "roles": ["no"]}).to_string();
+    let claims = Claims::read(payload.as_bytes(), &places).unwrap();
+    assert_eq!(claims.roles.iter().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(claims.permissions.iter().collect::<Vec<_>>(), ["b"]);
+    let payload = r#"{"realm_access":{"roles":"a","roles":"b"}}"#;
+    assert_eq!(Claims::read(payload.as_bytes(), &places).err(), Some(Reason::InvalidClaim));
+    let payload = r#"{"realm_access":null}"#;
+    assert_eq!(Claims::read(payload.as_bytes(), &places).err(), Some(Reason::InvalidClaim));
+}
+
+#[test]
+fn a_claim_name_may_be_written_with_escapes() {
+    let mut places = places();
+    places.roles = "https://example.com/roles".into();
+    let payload = r#"{"https:\/\/example.com\/roles":["a"]}"#;
+    let claims = Claims::read(payload.as_bytes(), &places).unwrap();
+    assert!(claims.roles.contains("a"));
+}
+
+#[test]
+fn a_number_may_stand_for_the_subject_but_not_as_sub() {
+    let mut places = places();
+    places.subject = "userId".into();
+    let claims = Claims::read(br#"{"userId":42}"#, &places).unwrap();
+    assert_eq!(claims.subject.as_deref(), Some("42"));
+    assert_eq!(Claims::read(br#"{"userId":4.2}"#, &places).err(), Some(Reason::InvalidClaim));
+    refused(r#"{"sub":42}"#, Reason::InvalidClaim);
+}
+
+#[test]
+fn one_claim_may_serve_two_places() {
+    let mut places = places();
+    places.roles = "azp".into();
+    let claims = Claims::read(br#"{"azp":"app"}"#, &places).unwrap();
+    assert_eq!(claims.client(), Some("app"));
+    assert!(claims.roles.contains("app"));
+}
+
+#[test]
+fn a_required_claim_is_required() {
+    let mut places = places();
+    places.required = vec!["tenant".into()];
+    assert_eq!(Claims::read(br#"{"x":1}"#, &places).err(), Some(Reason::InvalidClaim));
+    assert!(Claims::read(br#"{"tenant":null}"#, &places).is_ok());
+}
+
+#[test]
+fn the_issuer_can_be_read_alone() {
+    assert_eq!(peek_issuer(br#"{"a":{"iss":"no"},"iss":"yes"}"#).unwrap(), "yes");
+    for (payload, reason) in [
+        (r#"{"iss":["yes"]}"#, Reason::InvalidClaim),
+        (r#"{"iss":7}"#, Reason::InvalidClaim),
+        (r#"{"a":1}"#, Reason::InvalidClaim),
+        (r#"{"iss":"a","iss":"b"}"#, Reason::InvalidClaim),
+        ("{", Reason::MalformedToken),
+        ("\u{0}", Reason::MalformedToken),
+    ] {
+        assert_eq!(peek_issuer(payload.as_bytes()).err(), Some(reason), "{payload}");
+    }
+}

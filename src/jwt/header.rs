@@ -1,0 +1,200 @@
+//! A token's parts and its header, read strictly (RFC 7515 sections 4 and 7.1).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use super::json::{Members, Text};
+use crate::algorithm::Algorithm;
+use crate::rejection::Reason;
+
+/// The parts of a token in compact form, still encoded.
+#[derive(Clone, Copy)]
+pub(super) struct Compact<'t> {
+    pub(super) header: &'t [u8],
+    pub(super) payload: &'t [u8],
+    pub(super) signature: &'t [u8],
+    /// What the signature covers.
+    pub(super) signed: &'t [u8],
+}
+
+/// What the header says, and nothing that it must not say.
+pub(super) struct Header<'t> {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<Cow<'t, str>>,
+    pub(super) typ: Option<Cow<'t, str>>,
+}
+
+/// The members that are read.
+struct Raw<'t> {
+    alg: Option<Cow<'t, str>>,
+    kid: Option<Cow<'t, str>>,
+    typ: Option<Cow<'t, str>>,
+}
+
+/// Longer names of keys are not looked up.
+const MAX_KID: usize = 256;
+
+// === impl Compact ===
+
+impl<'t> Compact<'t> {
+    /// Exactly three parts, so that neither an encrypted token (five) nor an unsigned one (two) is taken for signed.
+    pub(super) fn split(token: &'t [u8]) -> Result<Self, Reason> {
+        let mut dots = token
+            .iter()
+            .enumerate()
+            .filter_map(|(at, byte)| (*byte == b'.').then_some(at));
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+            return Err(Reason::MalformedToken);
+        };
+        let part = |range| token.get::<std::ops::Range<usize>>(range);
+        Ok(Self {
+            header: part(0..first).unwrap_or_default(),
+            payload: part(first + 1..second).unwrap_or_default(),
+            signature: part(second + 1..token.len()).unwrap_or_default(),
+            signed: part(0..second).unwrap_or_default(),
+        })
+    }
+}
+
+/// Strict base64url: no padding, no other alphabet, no stray bits at the end.
+pub(super) fn decode(part: &[u8]) -> Result<Vec<u8>, Reason> {
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| Reason::MalformedToken)
+}
+
+// === impl Header ===
+
+impl<'t> Header<'t> {
+    pub(super) fn read(json: &'t [u8]) -> Result<Self, Reason> {
+        let members: Raw<'t> =
+            serde_json::from_slice(json).map_err(|_| Reason::MalformedToken)?;
+        if members.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID) {
+            return Err(Reason::UnknownKey);
+        }
+        let algorithm = members.alg.ok_or(Reason::MalformedToken)?;
+        Ok(Self {
+            algorithm: Algorithm::from_name(&algorithm).ok_or(Reason::AlgorithmNotAllowed)?,
+            kid: members.kid,
+            typ: members.typ,
+        })
+    }
+
+    /// The type, without the prefix that RFC 7515 section 4.1.9 lets an issuer leave out; empty where there is none.
+    pub(super) fn media_type(&self) -> &str {
+        let typ = self.typ.as_deref().unwrap_or_default();
+        match typ.split_at_checked("application/".len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+            _ => typ,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Strict;
+
+        impl<'de> Visitor<'de> for Strict {
+            type Value = Raw<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JOSE header")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut alg, mut kid, mut typ) = (None, None, None);
+                let mut members = Members::new();
+                while let Some(name) = members.next(&mut map)? {
+                    match name {
+                        "alg" => alg = Some(map.next_value::<Text<'de>>()?.0),
+                        "kid" => kid = Some(map.next_value::<Text<'de>>()?.0),
+                        "typ" => typ = Some(map.next_value::<Text<'de>>()?.0),
+                        // An extension that must be understood (RFC 7515 section 4.1.11): none is. And keys come from
+                        // the issuer, never from the token.
+                        "crit" | "jwk" | "jku" | "x5u" | "x5c" => {
+                            return Err(A::Error::custom("a member that is not accepted"));
+                        }
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Raw { alg, kid, typ })
+            }
+        }
+
+        deserializer.deserialize_map(Strict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expected: Result<(Algorithm, Option<&str>, &str), Reason>) {
+        let header = Header::read(json.as_bytes());
+        let seen = header
+            .as_ref()
+            .map(|h| (h.algorithm, h.kid.as_deref(), h.media_type()));
+        assert_eq!(seen, expected.as_ref().map(|e| *e), "{json}");
+    }
+
+    #[test]
+    fn reads_what_it_needs_and_ignores_what_it_may() {
+        check(r#"{"alg":"RS256"}"#, Ok((Algorithm::RS256, None, "")));
+        check(
+            r#"{"typ":"application/at+jwt","alg":"Ed25519","kid":"a\/b","x5t":"x","nested":{"a":[1]}}"#,
+            Ok((Algorithm::EdDSA, Some("a/b"), "at+jwt")),
+        );
+    }
+
+    #[test]
+    fn refuses_what_it_must_not_ignore() {
+        for member in [
+            r#""crit":["exp"]"#,
+            r#""crit":[]"#,
+            r#""jwk":{}"#,
+            r#""jku":"https://evil""#,
+            r#""x5u":"https://evil""#,
+            r#""x5c":[]"#,
+            r#""alg":"RS256""#,
+            r#""\u0061lg":"RS256""#,
+            r#""kid":7"#,
+            r#""kid":null"#,
+            r#""typ":[]"#,
+        ] {
+            check(&format!(r#"{{"alg":"RS256",{member}}}"#), Err(Reason::MalformedToken));
+        }
+        for json in ["", "{}", "[]", "null", r#""alg""#, r#"{"alg":"RS256"}x"#, r#"{"alg":"RS256""#, "\u{feff}{}"] {
+            check(json, Err(Reason::MalformedToken));
+        }
+    }
+
+    #[test]
+    fn an_algorithm_that_is_none_or_unknown_is_not_allowed() {
+        for alg in ["none", "None", "nOnE", "", "ES512", "HS256 ", "RSA-OAEP"] {
+            check(&format!(r#"{{"alg":"{alg}"}}"#), Err(Reason::AlgorithmNotAllowed));
+        }
+    }
+
+    #[test]
+    fn a_token_has_exactly_three_parts() {
+        for token in ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e"] {
+            assert_eq!(Compact::split(token.as_bytes()).err(), Some(Reason::MalformedToken));
+        }
+        let parts = Compact::split(b"a.b.").unwrap();
+        assert_eq!((parts.signed, parts.signature), (&b"a.b"[..], &b""[..]));
+    }
+
+    #[test]
+    fn base64url_is_strict() {
+        assert_eq!(decode(b"QQ").unwrap(), b"A");
+        for part in ["QQ==", "QR", "Q", "Q Q", "QQ\n", "Q+", "Q/"] {
+            assert_eq!(decode(part.as_bytes()), Err(Reason::MalformedToken), "{part}");
+        }
+    }
+}

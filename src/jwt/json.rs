@@ -1,0 +1,156 @@
+//! Strict reading of a token's JSON: borrowed where it can be, every member once.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+
+use crate::rejection::Reason;
+
+/// A JSON string, borrowed unless it holds escapes.
+pub(super) struct Text<'t>(pub(super) Cow<'t, str>);
+
+/// A `NumericDate` (RFC 7519 section 2), in whole seconds.
+pub(super) struct Seconds(pub(super) u64);
+
+/// One name or several, as `aud` and most lists of roles are written.
+pub(super) enum OneOrMany<'t> {
+    One(Cow<'t, str>),
+    Many(Vec<Text<'t>>),
+}
+
+/// The names of an object's members so far. Parsers differ in which of two equal members they take, so none may repeat.
+pub(super) struct Members<'t>(Vec<Cow<'t, str>>);
+
+/// More members than any honest header or claim set has.
+const MAX_MEMBERS: usize = 256;
+
+/// JSON that is broken makes a broken token; JSON of the wrong shape makes an invalid claim.
+pub(super) fn blame(error: &serde_json::Error) -> Reason {
+    match error.classify() {
+        Category::Data => Reason::InvalidClaim,
+        Category::Syntax | Category::Eof | Category::Io => Reason::MalformedToken,
+    }
+}
+
+// === impl Members ===
+
+impl<'t> Members<'t> {
+    pub(super) fn new() -> Self {
+        Self(Vec::with_capacity(24))
+    }
+
+    /// The next member's name, or `None` at the end of the object.
+    pub(super) fn next<A: MapAccess<'t>>(&mut self, map: &mut A) -> Result<Option<&str>, A::Error> {
+        let Some(Text(name)) = map.next_key()? else {
+            return Ok(None);
+        };
+        if self.0.len() >= MAX_MEMBERS || self.0.contains(&name) {
+            return Err(A::Error::custom("a member is repeated, or there are too many"));
+        }
+        self.0.push(name);
+        Ok(self.0.last().map(|name| &**name))
+    }
+}
+
+// === impl Text ===
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+// === impl Seconds ===
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Seconds;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("seconds since the epoch")
+            }
+
+            fn visit_u64<E>(self, seconds: u64) -> Result<Self::Value, E> {
+                Ok(Seconds(seconds))
+            }
+
+            fn visit_f64<E: Error>(self, seconds: f64) -> Result<Self::Value, E> {
+                // Beyond 2^53 a float no longer tells one second from the next.
+                if !(0.0..9_007_199_254_740_992.0).contains(&seconds) {
+                    return Err(E::custom("no time"));
+                }
+                Ok(Seconds(seconds as u64))
+            }
+        }
+
+        deserializer.deserialize_any(Number)
+    }
+}
+
+// === impl OneOrMany ===
+
+impl OneOrMany<'_> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let (one, many) = match self {
+            Self::One(name) => (Some(&**name), &[][..]),
+            Self::Many(names) => (None, names.as_slice()),
+        };
+        one.into_iter().chain(many.iter().map(|name| &*name.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = OneOrMany<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(OneOrMany::One(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(OneOrMany::One(Cow::Owned(name.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = seq.next_element()? {
+                    names.push(name);
+                }
+                Ok(OneOrMany::Many(names))
+            }
+        }
+
+        deserializer.deserialize_any(Names)
+    }
+}

@@ -1,0 +1,122 @@
+//! The layer, which is its own builder.
+
+use http::HeaderValue;
+use tower::Layer;
+
+use super::policy::Issuer;
+use super::service::{JwtAuth, JwtGate};
+use super::verify::{Obstacle, Verifier};
+use crate::clock::Clock;
+use crate::error::ConfigError;
+use crate::identity::{Bearer, Identity};
+use crate::jwks::{JwksCache, Patience};
+use crate::realm::Realm;
+use crate::rejection::{Reason, Rejection};
+
+/// Authenticates every request by its bearer token. See the [module](super).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct JwtAuthLayer {
+    gate: JwtGate,
+    enabled: bool,
+}
+
+impl JwtAuthLayer {
+    /// Accepts the tokens of one issuer that are meant for `audience`.
+    ///
+    /// The issuer's keys are discovered at the first request (OpenID Connect Discovery, else RFC 8414) and kept fresh
+    /// from then on; nothing is fetched here, so a service starts while its identity provider is down.
+    ///
+    /// # Errors
+    ///
+    /// If the issuer is no `https` URL (a loopback address may be `http`), or the audience is empty.
+    #[cfg(feature = "reqwest")]
+    pub fn from_issuer(
+        issuer: impl AsRef<str>,
+        audience: impl AsRef<str>,
+    ) -> Result<Self, ConfigError> {
+        let keys = JwksCache::from_issuer(issuer.as_ref())?;
+        Self::new([Issuer::new(issuer).audience(audience).with_keys(keys)])
+    }
+
+    /// Accepts the tokens of several issuers; a token is checked by the policy of the issuer that it names.
+    ///
+    /// # Errors
+    ///
+    /// If there is no issuer, an issuer has no audience, one is named twice, or its algorithms do not fit its keys.
+    pub fn new(issuers: impl IntoIterator<Item = Issuer>) -> Result<Self, ConfigError> {
+        let verifier = Verifier::new(issuers.into_iter().collect())?;
+        Ok(Self {
+            gate: JwtGate::new(verifier),
+            enabled: true,
+        })
+    }
+
+    /// Verifies with the keys of `cache`, for issuers that have none of their own.
+    pub fn with_keys(mut self, cache: JwksCache) -> Self {
+        self.gate.settings_mut().verifier.shared_keys = Some(cache);
+        self
+    }
+
+    /// Lets requests without a token pass as [`Caller::Anonymous`](crate::Caller::Anonymous). A bad token never passes.
+    pub fn optional(mut self) -> Self {
+        self.gate.settings_mut().optional = true;
+        self
+    }
+
+    /// The protection space that challenges name (RFC 9110 section 11.5). The default: `api`.
+    ///
+    /// # Errors
+    ///
+    /// If it could not stand between quotes.
+    pub fn realm(mut self, realm: &str) -> Result<Self, ConfigError> {
+        self.gate.settings_mut().realm = Realm::new(realm)?;
+        Ok(self)
+    }
+
+    /// The length in bytes beyond which a token is not read. The default: 8192.
+    pub fn max_token_bytes(mut self, bytes: usize) -> Self {
+        self.gate.settings_mut().max_token_bytes = bytes;
+        self
+    }
+
+    /// Judges the times in a token by this clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.gate.settings_mut().verifier.clock = clock;
+        self
+    }
+
+    /// Switched off, it lets every request pass untouched, and layers below find no caller.
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// Verifies a token that came by another way than a request, such as a message queue.
+    ///
+    /// It uses the keys at hand and never waits for any.
+    ///
+    /// # Errors
+    ///
+    /// As a request with this token would be refused; with [`Reason::KeysUnavailable`] as long as no keys were fetched.
+    pub fn verify(&self, token: &str) -> Result<Identity, Rejection> {
+        let settings = self.gate.settings();
+        if token.len() > settings.max_token_bytes {
+            return Err(Reason::TokenTooLarge.into());
+        }
+        let bearer = HeaderValue::try_from([Bearer::SCHEME, token].concat())
+            .map_err(|_| Reason::MalformedToken)?;
+        let verified = settings
+            .verifier
+            .verify(&Bearer::new(bearer), None, Patience::Waited);
+        verified.map_err(Obstacle::into_rejection)
+    }
+}
+
+impl<S> Layer<S> for JwtAuthLayer {
+    type Service = JwtAuth<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        JwtAuth::new(self.enabled.then(|| self.gate.clone()), inner)
+    }
+}

@@ -1,0 +1,119 @@
+//! The service: glue between the decision and the gate.
+
+use std::sync::Arc;
+
+use http::{Extensions, Request};
+
+use super::bearer;
+use super::verify::{Obstacle, Verifier};
+use crate::gate::{Begin, Gate, gated_service};
+use crate::identity::{Bearer, Caller};
+use crate::jwks::{JwksCache, Patience};
+use crate::observe::{Decision, Stage};
+use crate::realm::Realm;
+use crate::rejection::{Reason, Rejection};
+
+gated_service! {
+    /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer).
+    JwtAuth, JwtGate
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct JwtGate(Arc<Settings>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) verifier: Verifier,
+    pub(super) realm: Realm,
+    pub(super) max_token_bytes: usize,
+    pub(super) optional: bool,
+}
+
+// === impl JwtGate ===
+
+impl JwtGate {
+    pub(super) fn new(verifier: Verifier) -> Self {
+        Self(Arc::new(Settings {
+            verifier,
+            realm: Realm::default(),
+            max_token_bytes: 8192,
+            optional: false,
+        }))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0
+    }
+
+    pub(super) fn settings_mut(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// Verifies, and lets the layers below know the caller.
+    fn authenticate<B>(
+        &self,
+        bearer: &Bearer,
+        request: &mut Request<B>,
+        patience: Patience,
+    ) -> Result<(), Obstacle> {
+        let extensions = request.extensions_mut();
+        let above = extensions.get::<JwksCache>();
+        let identity = self.0.verifier.verify(bearer, above, patience)?;
+        extensions.insert(Caller::Verified(identity));
+        Ok(())
+    }
+
+    fn refusal(&self, rejection: Rejection) -> Rejection {
+        rejection.with_realm(self.0.realm.name())
+    }
+}
+
+impl Gate for JwtGate {
+    const TIMED: bool = true;
+    type Ticket = ();
+    type Answer = Bearer;
+
+    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+        // Whatever claims to have authenticated the request before is not this layer.
+        request.extensions_mut().remove::<Caller>();
+        let settings = &*self.0;
+        let bearer = match bearer::take(request.headers_mut(), settings.max_token_bytes) {
+            Ok(Some(bearer)) => bearer,
+            Ok(None) if settings.optional => {
+                request.extensions_mut().insert(Caller::Anonymous);
+                return Begin::Pass(());
+            }
+            Ok(None) => return Begin::Reject(self.refusal(Reason::MissingToken.into())),
+            Err(reason) => return Begin::Reject(self.refusal(reason.into())),
+        };
+        match self.authenticate(&bearer, request, Patience::MayWait) {
+            Ok(()) => Begin::Pass(()),
+            Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refusal(rejection)),
+            Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
+                waiter.await;
+                bearer
+            })),
+        }
+    }
+
+    fn finish<B>(&self, bearer: Bearer, request: &mut Request<B>) -> Result<(), Rejection> {
+        self.authenticate(&bearer, request, Patience::Waited)
+            .map_err(|obstacle| self.refusal(obstacle.into_rejection()))
+    }
+
+    fn describe<'a>(
+        &'a self,
+        extensions: &'a Extensions,
+        rejection: Option<&'a Rejection>,
+    ) -> Decision<'a> {
+        let identity = Caller::of(extensions).and_then(Caller::identity);
+        Decision {
+            stage: Stage::Authentication,
+            policy: "jwt",
+            mode: if self.0.optional { "optional" } else { "enforce" },
+            identity,
+            rejection,
+            tally: identity.and_then(|identity| self.0.verifier.tally(identity)),
+        }
+    }
+}

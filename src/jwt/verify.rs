@@ -1,0 +1,167 @@
+//! The decision: is this token one of ours, and whose is it?
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::claims::{Claims, peek_issuer};
+use super::header::{Compact, Header, decode};
+use super::policy::{Issuer, Keys};
+use crate::clock::Clock;
+use crate::error::ConfigError;
+use crate::identity::{Bearer, Identity, Verified};
+use crate::jwks::{Found, JwksCache, Key, Patience, Waiter};
+use crate::observe::Tally;
+use crate::rejection::{Reason, Rejection};
+
+/// Verifies tokens of several issuers, each by its own policy and its own keys.
+#[derive(Clone)]
+pub(super) struct Verifier {
+    issuers: Arc<[Accepted]>,
+    pub(super) shared_keys: Option<JwksCache>,
+    pub(super) clock: Clock,
+}
+
+struct Accepted {
+    issuer: Issuer,
+    tally: Tally,
+}
+
+/// Why a token is not verified.
+pub(super) enum Obstacle {
+    Refusal(Rejection),
+    /// A key must be fetched first.
+    Wait(Waiter),
+}
+
+// === impl Verifier ===
+
+impl Verifier {
+    pub(super) fn new(issuers: Vec<Issuer>) -> Result<Self, ConfigError> {
+        if issuers.is_empty() {
+            return Err(ConfigError::MissingIssuer);
+        }
+        for (at, issuer) in issuers.iter().enumerate() {
+            issuer.validate()?;
+            if issuers.iter().skip(at + 1).any(|other| other.name == issuer.name) {
+                let issuer = issuer.name.to_string();
+                return Err(ConfigError::DuplicateIssuer { issuer });
+            }
+        }
+        let accept = |issuer| Accepted {
+            issuer,
+            tally: Tally::default(),
+        };
+        Ok(Self {
+            issuers: issuers.into_iter().map(accept).collect(),
+            shared_keys: None,
+            clock: Clock::System,
+        })
+    }
+
+    pub(super) fn tally(&self, identity: &Identity) -> Option<&Tally> {
+        Some(&self.accepted(identity.issuer())?.tally)
+    }
+
+    /// Decides on one token. `above` is the handle that a `JwksCacheLayer` above put into the request.
+    ///
+    /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
+    pub(super) fn verify(
+        &self,
+        bearer: &Bearer,
+        above: Option<&JwksCache>,
+        patience: Patience,
+    ) -> Result<Identity, Obstacle> {
+        let compact = Compact::split(bearer.token())?;
+        let header = decode(compact.header)?;
+        let header = Header::read(&header)?;
+        let payload = decode(compact.payload)?;
+        let signature = decode(compact.signature)?;
+
+        let named = peek_issuer(&payload)?;
+        let issuer = &self.accepted(&named).ok_or(Reason::WrongIssuer)?.issuer;
+        issuer.check_header(&header)?;
+
+        let key = self.key(issuer, &header, above, patience)?;
+        if !key.verify(header.algorithm, compact.signed, &signature) {
+            return Err(Reason::BadSignature.into());
+        }
+
+        let claims = Claims::read(&payload, &issuer.places)?;
+        issuer.check_claims(&claims, self.clock.unix_time())?;
+        let verified = Verified {
+            issuer: Arc::clone(&issuer.name),
+            subject: claims.subject.as_deref().unwrap_or_default().into(),
+            client: claims.client().map(Into::into),
+            token_id: claims.token_id.as_deref().map(Into::into),
+            expires_at: claims.expires_at.unwrap_or_default(),
+            roles: claims.roles,
+            scopes: claims.scopes,
+            permissions: claims.permissions,
+            bearer: bearer.clone(),
+            parsed: Default::default(),
+            payload,
+        };
+        Ok(Identity::new(verified))
+    }
+
+    fn accepted(&self, issuer: &str) -> Option<&Accepted> {
+        self.issuers.iter().find(|own| *own.issuer.name == *issuer)
+    }
+
+    fn key(
+        &self,
+        issuer: &Issuer,
+        header: &Header<'_>,
+        above: Option<&JwksCache>,
+        patience: Patience,
+    ) -> Result<Arc<Key>, Obstacle> {
+        let algorithm = header.algorithm;
+        let cache = match &issuer.keys {
+            // One key has no rival that a name would have to tell it from.
+            Keys::Fixed(key) if key.allows(algorithm) => return Ok(Arc::clone(key)),
+            Keys::Fixed(_) => return Err(Reason::UnknownKey.into()),
+            Keys::Cache(cache) => Some(cache),
+            Keys::Shared => self.shared_keys.as_ref().or(above),
+        };
+        let keys = cache.and_then(|cache| cache.issuer(&issuer.name));
+        let Some(keys) = keys else {
+            return Err(Obstacle::Refusal(Rejection::misconfigured(
+                "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
+            )));
+        };
+        match keys.find(header.kid.as_deref(), algorithm, patience) {
+            Found::Key(key) => Ok(key),
+            Found::Wait(waiter) => Err(Obstacle::Wait(waiter)),
+            Found::Unknown => Err(Reason::UnknownKey.into()),
+            Found::Unavailable { retry_after } => Err(Obstacle::Refusal(
+                Rejection::new(Reason::KeysUnavailable).with_retry_after(retry_after),
+            )),
+        }
+    }
+}
+
+// === impl Obstacle ===
+
+impl Obstacle {
+    /// For those who do not wait: no keys at hand is an outage of ours.
+    pub(super) fn into_rejection(self) -> Rejection {
+        match self {
+            Self::Refusal(rejection) => rejection,
+            Self::Wait(_) => Reason::KeysUnavailable.into(),
+        }
+    }
+}
+
+impl From<Reason> for Obstacle {
+    fn from(reason: Reason) -> Self {
+        Self::Refusal(reason.into())
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.issuers.iter().map(|accepted| &accepted.issuer))
+            .finish()
+    }
+}
