@@ -14,8 +14,13 @@ mod algorithm;
 mod answer;
 mod clock;
 mod error;
+#[cfg(feature = "issue")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issue")))]
+pub mod issue;
 
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use clock::{Clock, ManualClock};
 pub use error::ConfigError;
+#[cfg(feature = "issue")]
+pub use issue::KeyRing;
