@@ -17,6 +17,9 @@ mod error;
 #[cfg(feature = "issue")]
 #[cfg_attr(docsrs, doc(cfg(feature = "issue")))]
 pub mod issue;
+#[cfg(feature = "test-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+pub mod test_util;
 
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
@@ -24,3 +27,5 @@ pub use clock::{Clock, ManualClock};
 pub use error::ConfigError;
 #[cfg(feature = "issue")]
 pub use issue::KeyRing;
+#[cfg(feature = "test-util")]
+pub use test_util::TestIssuer;

@@ -45,6 +45,8 @@ mod key;
 mod ring;
 
 pub use error::IssueError;
+#[cfg(feature = "test-util")]
+pub(crate) use key::SigningKey;
 pub use ring::KeyRing;
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ fn no_state_of_a_rotation_is_left_out_of_turn() {
 
     ring.retire(&kid).unwrap();
     assert_eq!(ring.promote(), Err(IssueError::NothingStaged));
-    assert_eq!(ring.kids(), [first.clone()]);
+    assert_eq!(ring.kids(), std::slice::from_ref(&first));
     assert_eq!(ring.rotate(Algorithm::EdDSA).unwrap(), first);
 }
 
