@@ -25,10 +25,11 @@ impl PublicJwk {
             key,
             prm: Parameters {
                 kid: Some(kid.clone()),
-                ..Parameters::from(signing(algorithm)?)
+                cls: Some(Class::Signing),
+                alg: Some(signing(algorithm)?.into()),
+                ..Parameters::default()
             },
         };
-        debug_assert_eq!(jwk.prm.cls, Some(Class::Signing));
         let json = serde_json::to_string(&jwk).map_err(|_| IssueError::Crypto)?;
         Ok(Self { kid, json })
     }
@@ -141,6 +142,16 @@ mod tests {
             r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
             "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
         );
+    }
+
+    #[test]
+    fn coordinates_keep_their_leading_zeros() {
+        let mut point = [0; 65];
+        (point[0], point[64]) = (4, 1);
+        let Some(Key::Ec(key)) = ec(EcCurves::P256, &point) else {
+            panic!("no key");
+        };
+        assert_eq!((key.x.len(), key.y.len()), (32, 32));
     }
 
     #[test]

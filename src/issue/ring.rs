@@ -83,17 +83,18 @@ impl KeyRing {
     ///
     /// As [`sign`](Self::sign).
     pub fn sign_as(&self, typ: &str, claims: &impl Serialize) -> Result<String, IssueError> {
-        let key = self.signing_key();
-        let header = serde_json::to_vec(&Header {
-            alg: key.algorithm().name(),
-            kid: key.kid(),
-            typ,
-        });
         let payload = serde_json::to_vec(claims).map_err(|_| IssueError::Claims)?;
         if !payload.starts_with(b"{") {
             return Err(IssueError::Claims);
         }
-        key.sign(&header.map_err(|_| IssueError::Claims)?, &payload)
+        let key = self.signing_key();
+        let header = Header {
+            alg: key.algorithm().name(),
+            kid: key.kid(),
+            typ,
+        };
+        let header = serde_json::to_vec(&header).map_err(|_| IssueError::Crypto)?;
+        key.sign(&header, &payload)
     }
 
     /// The JWKS document (RFC 7517 section 5): public members only, each key with `kid`, `alg` and `use: sig`.

@@ -140,18 +140,6 @@ fn the_document_holds_public_members_only() {
 }
 
 #[test]
-fn coordinates_keep_their_leading_zeros() {
-    let ring = KeyRing::generate(Algorithm::ES256).unwrap();
-    for _ in 0..600 {
-        ring.rotate(Algorithm::ES256).unwrap();
-    }
-    for jwk in jwks(&ring).values() {
-        assert_eq!(decode(jwk["x"].as_str().unwrap()).len(), 32);
-        assert_eq!(decode(jwk["y"].as_str().unwrap()).len(), 32);
-    }
-}
-
-#[test]
 fn the_debug_text_and_the_errors_hold_no_claims_and_no_key() {
     let ring = KeyRing::generate(Algorithm::ES256).unwrap();
     let kid = ring.signing_kid();
