@@ -113,7 +113,6 @@ impl TestIssuer {
     }
 
     /// A token for `subject`: issued now, for this issuer's audience, over in 5 minutes. `jti` is unique to this issuer.
-    #[must_use]
     pub fn token(&self, subject: &str) -> TestToken {
         let number = self.inner.minted.fetch_add(1, Ordering::Relaxed) + 1;
         let now = self.inner.clock.unix_time().as_secs();
@@ -228,6 +227,12 @@ impl TestIssuer {
     #[must_use]
     pub fn discoveries(&self) -> usize {
         *self.inner.server.discoveries.borrow()
+    }
+
+    /// How many requests, of those for either document, were answered 304: their `If-None-Match` was the `ETag` still.
+    #[must_use]
+    pub fn not_modified(&self) -> usize {
+        self.inner.server.not_modified.load(Ordering::Relaxed)
     }
 
     /// Waits until the JWKS document was asked for at least `count` times since the start.

@@ -1,14 +1,20 @@
 //! What the issuer answers, and the faults it was told to have.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -22,6 +28,7 @@ pub(super) struct Server {
     pub(super) held: watch::Sender<bool>,
     pub(super) fetches: watch::Sender<usize>,
     pub(super) discoveries: watch::Sender<usize>,
+    pub(super) not_modified: AtomicUsize,
     faults: Mutex<Faults>,
 }
 
@@ -47,6 +54,7 @@ impl Server {
             held: watch::Sender::new(false),
             fetches: watch::Sender::new(0),
             discoveries: watch::Sender::new(0),
+            not_modified: AtomicUsize::new(0),
             faults: Mutex::default(),
         });
 
@@ -71,29 +79,43 @@ impl Server {
     async fn answer(
         &self,
         asked: &watch::Sender<usize>,
+        request: &HeaderMap,
         body: impl FnOnce(&Faults) -> Bytes,
-    ) -> Response<axum::body::Body> {
+    ) -> Response<Body> {
         asked.send_modify(|count| *count += 1);
         let mut held = self.held.subscribe();
         let _ = held.wait_for(|held| !held).await;
 
         let faults = self.faults().clone();
-        let mut response = Response::new(axum::body::Body::empty());
+        let mut response = Response::new(Body::empty());
         if let Some(status) = faults.status {
             *response.status_mut() = status;
             return response;
         }
-        *response.body_mut() = body(&faults).into();
+        let body = body(&faults);
+        let etag = etag(&body);
+        let unchanged = etag.is_some() && request.get(IF_NONE_MATCH) == etag.as_ref();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(value) = faults.cache_control {
-            headers.insert(CACHE_CONTROL, value);
+        headers.extend(etag.map(|etag| (ETAG, etag)));
+        headers.extend(faults.cache_control.map(|value| (CACHE_CONTROL, value)));
+        if unchanged {
+            self.not_modified.fetch_add(1, Ordering::Relaxed);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
         }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *response.body_mut() = body.into();
         response
     }
 }
 
-async fn discovery(State(server): State<Arc<Server>>) -> Response<axum::body::Body> {
+/// A strong validator (RFC 9110 section 8.8.3): the same bytes have the same one.
+fn etag(body: &[u8]) -> Option<HeaderValue> {
+    let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, body).as_ref());
+    HeaderValue::try_from(format!("\"{hash}\"")).ok()
+}
+
+async fn discovery(State(server): State<Arc<Server>>, request: HeaderMap) -> Response<Body> {
     let document = serde_json::json!({ "issuer": server.issuer, "jwks_uri": server.jwks_uri });
     let body = |faults: &Faults| {
         faults
@@ -101,13 +123,13 @@ async fn discovery(State(server): State<Arc<Server>>) -> Response<axum::body::Bo
             .clone()
             .unwrap_or(document.to_string().into())
     };
-    server.answer(&server.discoveries, body).await
+    server.answer(&server.discoveries, &request, body).await
 }
 
-async fn jwks(State(server): State<Arc<Server>>) -> Response<axum::body::Body> {
+async fn jwks(State(server): State<Arc<Server>>, request: HeaderMap) -> Response<Body> {
     let body = |faults: &Faults| match &faults.jwks {
         Some(raw) => raw.clone(),
         None => server.ring.jwks().into(),
     };
-    server.answer(&server.fetches, body).await
+    server.answer(&server.fetches, &request, body).await
 }

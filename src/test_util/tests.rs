@@ -189,6 +189,26 @@ async fn faults_end_when_the_issuer_recovers() {
 }
 
 #[tokio::test]
+async fn a_document_that_did_not_change_is_not_sent_again() {
+    let issuer = issuer().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let etag = get(issuer.jwks_uri()).await.headers()["etag"].clone();
+    let again = || {
+        client
+            .get(issuer.jwks_uri())
+            .header("if-none-match", &etag)
+            .send()
+    };
+    let unchanged = again().await.unwrap();
+    assert_eq!(unchanged.status(), 304);
+    assert_eq!(unchanged.headers()["etag"], etag);
+
+    issuer.stage();
+    assert_eq!(again().await.unwrap().status(), 200);
+    assert_eq!((issuer.fetches(), issuer.not_modified()), (3, 1));
+}
+
+#[tokio::test]
 async fn a_held_request_is_counted_and_answered_on_release() {
     let issuer = issuer().await;
     issuer.hold();
