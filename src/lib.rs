@@ -24,16 +24,31 @@ mod realm;
 mod rejection;
 mod respond;
 
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+mod axum;
+#[cfg(feature = "issue")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issue")))]
+pub mod issue;
 pub mod require;
+#[cfg(feature = "test-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+pub mod test_util;
 
+#[cfg(feature = "axum")]
+pub use crate::axum::Claims;
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use claim_path::ClaimPath;
 pub use clock::{Clock, ManualClock};
 pub use error::ConfigError;
 pub use identity::{Caller, Identity};
+#[cfg(feature = "issue")]
+pub use issue::KeyRing;
 pub use names::Names;
 pub use peer::PeerAddr;
 pub use rejection::{Reason, Rejection};
 pub use require::{RequireRoleLayer, Rule};
 pub use respond::Protocol;
+#[cfg(feature = "test-util")]
+pub use test_util::TestIssuer;

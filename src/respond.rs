@@ -55,10 +55,14 @@ impl Protocol {
     /// The request alone decides: a gRPC client needs a gRPC answer whatever body the stack below would have made.
     #[must_use]
     pub fn of<B>(request: &Request<B>) -> Self {
-        let content_type = request.headers().get(CONTENT_TYPE);
+        Self::new(request.method(), request.headers())
+    }
+
+    pub(crate) fn new(method: &Method, headers: &HeaderMap) -> Self {
+        let content_type = headers.get(CONTENT_TYPE);
         if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
             Self::Grpc
-        } else if request.method() == Method::HEAD {
+        } else if method == Method::HEAD {
             Self::Head
         } else {
             Self::Http

@@ -1,0 +1,138 @@
+//! Extractors for axum: the caller, as an argument of a handler.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use ::axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use ::axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::identity::{Caller, Identity};
+use crate::observe::{self, Decision, Stage, Stopwatch};
+use crate::rejection::{Reason, Rejection};
+use crate::respond::Protocol;
+
+/// The verified claims of the caller, as a type of your own.
+///
+/// They are read once per token and shared with every handler that asks for the same type. A token without the type's
+/// claims is refused with 401 `invalid_claim`.
+///
+/// ```
+/// use portcullis::Claims;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Mine {
+///     tenant: String,
+/// }
+///
+/// async fn handler(claims: Claims<Mine>) -> String {
+///     format!("hello {}", claims.tenant)
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(handler));
+/// ```
+#[derive(Debug)]
+pub struct Claims<T>(pub Arc<T>);
+
+impl<T> Deref for Claims<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A verified caller; an anonymous one is refused with 401.
+impl<S: Sync> FromRequestParts<S> for Identity {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        match caller(parts)? {
+            Caller::Verified(identity) => Ok(identity),
+            Caller::Anonymous => Err(refuse(parts, Reason::MissingToken.into())),
+        }
+    }
+}
+
+/// The caller where `JwtAuthLayer` is optional: `None` is an anonymous one, never a bad token.
+impl<S: Sync> OptionalFromRequestParts<S> for Identity {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
+        Ok(caller(parts)?.identity().cloned())
+    }
+}
+
+impl<T, S> FromRequestParts<S> for Claims<T>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+    S: Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let identity: Identity = FromRequestParts::from_request_parts(parts, state).await?;
+        let claims = identity.claims();
+        claims
+            .map(Self)
+            .map_err(|_| refuse(parts, Reason::InvalidClaim.into()))
+    }
+}
+
+impl<T, S> OptionalFromRequestParts<S> for Claims<T>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+    S: Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Response> {
+        match caller(parts)? {
+            Caller::Anonymous => Ok(None),
+            Caller::Verified(_) => FromRequestParts::from_request_parts(parts, state)
+                .await
+                .map(Some),
+        }
+    }
+}
+
+/// An answer in HTTP, for a handler that refuses by itself.
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        self.into_response::<::axum::body::Body>(Protocol::Http)
+            .map(::axum::body::Body::new)
+    }
+}
+
+fn caller(parts: &Parts) -> Result<Caller, Response> {
+    Caller::of(&parts.extensions).cloned().ok_or_else(|| {
+        refuse(
+            parts,
+            Rejection::misconfigured(
+                "an extractor found no caller: put JwtAuthLayer above the handler",
+            ),
+        )
+    })
+}
+
+fn refuse(parts: &Parts, rejection: Rejection) -> Response {
+    let decision = Decision {
+        stage: Stage::Authorization,
+        policy: "extractor",
+        mode: "enforce",
+        identity: Caller::of(&parts.extensions).and_then(Caller::identity),
+        rejection: Some(&rejection),
+        tally: None,
+    };
+    observe::report(
+        &decision,
+        &parts.method,
+        &parts.extensions,
+        Stopwatch::start(false),
+    );
+    let protocol = Protocol::new(&parts.method, &parts.headers);
+    rejection
+        .into_response::<::axum::body::Body>(protocol)
+        .map(::axum::body::Body::new)
+}
