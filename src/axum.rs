@@ -72,7 +72,7 @@ where
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let identity: Identity = FromRequestParts::from_request_parts(parts, state).await?;
+        let identity = <Identity as FromRequestParts<S>>::from_request_parts(parts, state).await?;
         let claims = identity.claims();
         claims
             .map(Self)
@@ -90,9 +90,10 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Response> {
         match caller(parts)? {
             Caller::Anonymous => Ok(None),
-            Caller::Verified(_) => FromRequestParts::from_request_parts(parts, state)
-                .await
-                .map(Some),
+            Caller::Verified(_) => {
+                let claims = <Self as FromRequestParts<S>>::from_request_parts(parts, state);
+                claims.await.map(Some)
+            }
         }
     }
 }

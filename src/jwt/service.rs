@@ -7,9 +7,9 @@ use http::{Extensions, Request};
 use super::bearer;
 use super::verify::{Obstacle, Verifier};
 use crate::gate::{Begin, Gate, gated_service};
-use crate::identity::{Bearer, Caller};
+use crate::identity::{Bearer, Caller, Identity};
 use crate::jwks::{JwksCache, Patience};
-use crate::observe::{Decision, Stage};
+use crate::observe::{Decision, Stage, Tally};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 
@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub(super) realm: Realm,
     pub(super) max_token_bytes: usize,
     pub(super) optional: bool,
+    /// One counter of successes for each issuer, in the verifier's order.
+    tallies: Box<[Tally]>,
 }
 
 // === impl JwtGate ===
@@ -34,6 +36,7 @@ pub(super) struct Settings {
 impl JwtGate {
     pub(super) fn new(verifier: Verifier) -> Self {
         Self(Arc::new(Settings {
+            tallies: verifier.issuers.iter().map(|_| Tally::default()).collect(),
             verifier,
             realm: Realm::default(),
             max_token_bytes: 8192,
@@ -61,6 +64,12 @@ impl JwtGate {
         let identity = self.0.verifier.verify(bearer, above, patience)?;
         extensions.insert(Caller::Verified(identity));
         Ok(())
+    }
+
+    fn tally(&self, identity: &Identity) -> Option<&Tally> {
+        let mut issuers = self.0.verifier.issuers.iter();
+        let at = issuers.position(|issuer| *issuer.name == *identity.issuer())?;
+        self.0.tallies.get(at)
     }
 
     fn refusal(&self, rejection: Rejection) -> Rejection {
@@ -113,7 +122,7 @@ impl Gate for JwtGate {
             mode: if self.0.optional { "optional" } else { "enforce" },
             identity,
             rejection,
-            tally: identity.and_then(|identity| self.0.verifier.tally(identity)),
+            tally: identity.and_then(|identity| self.tally(identity)),
         }
     }
 }

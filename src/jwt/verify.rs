@@ -10,20 +10,14 @@ use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
 use crate::jwks::{Found, JwksCache, Key, Patience, Waiter};
-use crate::observe::Tally;
 use crate::rejection::{Reason, Rejection};
 
 /// Verifies tokens of several issuers, each by its own policy and its own keys.
 #[derive(Clone)]
 pub(super) struct Verifier {
-    issuers: Arc<[Accepted]>,
+    pub(super) issuers: Arc<[Issuer]>,
     pub(super) shared_keys: Option<JwksCache>,
     pub(super) clock: Clock,
-}
-
-struct Accepted {
-    issuer: Issuer,
-    tally: Tally,
 }
 
 /// Why a token is not verified.
@@ -47,19 +41,11 @@ impl Verifier {
                 return Err(ConfigError::DuplicateIssuer { issuer });
             }
         }
-        let accept = |issuer| Accepted {
-            issuer,
-            tally: Tally::default(),
-        };
         Ok(Self {
-            issuers: issuers.into_iter().map(accept).collect(),
+            issuers: issuers.into(),
             shared_keys: None,
             clock: Clock::System,
         })
-    }
-
-    pub(super) fn tally(&self, identity: &Identity) -> Option<&Tally> {
-        Some(&self.accepted(identity.issuer())?.tally)
     }
 
     /// Decides on one token. `above` is the handle that a `JwksCacheLayer` above put into the request.
@@ -78,7 +64,8 @@ impl Verifier {
         let signature = decode(compact.signature)?;
 
         let named = peek_issuer(&payload)?;
-        let issuer = &self.accepted(&named).ok_or(Reason::WrongIssuer)?.issuer;
+        let issuer = self.issuers.iter().find(|own| *own.name == *named);
+        let issuer = issuer.ok_or(Reason::WrongIssuer)?;
         issuer.check_header(&header)?;
 
         let key = self.key(issuer, &header, above, patience)?;
@@ -102,10 +89,6 @@ impl Verifier {
             payload,
         };
         Ok(Identity::new(verified))
-    }
-
-    fn accepted(&self, issuer: &str) -> Option<&Accepted> {
-        self.issuers.iter().find(|own| *own.issuer.name == *issuer)
     }
 
     fn key(
@@ -160,8 +143,6 @@ impl From<Reason> for Obstacle {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.issuers.iter().map(|accepted| &accepted.issuer))
-            .finish()
+        f.debug_list().entries(&*self.issuers).finish()
     }
 }
