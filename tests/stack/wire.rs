@@ -1,0 +1,339 @@
+//! Every refusal, read as a client reads it: status, challenge, body, and the gRPC answer.
+
+use std::time::Duration;
+
+use http::Method;
+use portcullis::{
+    Caller, IdentityHeadersLayer, JwtAuthLayer, JwksCacheLayer, Quota, RateLimitLayer, Reason,
+    RequireRoleLayer, Rule,
+};
+use serde_json::json;
+
+use super::*;
+
+/// Reads one row of the contract: a request, and what it must be answered in HTTP and in gRPC.
+#[track_caller]
+fn check(reason: &str, answer: &Answer, status: u16, challenge: Option<&str>) {
+    assert_eq!(answer.status, status, "{reason}: {:?}", answer.body);
+    let sent = answer.headers.get("www-authenticate").map(|v| v.to_str().unwrap());
+    assert_eq!(sent, challenge, "{reason}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let body = answer.json();
+    assert_eq!(body["code"], reason);
+    assert_eq!(body["status"], status);
+    assert!(body["detail"].is_string() && body["title"].is_string(), "{body}");
+}
+
+#[track_caller]
+fn check_grpc(reason: &str, answer: &Answer, code: &str, message: &str) {
+    assert_eq!(answer.status, 200, "{reason}");
+    assert_eq!(answer.header("content-type"), "application/grpc");
+    assert_eq!(answer.header("grpc-status"), code, "{reason}");
+    assert_eq!(answer.header("grpc-message"), message);
+    assert!(answer.body.is_empty() && !answer.headers.contains_key("content-length"));
+    assert!(!answer.headers.contains_key("www-authenticate"));
+}
+
+const INVALID_TOKEN: [(&str, &str); 12] = [
+    ("token_too_large", "the token is too large"),
+    ("malformed_token", "the token is malformed"),
+    ("algorithm_not_allowed", "the token's algorithm is not allowed"),
+    ("unknown_key", "the token's key is not known"),
+    ("bad_signature", "the token's signature is wrong"),
+    ("expired", "the token has expired"),
+    ("not_yet_valid", "the token is not valid yet"),
+    ("wrong_issuer", "the token's issuer is not accepted"),
+    ("wrong_audience", "the token is meant for another audience"),
+    ("wrong_type", "the token is of the wrong type"),
+    ("invalid_claim", "a claim of the token is missing or invalid"),
+    ("revoked", "the token was revoked"),
+];
+
+#[tokio::test]
+async fn a_bad_token_is_401_with_the_reason_and_nothing_of_the_token() {
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack(auth);
+    let token = || issuer.token("mallory-the-subject");
+    let day = Duration::from_secs(86_400);
+    let hs256 = token().header("alg", "HS256").sign();
+    for (reason, token) in [
+        ("token_too_large", "x".repeat(8193)),
+        ("malformed_token", "mallory".to_owned()),
+        ("malformed_token", token().header("crit", ["exp"]).sign()),
+        ("malformed_token", token().header("jku", "https://evil.example").sign()),
+        ("algorithm_not_allowed", token().alg_none().sign()),
+        ("algorithm_not_allowed", hs256),
+        ("unknown_key", token().kid("mallory-kid").sign()),
+        ("bad_signature", token().tampered().sign()),
+        ("bad_signature", token().signed_by_stranger().sign()),
+        ("expired", token().expired().sign()),
+        ("not_yet_valid", token().not_before_in(day).sign()),
+        ("not_yet_valid", token().claim("iat", 4_000_000_000_u64).sign()),
+        ("wrong_issuer", token().issued_by("https://evil.example").sign()),
+        ("wrong_audience", token().audience("another").sign()),
+        ("wrong_type", token().typ("dpop+jwt").sign()),
+        ("wrong_type", token().typ("logout+jwt").sign()),
+        ("invalid_claim", token().without("sub").sign()),
+        ("invalid_claim", token().without("aud").sign()),
+        ("invalid_claim", token().without("iss").sign()),
+        ("invalid_claim", token().without("exp").sign()),
+        ("invalid_claim", token().claim("sub", "").sign()),
+        ("invalid_claim", token().claim("iss", [issuer.issuer()]).sign()),
+        ("invalid_claim", token().claim("aud", json!({ "a": AUDIENCE })).sign()),
+        ("invalid_claim", token().claim("nbf", "1").sign()),
+        ("invalid_claim", token().claim("roles", json!([7])).sign()),
+    ] {
+        let (_, text) = INVALID_TOKEN.iter().find(|(code, _)| *code == reason).unwrap();
+        let challenge =
+            format!(r#"Bearer realm="api",error="invalid_token",error_description="{text}""#);
+        let answer = send(&stack, request(Some(&token))).await;
+        check(reason, &answer, 401, Some(&challenge));
+        let all = format!("{:?} {:?}", answer.headers, answer.body);
+        for secret in ["mallory", "evil", token.as_str()] {
+            assert!(!all.contains(secret), "{reason} echoes {secret}");
+        }
+        let answer = send(&stack, grpc(Some(&token))).await;
+        check_grpc(reason, &answer, "16", text);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_token_is_challenged_without_an_error() {
+    let (_issuer, auth) = warm_auth().await;
+    let stack = stack(auth.realm("orders").unwrap());
+    let challenge = Some(r#"Bearer realm="orders""#);
+    check("missing_token", &send(&stack, request(None)).await, 401, challenge);
+
+    let mut basic = request(None);
+    basic.headers_mut().insert("authorization", "Basic YTpi".parse().unwrap());
+    check("missing_token", &send(&stack, basic).await, 401, challenge);
+
+    let answer = send(&stack, grpc(None)).await;
+    check_grpc("missing_token", &answer, "16", "credentials are required");
+}
+
+#[tokio::test]
+async fn two_tokens_are_a_malformed_request() {
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack(auth);
+    let token = issuer.token("alice").sign();
+    let text = "the credentials are malformed or given more than once";
+    let challenge =
+        format!(r#"Bearer realm="api",error="invalid_request",error_description="{text}""#);
+    let twice = |mut request: Request<Body>| {
+        let value = request.headers()["authorization"].clone();
+        request.headers_mut().append("authorization", value);
+        request
+    };
+    let answer = send(&stack, twice(request(Some(&token)))).await;
+    check("invalid_request", &answer, 400, Some(&challenge));
+    let answer = send(&stack, twice(grpc(Some(&token)))).await;
+    check_grpc("invalid_request", &answer, "3", text);
+}
+
+#[tokio::test]
+async fn a_good_token_passes_and_its_credential_is_taken_out() {
+    let (issuer, auth) = warm_auth().await;
+    let service = auth.layer(service_fn(async |request: Request<Body>| {
+        assert!(!request.headers().contains_key("authorization"));
+        let caller = request.extensions().get::<Caller>().unwrap();
+        let subject = caller.identity().unwrap().subject().to_owned();
+        Ok::<_, Infallible>(Response::new(Body::from(subject)))
+    }));
+    let token = issuer.token("alice").sign();
+    for spelling in ["Bearer", "bearer", "BEARER"] {
+        let mut request = request(None);
+        let value = format!("{spelling} {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "alice");
+    }
+}
+
+#[tokio::test]
+async fn optional_authentication_lets_no_bad_token_pass() {
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack(auth.optional());
+    assert_eq!(send(&stack, request(None)).await.status, 200);
+    let token = issuer.token("alice");
+    assert_eq!(send(&stack, request(Some(&token.clone().sign()))).await.status, 200);
+    assert_eq!(send(&stack, request(Some(&token.expired().sign()))).await.status, 401);
+    let mut forged = request(None);
+    forged.extensions_mut().insert(Caller::Anonymous);
+    forged.headers_mut().insert("authorization", "Bearer a.b.c".parse().unwrap());
+    assert_eq!(send(&stack, forged).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_caller_without_the_role_is_403_and_told_what_is_needed() {
+    let (issuer, auth) = warm_auth().await;
+    let rule = Rule::any([Rule::role("admin"), Rule::scope("orders:read")]);
+    let stack = stack((auth.optional(), RequireRoleLayer::rule(rule)));
+    let text = "the caller lacks a role, scope or permission";
+    let challenge = format!(
+        r#"Bearer realm="api",error="insufficient_scope",error_description="{text}",scope="orders:read""#
+    );
+    let token = issuer.token("alice").role("guest").sign();
+    let answer = send(&stack, request(Some(&token))).await;
+    check("insufficient_scope", &answer, 403, Some(&challenge));
+    assert_eq!(answer.json()["required"], "any(role:admin, scope:orders:read)");
+    check_grpc("insufficient_scope", &send(&stack, grpc(Some(&token))).await, "7", text);
+
+    let challenge = Some(r#"Bearer realm="api",scope="orders:read""#);
+    check("missing_token", &send(&stack, request(None)).await, 401, challenge);
+
+    for token in [issuer.token("a").role("admin"), issuer.token("a").scope("x orders:read")] {
+        assert_eq!(send(&stack, request(Some(&token.sign()))).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn what_nothing_authenticated_is_a_misconfiguration_not_a_pass() {
+    let text = "the service is not configured";
+    for stack in [
+        stack(RequireRoleLayer::any(["admin"])),
+        stack(RateLimitLayer::new(Quota::per_second(1)).by_subject()),
+    ] {
+        check("not_configured", &send(&stack, request(None)).await, 500, None);
+        check_grpc("not_configured", &send(&stack, grpc(None)).await, "13", text);
+    }
+    let stack = stack(RateLimitLayer::new(Quota::per_second(1)));
+    let mut nowhere = request(None);
+    nowhere.extensions_mut().remove::<PeerAddr>();
+    check("not_configured", &send(&stack, nowhere).await, 500, None);
+}
+
+#[tokio::test]
+async fn a_used_up_quota_is_429_with_the_time_to_wait() {
+    let (issuer, auth) = warm_auth().await;
+    let limit = RateLimitLayer::new(Quota::per_minute(60).burst(2)).by_subject();
+    let stack = stack((auth, limit.named("per-user").unwrap()));
+    let token = issuer.token("alice").sign();
+    let answer = send(&stack, request(Some(&token))).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("ratelimit-policy"), r#""per-user";q=2;w=2"#);
+    assert!(answer.header("ratelimit").starts_with(r#""per-user";r=1;t="#));
+    assert_eq!(send(&stack, request(Some(&token))).await.status, 200);
+
+    let answer = send(&stack, request(Some(&token))).await;
+    check("rate_limited", &answer, 429, None);
+    assert_eq!(answer.header("retry-after"), "1");
+    assert!(answer.header("ratelimit").starts_with(r#""per-user";r=0;t=1"#));
+    let body = answer.json();
+    assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(body["retry_after"], 1);
+    assert_eq!(body["violated_policies"], json!(["per-user"]));
+    check_grpc("rate_limited", &send(&stack, grpc(Some(&token))).await, "8", "too many requests");
+
+    let other = issuer.token("bob").sign();
+    assert_eq!(send(&stack, request(Some(&other))).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_issuer_that_never_answered_is_503_and_recovers() {
+    let issuer = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
+    issuer.fail_with(StatusCode::INTERNAL_SERVER_ERROR);
+    let clock = portcullis::ManualClock::at(1_000);
+    let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
+    let stack = stack(JwtAuthLayer::new([policy]).unwrap().with_keys(keys));
+    let token = issuer.token("alice").sign();
+    let text = "the keys of the token's issuer are unavailable";
+
+    let answer = send(&stack, request(Some(&token))).await;
+    check("keys_unavailable", &answer, 503, None);
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+    check_grpc("keys_unavailable", &send(&stack, grpc(Some(&token))).await, "14", text);
+
+    issuer.recover();
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(send(&stack, request(Some(&token))).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_role_that_could_not_be_sent_upstream_is_an_invalid_claim() {
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack((auth, IdentityHeadersLayer::new()));
+    let token = issuer.token("alice").roles(["reader,admin"]).sign();
+    let answer = send(&stack, request(Some(&token))).await;
+    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (401, Some("invalid_claim")));
+    let token = issuer.token("alice").roles(["reader"]).sign();
+    assert_eq!(send(&stack, request(Some(&token))).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_layer_without_keys_verifies_only_under_the_layer_that_has_them() {
+    let issuer = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
+    let auth = JwtAuthLayer::new([Issuer::new(issuer.issuer()).audience(AUDIENCE)]).unwrap();
+    let token = issuer.token("alice").sign();
+    let alone = stack(auth.clone());
+    check("not_configured", &send(&alone, request(Some(&token))).await, 500, None);
+    check_grpc(
+        "not_configured",
+        &send(&alone, grpc(Some(&token))).await,
+        "13",
+        "the service is not configured",
+    );
+    let keys = JwksCache::from_issuer(issuer.issuer()).unwrap();
+    let under = stack((JwksCacheLayer::new(keys), auth));
+    assert_eq!(send(&under, request(Some(&token))).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_head_request_is_refused_without_a_body() {
+    let (_issuer, auth) = warm_auth().await;
+    let mut head = request(None);
+    *head.method_mut() = Method::HEAD;
+    let answer = send(&stack(auth), head).await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.body.is_empty());
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+}
+
+#[tokio::test]
+async fn the_refusal_stands_in_the_response_for_an_outer_layer() {
+    let (issuer, auth) = warm_auth().await;
+    let token = issuer.token("alice").expired().sign();
+    let response = stack(auth).oneshot(request(Some(&token))).await.unwrap();
+    let rejection = response.extensions().get::<portcullis::Rejection>().unwrap();
+    assert_eq!(rejection.reason(), Reason::Expired);
+}
+
+#[test]
+fn the_table_of_reasons_is_the_contract() {
+    for (code, http, grpc) in [
+        ("missing_token", 401, 16),
+        ("invalid_request", 400, 3),
+        ("token_too_large", 401, 16),
+        ("malformed_token", 401, 16),
+        ("algorithm_not_allowed", 401, 16),
+        ("unknown_key", 401, 16),
+        ("bad_signature", 401, 16),
+        ("expired", 401, 16),
+        ("not_yet_valid", 401, 16),
+        ("wrong_issuer", 401, 16),
+        ("wrong_audience", 401, 16),
+        ("wrong_type", 401, 16),
+        ("invalid_claim", 401, 16),
+        ("revoked", 401, 16),
+        ("insufficient_scope", 403, 7),
+        ("rate_limited", 429, 8),
+        ("keys_unavailable", 503, 14),
+        ("store_unavailable", 503, 14),
+        ("not_configured", 500, 13),
+        ("bad_path", 400, 3),
+        ("no_route", 404, 12),
+        ("method_not_allowed", 405, 12),
+        ("body_too_large", 413, 8),
+        ("upstream_unreachable", 502, 14),
+        ("upstream_timeout", 504, 4),
+        ("upgrade_not_supported", 501, 12),
+    ] {
+        let reason = Reason::ALL.iter().find(|reason| reason.code() == code).unwrap();
+        assert_eq!((reason.status().as_u16(), reason.grpc_status()), (http, grpc), "{code}");
+    }
+    assert_eq!(Reason::ALL.len(), 26);
+}
