@@ -14,6 +14,7 @@ mod algorithm;
 mod answer;
 mod clock;
 mod error;
+mod flight;
 
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
