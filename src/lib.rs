@@ -15,8 +15,10 @@ mod answer;
 mod clock;
 mod error;
 mod flight;
+pub mod jwks;
 
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use clock::{Clock, ManualClock};
 pub use error::ConfigError;
+pub use jwks::{JwksCache, JwksCacheLayer, JwksSource, KeySet};
