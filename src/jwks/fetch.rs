@@ -1,0 +1,179 @@
+//! How keys are asked for: a service from [`FetchJwks`] to [`KeySet`].
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tower::Service;
+
+use super::set::{KeySet, KeySetError};
+
+pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The request for the keys of one issuer.
+#[derive(Clone, Debug)]
+pub struct FetchJwks {
+    issuer: Arc<str>,
+    timeout: Duration,
+}
+
+/// Why keys could not be fetched. It holds nothing of what the other side sent.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// No connection, or it broke.
+    #[error("no connection")]
+    Connection(#[source] Arc<dyn Error + Send + Sync>),
+    /// An answer other than 200. Redirects are not followed.
+    #[error("HTTP status {0}")]
+    Status(u16),
+    /// An answer of more than 512 KiB.
+    #[error("an answer of more than 512 KiB")]
+    TooLarge,
+    /// An answer that is no key set, or one without a usable key.
+    #[error("unusable key set")]
+    KeySet(#[from] KeySetError),
+    /// A discovery document that must not be used.
+    #[error("discovery: {0}")]
+    Discovery(&'static str),
+    /// A failure of a fetch service that is not of this crate.
+    #[error("the fetch service failed")]
+    Service(#[source] Arc<dyn Error + Send + Sync>),
+    /// The task that fetched ended without an answer: it panicked, or its runtime went away.
+    #[error("the fetch was abandoned")]
+    Abandoned,
+    /// There is no tokio runtime to fetch on.
+    #[error("no tokio runtime")]
+    NoRuntime,
+}
+
+/// Keys of an issuer that could not be fetched by [`JwksCache::warm`](super::JwksCache::warm).
+#[derive(Clone, Debug, Error)]
+#[error("keys of issuer {issuer:?}: {source}")]
+#[non_exhaustive]
+pub struct WarmError {
+    /// The first issuer that failed.
+    pub issuer: String,
+    /// What happened.
+    pub source: FetchError,
+}
+
+/// A fetch service without its type.
+pub(super) trait Fetch: Send + Sync {
+    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>>;
+}
+
+/// The lock is held for a clone only; it makes a service `Sync` that is not.
+pub(super) struct Boxed<S>(Mutex<S>);
+
+// === impl FetchJwks ===
+
+impl FetchJwks {
+    pub(super) fn new(issuer: Arc<str>, timeout: Duration) -> Self {
+        Self { issuer, timeout }
+    }
+
+    /// Whose keys, spelled as the `iss` of its tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// How long one request to the issuer may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+// === impl FetchError ===
+
+impl FetchError {
+    /// A short, fixed name, for logs and metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Connection(_) => "connection",
+            Self::Status(_) => "status",
+            Self::TooLarge => "too_large",
+            Self::KeySet(_) => "key_set",
+            Self::Discovery(_) => "discovery",
+            Self::Service(_) => "service",
+            Self::Abandoned => "abandoned",
+            Self::NoRuntime => "no_runtime",
+        }
+    }
+
+    fn of(error: BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => *error,
+            Err(error) => Self::Service(error.into()),
+        }
+    }
+}
+
+// === impl Boxed ===
+
+impl<S> Boxed<S> {
+    pub(super) fn new(service: S) -> Self {
+        Self(Mutex::new(service))
+    }
+}
+
+impl<S> Fetch for Boxed<S>
+where
+    S: Service<FetchJwks, Response = KeySet> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+{
+    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
+        let mut service = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Box::pin(async move {
+            let ready = poll_fn(|cx| service.poll_ready(cx)).await;
+            ready.map_err(|error| FetchError::of(error.into()))?;
+            let answer = service.call(request).await;
+            answer.map_err(|error| FetchError::of(error.into()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_is_driven_ready_before_it_is_called() {
+        let (service, mut handle) = tower_test::mock::spawn::<FetchJwks, KeySet>();
+        let boxed = Boxed::new(service.into_inner());
+        handle.allow(0);
+        let request = FetchJwks::new("https://id/".into(), Duration::from_secs(2));
+        let answer = tokio::spawn(boxed.fetch(request));
+        tokio::task::yield_now().await;
+        assert!(!answer.is_finished());
+        handle.allow(1);
+        let (request, reply) = handle.next_request().await.unwrap();
+        assert_eq!(request.issuer(), "https://id/");
+        reply.send_error("broken");
+        let error = answer.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), "service");
+        assert_eq!(error.source().unwrap().to_string(), "broken");
+    }
+
+    #[test]
+    fn an_error_of_this_crate_keeps_its_kind_through_other_layers() {
+        let error: BoxError = FetchError::Status(502).into();
+        assert_eq!(FetchError::of(error).to_string(), "HTTP status 502");
+    }
+}

@@ -1,0 +1,262 @@
+//! One key, and what it may verify.
+
+use std::fmt;
+
+use super::verifier::{Material, Verifier};
+use super::{der, jwk};
+use crate::ConfigError;
+use crate::algorithm::{Algorithm, Algorithms};
+
+/// A key that was checked when it was loaded. It lives in one `Arc`, kept for as long as its issuer publishes it
+/// unchanged, so that whoever holds the `Arc` can tell by its address whether the key is still in force.
+pub(crate) struct Key {
+    kid: Option<Box<str>>,
+    algorithms: Algorithms,
+    verifier: Verifier,
+    /// The JWK as its issuer wrote it; `None` for a secret.
+    source: Option<Box<str>>,
+}
+
+/// Why a key of a set is not used. The others of its set are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Skipped {
+    /// It is not a JWK, or a member has the wrong type or appears twice.
+    Unparsable,
+    /// It is a shared secret (`oct`). Whoever can read a key set could sign with it.
+    Symmetric,
+    /// It holds private members. Whoever can read a key set could sign with it.
+    Private,
+    /// `use` is not `sig`.
+    Use,
+    /// `key_ops` is without `verify`.
+    Operations,
+    /// `alg` is unknown, or not a signature.
+    Algorithm,
+    /// `alg`, `kty` and `crv` do not go together.
+    Mismatch,
+    /// An unknown `kty`, or a `crv` that is not P-256, P-384 or Ed25519.
+    Unsupported,
+    /// An RSA key that is below 2048 bits or above 8192, or whose exponent is below 65537 or even.
+    Weak,
+    /// The numbers make no key: a wrong length, or a point that is not on its curve.
+    Material,
+    /// Another key of the set has the same `kid`.
+    DuplicateKid,
+}
+
+/// RFC 7518 section 3.2 asks for a secret as long as the hash of HS256.
+const MIN_SECRET: usize = 32;
+
+// === impl Key ===
+
+impl Key {
+    /// A key from the text of one JWK (RFC 7517 section 4).
+    pub(crate) fn from_jwk(text: &str) -> Result<Self, Skipped> {
+        jwk::parse(text, |jwk, material| {
+            let verifier = Verifier::new(material, jwk.algorithms).ok_or(Skipped::Material)?;
+            Ok(Self {
+                kid: jwk.kid,
+                algorithms: jwk.algorithms,
+                verifier,
+                source: Some(text.into()),
+            })
+        })
+    }
+
+    /// A key from a PEM file with one public key: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`.
+    pub(crate) fn from_pem(pem: &str) -> Result<Self, ConfigError> {
+        // The label is read here because the PEM reader takes the public part of a private key without a word.
+        let mut labels = pem
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("-----BEGIN "));
+        match (labels.next(), labels.next()) {
+            (Some("PUBLIC KEY-----" | "RSA PUBLIC KEY-----"), None) => {}
+            (Some(label), None) if label.contains("PRIVATE") => {
+                return Err(refused("this is a private key: give the public key alone"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(refused("several keys in one PEM: give one at a time"));
+            }
+            _ => return Err(refused("no PEM block `PUBLIC KEY` or `RSA PUBLIC KEY`")),
+        }
+        let unreadable =
+            || refused("unreadable: RSA, P-256, P-384 and Ed25519 public keys are accepted");
+        let bytes = pem.as_bytes();
+        let rsa = jsonwebtoken::DecodingKey::from_rsa_pem;
+        let ec = jsonwebtoken::DecodingKey::from_ec_pem;
+        let ed = jsonwebtoken::DecodingKey::from_ed_pem;
+        let key = rsa(bytes)
+            .or_else(|_| ec(bytes))
+            .or_else(|_| ed(bytes))
+            .map_err(|_| unreadable())?;
+        let content = key.try_get_as_bytes().map_err(|_| unreadable())?;
+        let material = match key.family() {
+            jsonwebtoken::AlgorithmFamily::Rsa => {
+                let (modulus, exponent) =
+                    der::read_rsa_public_key(content).ok_or_else(unreadable)?;
+                if !jwk::rsa_is_sound(modulus, exponent) {
+                    return Err(refused(
+                        "RSA needs 2048 to 8192 bits and an odd exponent from 65537",
+                    ));
+                }
+                Material::Rsa { modulus, exponent }
+            }
+            jsonwebtoken::AlgorithmFamily::Ec => match content.len() {
+                65 => Material::P256(content),
+                97 => Material::P384(content),
+                _ => return Err(unreadable()),
+            },
+            jsonwebtoken::AlgorithmFamily::Ed => {
+                Material::Ed25519(content.try_into().map_err(|_| unreadable())?)
+            }
+            jsonwebtoken::AlgorithmFamily::Hmac => return Err(unreadable()),
+        };
+        let algorithms = material.algorithms();
+        Ok(Self {
+            kid: None,
+            algorithms,
+            verifier: Verifier::new(material, algorithms).ok_or_else(unreadable)?,
+            source: Some(pem.into()),
+        })
+    }
+
+    /// A shared secret. There is no other way to a symmetric key.
+    pub(crate) fn hmac(secret: &[u8], algorithms: Algorithms) -> Result<Self, ConfigError> {
+        if secret.len() < MIN_SECRET {
+            return Err(refused(
+                "a secret needs 32 bytes or more, from a random generator",
+            ));
+        }
+        if algorithms.is_empty() || !algorithms.minus(Algorithms::HMAC).is_empty() {
+            return Err(refused("a secret verifies HS256, HS384 and HS512 only"));
+        }
+        let verifier = Verifier::new(Material::Secret(secret), algorithms)
+            .ok_or_else(|| refused("the backend refuses this secret"))?;
+        Ok(Self {
+            kid: None,
+            algorithms,
+            verifier,
+            source: None,
+        })
+    }
+
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(crate) fn allows(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(algorithm)
+    }
+
+    /// Whether `signature` is this key's on `signed`; never, if the key does not allow the algorithm.
+    pub(crate) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
+        self.allows(algorithm) && self.verifier.verify(algorithm, signed, signature)
+    }
+
+    /// Whether the two were loaded from the same text.
+    pub(super) fn is_unchanged(&self, other: &Self) -> bool {
+        self.source.is_some() && self.source == other.source
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("kid", &self.kid)
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+fn refused(problem: &str) -> ConfigError {
+    ConfigError::Key {
+        problem: problem.to_owned(),
+    }
+}
+
+// === impl Skipped ===
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unparsable => "not a JWK",
+            Self::Symmetric => "a shared secret",
+            Self::Private => "private members",
+            Self::Use => "`use` is not `sig`",
+            Self::Operations => "`key_ops` without `verify`",
+            Self::Algorithm => "`alg` is no known signature",
+            Self::Mismatch => "`alg`, `kty` and `crv` do not go together",
+            Self::Unsupported => "an unsupported `kty` or `crv`",
+            Self::Weak => "a weak RSA key",
+            Self::Material => "the numbers make no key",
+            Self::DuplicateKid => "its `kid` is not unique",
+        })
+    }
+}
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use super::*;
+    use crate::jwks::testing::{MESSAGE, Signer};
+
+    #[test]
+    fn a_pem_key_verifies() {
+        for algorithm in Algorithms::ASYMMETRIC.iter() {
+            let signer = Signer::of(algorithm);
+            let key = Key::from_pem(&signer.pem()).unwrap();
+            assert!(
+                key.verify(algorithm, MESSAGE, &signer.sign(algorithm, MESSAGE)),
+                "{algorithm}"
+            );
+            assert!(
+                !key.verify(algorithm, b"other", &signer.sign(algorithm, MESSAGE)),
+                "{algorithm}"
+            );
+            assert!(!key.allows(Algorithm::HS256));
+        }
+    }
+
+    #[test]
+    fn a_pem_that_is_no_single_public_key_is_refused() {
+        #[track_caller]
+        fn check(pem: &str, expected: &str) {
+            let error = Key::from_pem(pem).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let good = Signer::of(Algorithm::ES256).pem();
+        check("", "no PEM block");
+        check(&good.replace("PUBLIC KEY", "PRIVATE KEY"), "private key");
+        check(&good.replace("PUBLIC KEY", "CERTIFICATE"), "no PEM block");
+        check(&format!("{good}{good}"), "one at a time");
+        check(
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+            "unreadable",
+        );
+    }
+
+    #[test]
+    fn a_short_secret_or_a_foreign_algorithm_is_refused() {
+        let hs256 = Algorithms::of(&[Algorithm::HS256]);
+        assert!(Key::hmac(&[1; 31], hs256).is_err());
+        assert!(Key::hmac(&[1; 32], Algorithms::NONE).is_err());
+        assert!(
+            Key::hmac(
+                &[1; 32],
+                Algorithms::of(&[Algorithm::HS256, Algorithm::RS256])
+            )
+            .is_err()
+        );
+        let key = Key::hmac(&[1; 32], hs256).unwrap();
+        assert!(key.allows(Algorithm::HS256) && !key.allows(Algorithm::HS384));
+    }
+
+    #[test]
+    fn a_key_does_not_show_its_material() {
+        let key = Key::hmac(b"0123456789abcdef0123456789abcdef", Algorithms::HMAC).unwrap();
+        assert_eq!(
+            format!("{key:?}"),
+            r#"Key { kid: None, algorithms: ["HS256", "HS384", "HS512"], .. }"#
+        );
+    }
+}

@@ -1,0 +1,30 @@
+//! `JwksCacheLayer`: puts the keys on the router.
+
+use tower::Layer;
+
+use super::cache::JwksCache;
+use super::service::JwksKeys;
+
+/// Puts a [`JwksCache`] into the extensions of every request, for the layers and handlers below.
+#[derive(Clone, Debug)]
+pub struct JwksCacheLayer {
+    cache: JwksCache,
+}
+
+// === impl JwksCacheLayer ===
+
+impl JwksCacheLayer {
+    /// A layer for this cache.
+    #[must_use]
+    pub fn new(cache: JwksCache) -> Self {
+        Self { cache }
+    }
+}
+
+impl<S> Layer<S> for JwksCacheLayer {
+    type Service = JwksKeys<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        JwksKeys::new(inner, self.cache.clone())
+    }
+}

@@ -1,0 +1,83 @@
+//! Keys: what issuers publish (JWK Sets, RFC 7517), kept up to date without ever making a known key wait.
+//!
+//! How it decides, for a token of a known issuer:
+//! 1. A `kid` that the current set has is answered at once, from memory. Without a `kid`, a token passes only if exactly
+//!    one key of the issuer allows its algorithm.
+//! 2. When 75 % of the time to live have passed, the next lookup starts a refresh in the background. The time to live is
+//!    the `max-age` of the answer, between one minute and one hour; ten minutes if there is none.
+//! 3. An unknown `kid` waits for one refetch. Unknown kids cause at most two refetches in any 30 seconds; beyond that they
+//!    are refused while the last refresh succeeded, and told to come back while it failed.
+//! 4. While the issuer is down, old keys serve for another hour. Then, and when there were never any, the answer is
+//!    "come back later", attempts are 1 to 60 seconds apart, and the first that succeeds ends it.
+//! 5. A key that is absent from a successful refresh is refused at once. An empty or unreadable answer is a failed
+//!    refresh, not a removal. [`JwksCache::purge`] drops a key for good.
+//!
+//! A set is read key by key: a key that is symmetric, private, weak, ambiguous or not meant for signatures is
+//! [skipped](Skipped), and spoils no other.
+//!
+//! What clients see: 401 for a key that does not exist, 503 with `Retry-After` while that cannot be told.
+//!
+//! Deployment: nothing runs in the background between requests. After an idle time longer than the time to live, the
+//! first tokens are still verified with the old set while the new one is fetched; lower `max_stale` where a removed key
+//! must not be honoured then.
+//!
+//! ```
+//! use portcullis::{JwksCache, JwksSource, KeySet};
+//!
+//! let keys = KeySet::from_json(br#"{"keys": [
+//!     {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+//! ]}"#)?;
+//! let cache = JwksCache::new([JwksSource::keys("https://id.example.com/", keys)])?;
+//! assert!(cache.status()[0].state.is_ready());
+//!
+//! // Keys never come over plain http from another machine.
+//! assert!(JwksSource::uri("https://id.example.com/", "http://id.example.com/keys").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod cache;
+mod der;
+mod fetch;
+mod health;
+mod issuer;
+mod jwk;
+mod key;
+mod layer;
+mod observe;
+mod service;
+mod set;
+mod source;
+mod verifier;
+
+#[cfg(all(
+    feature = "reqwest",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod discovery;
+#[cfg(all(
+    feature = "reqwest",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod endpoint;
+#[cfg(all(
+    feature = "reqwest",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod http;
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod testing;
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests;
+
+pub use cache::JwksCache;
+pub use fetch::{FetchError, FetchJwks, WarmError};
+pub use health::{IssuerState, IssuerStatus};
+pub use key::Skipped;
+pub use layer::JwksCacheLayer;
+pub use service::JwksKeys;
+pub use set::{KeySet, KeySetError};
+pub use source::JwksSource;
+
+pub(crate) use issuer::{Found, IssuerKeys, Patience, Waiter};
+pub(crate) use key::Key;

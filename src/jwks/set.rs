@@ -1,0 +1,410 @@
+//! A set of keys: what an issuer publishes, as it was at one moment.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::key::{Key, Skipped};
+use crate::ConfigError;
+use crate::algorithm::Algorithm;
+
+/// The largest key set that is read.
+pub(super) const MAX_BYTES: usize = 512 * 1024;
+const MAX_KEYS: usize = 256;
+
+/// An immutable set of public keys. Clones are cheap.
+///
+/// Every JWK is judged alone: one that is unusable is [skipped](KeySet::skipped) and spoils nothing. Two keys with one
+/// `kid` are both skipped, since a token that names it could mean either.
+///
+/// ```
+/// use portcullis::KeySet;
+///
+/// let keys = KeySet::from_json(br#"{"keys": [
+///     {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+///     {"kty": "oct", "kid": "b", "k": "c2VjcmV0"}
+/// ]}"#)?;
+/// assert_eq!(keys.len(), 1);
+/// assert_eq!(keys.skipped()[0].to_string(), "a shared secret");
+///
+/// assert!(KeySet::from_json(br#"{"keys": []}"#).is_err());
+/// # Ok::<(), portcullis::jwks::KeySetError>(())
+/// ```
+#[derive(Clone)]
+pub struct KeySet {
+    keys: Arc<Keys>,
+    max_age: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Keys {
+    named: HashMap<Box<str>, Arc<Key>>,
+    nameless: Vec<Arc<Key>>,
+    skipped: Vec<Skipped>,
+}
+
+/// A document that is no set of keys, or one without a usable key.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeySetError {
+    /// It is larger than 512 KiB.
+    #[error("larger than 512 KiB")]
+    TooLarge,
+    /// It is not a JWK Set (RFC 7517 section 5).
+    #[error("not a JWK Set")]
+    Unreadable,
+    /// It has more than 256 keys.
+    #[error("more than 256 keys")]
+    TooManyKeys,
+    /// None of its keys can be used.
+    #[error("no usable key; skipped: {0:?}")]
+    NoUsableKey(Vec<Skipped>),
+}
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow)]
+    keys: Vec<&'a RawValue>,
+}
+
+// === impl KeySet ===
+
+#[cfg_attr(
+    not(any(feature = "aws-lc-rs", feature = "rust-crypto")),
+    allow(dead_code)
+)]
+impl KeySet {
+    /// Reads a JWK Set (RFC 7517 section 5).
+    ///
+    /// # Errors
+    /// If it is larger than 512 KiB, has more than 256 keys, is not a JWK Set or has no usable key.
+    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+    pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
+        if json.len() > MAX_BYTES {
+            return Err(KeySetError::TooLarge);
+        }
+        let document: Document<'_> =
+            serde_json::from_slice(json).map_err(|_| KeySetError::Unreadable)?;
+        if document.keys.len() > MAX_KEYS {
+            return Err(KeySetError::TooManyKeys);
+        }
+        let keys = Keys::of(document.keys.iter().map(|jwk| Key::from_jwk(jwk.get())));
+        if keys.len() == 0 {
+            return Err(KeySetError::NoUsableKey(keys.skipped));
+        }
+        Ok(Self::new(keys))
+    }
+
+    /// Reads one public key, `PUBLIC KEY` (RSA, P-256, P-384 or Ed25519) or `RSA PUBLIC KEY`.
+    ///
+    /// It has no `kid`, so it serves tokens that name none, and it allows every algorithm of its type.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] if it is anything else, or a weak key.
+    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+    pub fn from_pem(pem: &str) -> Result<Self, ConfigError> {
+        Key::from_pem(pem).map(Self::from_key)
+    }
+
+    pub(crate) fn from_key(key: Key) -> Self {
+        Self::new(Keys::of([Ok(key)]))
+    }
+
+    fn new(keys: Keys) -> Self {
+        Self {
+            keys: Arc::new(keys),
+            max_age: None,
+        }
+    }
+
+    /// How long the set may be kept, as its issuer has it. Without it, the cache's `default_ttl` counts.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+
+    /// How many keys can be used.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // a set with no key is never built
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Why the other keys cannot, one reason for each.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.keys.skipped
+    }
+
+    /// The same set with another freshness.
+    pub(super) fn expiring(mut self, max_age: Option<Duration>) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    pub(super) fn freshness(&self) -> Option<Duration> {
+        self.max_age
+    }
+
+    /// The key of exactly this kid if it allows the algorithm; without a kid, the only key that allows it.
+    pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<Key>> {
+        if let Some(kid) = kid {
+            return self.keys.named.get(kid).filter(|key| key.allows(algorithm));
+        }
+        let mut allowing = self.keys.iter().filter(|key| key.allows(algorithm));
+        let only = allowing.next();
+        only.filter(|_| allowing.next().is_none())
+    }
+
+    pub(super) fn knows(&self, kid: &str) -> bool {
+        self.keys.named.contains_key(kid)
+    }
+
+    /// Whether this very key is in force.
+    pub(super) fn holds(&self, key: &Arc<Key>) -> bool {
+        match key.kid() {
+            Some(kid) => self
+                .keys
+                .named
+                .get(kid)
+                .is_some_and(|held| Arc::ptr_eq(held, key)),
+            None => self.keys.nameless.iter().any(|held| Arc::ptr_eq(held, key)),
+        }
+    }
+
+    /// The same set, with the keys of `previous` wherever they are unchanged, and without the distrusted ones.
+    pub(super) fn succeed(&self, previous: Option<&Self>, distrusted: &HashSet<Box<str>>) -> Self {
+        let kept = |key: &Arc<Key>| {
+            let before = previous.and_then(|previous| previous.keys.unchanged(key));
+            Arc::clone(before.unwrap_or(key))
+        };
+        let named = self.keys.named.iter();
+        let named = named.filter(|(kid, _)| !distrusted.contains(*kid));
+        Self {
+            keys: Arc::new(Keys {
+                named: named.map(|(kid, key)| (kid.clone(), kept(key))).collect(),
+                nameless: self.keys.nameless.iter().map(kept).collect(),
+                skipped: self.keys.skipped.clone(),
+            }),
+            max_age: self.max_age,
+        }
+    }
+
+    /// Whether both hold the very same keys.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.keys.iter().all(|key| other.holds(key))
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySet")
+            .field("keys", &self.keys.iter().collect::<Vec<_>>())
+            .field("skipped", &self.keys.skipped)
+            .field("max_age", &self.max_age)
+            .finish()
+    }
+}
+
+// === impl Keys ===
+
+impl Keys {
+    fn of(loaded: impl IntoIterator<Item = Result<Key, Skipped>>) -> Self {
+        let mut keys = Self::default();
+        let mut ambiguous = HashSet::new();
+        for key in loaded {
+            match key {
+                Err(reason) => keys.skipped.push(reason),
+                Ok(key) => keys.insert(Arc::new(key), &mut ambiguous),
+            }
+        }
+        keys
+    }
+
+    fn insert(&mut self, key: Arc<Key>, ambiguous: &mut HashSet<Box<str>>) {
+        let Some(kid) = key.kid().map(Box::<str>::from) else {
+            self.nameless.push(key);
+            return;
+        };
+        if ambiguous.contains(&kid) {
+            self.skipped.push(Skipped::DuplicateKid);
+        } else if self.named.remove(&kid).is_some() {
+            self.skipped.extend([Skipped::DuplicateKid; 2]);
+            ambiguous.insert(kid);
+        } else {
+            self.named.insert(kid, key);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.named.len() + self.nameless.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.named.values().chain(&self.nameless)
+    }
+
+    fn unchanged(&self, key: &Key) -> Option<&Arc<Key>> {
+        match key.kid() {
+            Some(kid) => self
+                .named
+                .get(kid)
+                .filter(|before| before.is_unchanged(key)),
+            None => self.nameless.iter().find(|before| before.is_unchanged(key)),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jwks::testing::{Signer, json, keys};
+
+    fn es256(kid: &str) -> serde_json::Value {
+        Signer::of(Algorithm::ES256).jwk(kid)
+    }
+
+    fn parse(keys: &serde_json::Value) -> Result<KeySet, KeySetError> {
+        KeySet::from_json(json!({ "keys": keys }).to_string().as_bytes())
+    }
+
+    #[test]
+    fn one_bad_key_never_spoils_the_set() {
+        let mut wrong_kid = es256("x");
+        wrong_kid["kid"] = json!(7);
+        let set =
+            parse(&json!([7, null, wrong_kid, {"kty": "oct", "k": ""}, es256("good")])).unwrap();
+        assert_eq!(set.len(), 1);
+        assert!(set.find(Some("good"), Algorithm::ES256).is_some());
+        assert_eq!(
+            set.skipped(),
+            [
+                Skipped::Unparsable,
+                Skipped::Unparsable,
+                Skipped::Unparsable,
+                Skipped::Symmetric
+            ]
+        );
+    }
+
+    #[test]
+    fn every_key_of_an_ambiguous_kid_is_skipped() {
+        let set = parse(&json!([es256("a"), es256("b"), es256("a"), es256("a")])).unwrap();
+        assert_eq!(set.len(), 1);
+        assert!(set.find(Some("a"), Algorithm::ES256).is_none());
+        assert!(set.find(Some("b"), Algorithm::ES256).is_some());
+        assert_eq!(set.skipped(), [Skipped::DuplicateKid; 3]);
+    }
+
+    #[test]
+    fn a_set_without_a_usable_key_is_an_error() {
+        assert_eq!(
+            parse(&json!([])).unwrap_err(),
+            KeySetError::NoUsableKey(vec![])
+        );
+        assert_eq!(
+            parse(&json!([{"kty": "oct"}])).unwrap_err(),
+            KeySetError::NoUsableKey(vec![Skipped::Symmetric])
+        );
+        for text in [
+            "",
+            "{",
+            "[]",
+            "7",
+            "{}",
+            r#"{"keys":{}}"#,
+            r#"{"keys":[]"#,
+            "\u{feff}{}",
+        ] {
+            assert_eq!(
+                KeySet::from_json(text.as_bytes()).unwrap_err(),
+                KeySetError::Unreadable
+            );
+        }
+        assert_eq!(
+            KeySet::from_json(b"\xff").unwrap_err(),
+            KeySetError::Unreadable
+        );
+    }
+
+    #[test]
+    fn a_set_is_bounded() {
+        let one = es256("a").to_string();
+        let many = |count| format!(r#"{{"keys":[{one}{}]}}"#, ",7".repeat(count));
+        assert_eq!(KeySet::from_json(many(255).as_bytes()).unwrap().len(), 1);
+        assert_eq!(
+            KeySet::from_json(many(256).as_bytes()).unwrap_err(),
+            KeySetError::TooManyKeys
+        );
+        let padded = |bytes: usize| {
+            let text = json(["a"]);
+            format!("{text}{}", " ".repeat(bytes - text.len()))
+        };
+        assert!(KeySet::from_json(padded(MAX_BYTES).as_bytes()).is_ok());
+        assert_eq!(
+            KeySet::from_json(padded(MAX_BYTES + 1).as_bytes()).unwrap_err(),
+            KeySetError::TooLarge
+        );
+    }
+
+    #[test]
+    fn a_kid_is_matched_exactly_and_only_for_what_its_key_allows() {
+        let set = keys(["a"]);
+        assert!(set.find(Some("a"), Algorithm::ES256).is_some());
+        for (kid, algorithm) in [
+            ("a", Algorithm::ES384),
+            ("A", Algorithm::ES256),
+            ("", Algorithm::ES256),
+        ] {
+            assert!(set.find(Some(kid), algorithm).is_none());
+        }
+    }
+
+    #[test]
+    fn without_kid_exactly_one_key_must_allow_the_algorithm() {
+        let rsa = Signer::of(Algorithm::RS256).jwk("r");
+        let set = parse(&json!([es256("a"), rsa])).unwrap();
+        assert!(set.find(None, Algorithm::ES256).is_some());
+        assert!(set.find(None, Algorithm::PS512).is_some());
+        assert!(set.find(None, Algorithm::EdDSA).is_none());
+        assert!(keys(["a", "b"]).find(None, Algorithm::ES256).is_none());
+        let pem = KeySet::from_pem(&Signer::of(Algorithm::EdDSA).pem()).unwrap();
+        assert!(pem.find(None, Algorithm::EdDSA).is_some());
+        assert!(pem.find(Some("a"), Algorithm::EdDSA).is_none());
+    }
+
+    #[test]
+    fn an_unchanged_key_keeps_its_arc() {
+        let (before, after) = (keys(["a", "b"]), keys(["b", "c"]));
+        let next = after.succeed(Some(&before), &HashSet::new());
+        let b = before.find(Some("b"), Algorithm::ES256).unwrap();
+        assert!(next.holds(b) && !after.holds(b));
+        assert!(!next.holds(before.find(Some("a"), Algorithm::ES256).unwrap()));
+        assert!(!next.is_same(&before));
+        assert!(
+            keys(["b", "a"])
+                .succeed(Some(&before), &HashSet::new())
+                .is_same(&before)
+        );
+
+        let mut renamed = es256("b");
+        renamed["use"] = json!("sig");
+        let changed = parse(&json!([renamed])).unwrap();
+        assert!(!changed.succeed(Some(&before), &HashSet::new()).holds(b));
+    }
+
+    #[test]
+    fn a_distrusted_kid_is_left_out() {
+        let distrusted = HashSet::from([Box::from("a")]);
+        let next = keys(["a", "b"]).succeed(None, &distrusted);
+        assert!(!next.knows("a") && next.knows("b"));
+    }
+}

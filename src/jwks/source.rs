@@ -1,0 +1,236 @@
+//! Where the keys of one issuer come from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower::Service;
+
+use super::fetch::{Boxed, Fetch, FetchJwks};
+use super::issuer::IssuerKeys;
+use super::set::KeySet;
+use crate::ConfigError;
+use crate::clock::Clock;
+
+/// Where the keys of one issuer come from, and how long they are kept.
+///
+/// An issuer is compared exactly, byte for byte, with the `iss` of a token.
+#[must_use]
+pub struct JwksSource {
+    issuer: Arc<str>,
+    origin: Origin,
+    settings: Settings,
+    clock: Clock,
+}
+
+enum Origin {
+    Keys(KeySet),
+    Service(Arc<dyn Fetch>),
+    #[cfg(all(
+        feature = "reqwest",
+        any(feature = "aws-lc-rs", feature = "rust-crypto")
+    ))]
+    Http(super::http::Origin),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    default_ttl: Duration,
+    min_ttl: Duration,
+    max_ttl: Duration,
+    pub(super) cooldown: Duration,
+    pub(super) max_stale: Duration,
+    pub(super) timeout: Duration,
+    /// How many requests one fetch makes at most.
+    requests: u32,
+}
+
+// === impl JwksSource ===
+
+impl JwksSource {
+    /// Keys that are given here and never fetched.
+    pub fn keys(issuer: impl AsRef<str>, keys: KeySet) -> Self {
+        Self::new(issuer.as_ref(), Origin::Keys(keys))
+    }
+
+    /// Keys from a service, to which tower's retry and timeout can be added.
+    pub fn service<S>(issuer: impl AsRef<str>, service: S) -> Self
+    where
+        S: Service<FetchJwks, Response = KeySet> + Clone + Send + 'static,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S::Future: Send,
+    {
+        let service = Arc::new(Boxed::new(service));
+        Self::new(issuer.as_ref(), Origin::Service(service))
+    }
+
+    fn new(issuer: &str, origin: Origin) -> Self {
+        Self {
+            issuer: issuer.into(),
+            origin,
+            settings: Settings::default(),
+            clock: Clock::default(),
+        }
+    }
+
+    #[cfg(all(
+        feature = "reqwest",
+        any(feature = "aws-lc-rs", feature = "rust-crypto")
+    ))]
+    pub(super) fn http(issuer: &str, origin: super::http::Origin) -> Self {
+        let requests = origin.requests();
+        let mut source = Self::new(issuer, Origin::Http(origin));
+        source.settings.requests = requests;
+        source
+    }
+
+    #[cfg(all(
+        feature = "reqwest",
+        any(feature = "aws-lc-rs", feature = "rust-crypto")
+    ))]
+    pub(super) fn http_origin(&mut self) -> Option<&mut super::http::Origin> {
+        match &mut self.origin {
+            Origin::Http(origin) => Some(origin),
+            Origin::Keys(_) | Origin::Service(_) => None,
+        }
+    }
+
+    /// How long keys are fresh when the issuer does not say. Default: 10 minutes.
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.settings.default_ttl = ttl;
+        self
+    }
+
+    /// The least time that keys are fresh, whatever the issuer says. Default: 60 seconds.
+    pub fn min_ttl(mut self, ttl: Duration) -> Self {
+        self.settings.min_ttl = ttl;
+        self
+    }
+
+    /// The longest time that keys are fresh, whatever the issuer says. Default: 1 hour.
+    pub fn max_ttl(mut self, ttl: Duration) -> Self {
+        self.settings.max_ttl = ttl;
+        self
+    }
+
+    /// Unknown kids cause at most two refetches in any such time. Default: 30 seconds.
+    pub fn cooldown(mut self, cooldown: Duration) -> Self {
+        self.settings.cooldown = cooldown;
+        self
+    }
+
+    /// How long keys serve past their time to live while the issuer is down. Default: 1 hour.
+    pub fn max_stale(mut self, max_stale: Duration) -> Self {
+        self.settings.max_stale = max_stale;
+        self
+    }
+
+    /// How long one request to the issuer may take. Default: 2 seconds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// The clock by which keys age. Default: the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    pub(super) fn build(self) -> Result<IssuerKeys, ConfigError> {
+        if self.issuer.is_empty() {
+            return Err(ConfigError::MissingIssuer);
+        }
+        self.settings.check()?;
+        let fetch: Arc<dyn Fetch> = match self.origin {
+            Origin::Keys(keys) => {
+                return Ok(IssuerKeys::fixed(
+                    self.issuer,
+                    self.settings,
+                    self.clock,
+                    keys,
+                ));
+            }
+            Origin::Service(service) => service,
+            #[cfg(all(
+                feature = "reqwest",
+                any(feature = "aws-lc-rs", feature = "rust-crypto")
+            ))]
+            Origin::Http(origin) => origin.connect()?,
+        };
+        Ok(IssuerKeys::fetched(
+            self.issuer,
+            self.settings,
+            self.clock,
+            fetch,
+        ))
+    }
+}
+
+impl fmt::Debug for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwksSource")
+            .field("issuer", &self.issuer)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Settings ===
+
+impl Settings {
+    pub(super) fn ttl(&self, max_age: Option<Duration>) -> Duration {
+        max_age
+            .unwrap_or(self.default_ttl)
+            .max(self.min_ttl)
+            .min(self.max_ttl)
+    }
+
+    /// For the whole fetch, in case that a service keeps no time itself.
+    pub(super) fn deadline(&self) -> Duration {
+        self.timeout.saturating_mul(self.requests)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError::Setting { setting, problem });
+        if self.min_ttl.is_zero() {
+            return refuse(
+                "jwks min_ttl",
+                "zero would fetch for every token: give a second or more",
+            );
+        }
+        if self.min_ttl > self.max_ttl {
+            return refuse(
+                "jwks min_ttl",
+                "longer than max_ttl: lower it, or raise max_ttl",
+            );
+        }
+        if self.cooldown.is_zero() {
+            return refuse(
+                "jwks cooldown",
+                "zero would let any client cause a fetch: give some seconds",
+            );
+        }
+        if self.timeout.is_zero() {
+            return refuse(
+                "jwks timeout",
+                "zero would let no fetch succeed: give some seconds",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_ttl: Duration::from_secs(600),
+            min_ttl: Duration::from_secs(60),
+            max_ttl: Duration::from_secs(3600),
+            cooldown: Duration::from_secs(30),
+            max_stale: Duration::from_secs(3600),
+            timeout: Duration::from_secs(2),
+            requests: 1,
+        }
+    }
+}

@@ -1,0 +1,576 @@
+//! How the cache behaves over time, against an issuer that does as it is told.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower::service_fn;
+
+use super::testing::{Answer, Issuer, keys};
+use super::*;
+use crate::algorithm::Algorithm;
+use crate::{Clock, ConfigError, ManualClock};
+
+const ISS: &str = "https://id.example.com/";
+
+struct Bench {
+    issuer: Issuer,
+    hands: ManualClock,
+    cache: JwksCache,
+}
+
+impl Bench {
+    fn new(answer: Answer) -> Self {
+        Self::with(answer, |source| source)
+    }
+
+    fn with(answer: Answer, set: impl FnOnce(JwksSource) -> JwksSource) -> Self {
+        let (issuer, hands) = (Issuer::new(answer), ManualClock::at(1_800_000_000));
+        let source = JwksSource::service(ISS, issuer.clone()).clock(Clock::from(hands.clone()));
+        let cache = JwksCache::new([set(source)]).unwrap();
+        Self {
+            issuer,
+            hands,
+            cache,
+        }
+    }
+
+    /// Already holds these keys.
+    async fn warm<const N: usize>(kids: [&str; N]) -> Self {
+        let bench = Self::new(Answer::Keys(keys(kids)));
+        bench.cache.warm().await.unwrap();
+        bench
+    }
+
+    fn keys(&self) -> &Arc<IssuerKeys> {
+        self.cache.issuer(ISS).unwrap()
+    }
+
+    fn find(&self, kid: &str) -> Found {
+        self.keys()
+            .find(Some(kid), Algorithm::ES256, Patience::MayWait)
+    }
+
+    /// As the verifying layer does: waits once if it is told to.
+    async fn look(&self, kid: Option<&str>) -> Found {
+        match self.keys().find(kid, Algorithm::ES256, Patience::MayWait) {
+            Found::Wait(waiter) => {
+                waiter.await;
+                self.keys().find(kid, Algorithm::ES256, Patience::Waited)
+            }
+            found => found,
+        }
+    }
+
+    #[track_caller]
+    fn key(&self, kid: &str) -> Arc<Key> {
+        match self.find(kid) {
+            Found::Key(key) => key,
+            other => panic!("{kid}: {other:?}"),
+        }
+    }
+
+    /// Time passes, and whatever is under way comes to rest.
+    async fn advance(&self, seconds: u64) {
+        self.hands.advance(Duration::from_secs(seconds));
+        settle().await;
+    }
+
+    fn state(&self) -> IssuerState {
+        self.cache.status()[0].state
+    }
+}
+
+async fn settle() {
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+}
+
+macro_rules! assert_found {
+    ($found:expr, $pattern:pat) => {{
+        let found = $found;
+        assert!(matches!(found, $pattern), "{found:?}");
+    }};
+}
+
+// === construction ===
+
+#[test]
+fn construction_needs_no_runtime_and_fetches_nothing() {
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_eq!(bench.state(), IssuerState::Cold);
+    assert_found!(bench.find("a"), Found::Unavailable { .. });
+    assert_eq!(bench.issuer.fetches(), 0);
+}
+
+#[test]
+fn settings_that_protect_nothing_are_refused() {
+    #[track_caller]
+    fn refused(sources: Vec<JwksSource>) -> ConfigError {
+        JwksCache::new(sources).unwrap_err()
+    }
+    let source = |issuer: &str| JwksSource::keys(issuer, keys(["a"]));
+    assert_eq!(refused(vec![]), ConfigError::MissingIssuer);
+    assert_eq!(refused(vec![source("")]), ConfigError::MissingIssuer);
+    let issuer = ISS.to_owned();
+    assert_eq!(
+        refused(vec![source(ISS), source(ISS)]),
+        ConfigError::DuplicateIssuer { issuer }
+    );
+    for source in [
+        source(ISS).cooldown(Duration::ZERO),
+        source(ISS).timeout(Duration::ZERO),
+        source(ISS).min_ttl(Duration::ZERO),
+        source(ISS)
+            .min_ttl(Duration::from_secs(10))
+            .max_ttl(Duration::from_secs(9)),
+    ] {
+        assert!(matches!(refused(vec![source]), ConfigError::Setting { .. }));
+    }
+    assert!(JwksCache::new([source("https://a/"), source("https://A/")]).is_ok());
+}
+
+#[test]
+fn the_cache_and_a_waiter_go_anywhere() {
+    fn anywhere<T: Send + Sync + Clone + 'static>() {}
+    fn movable<T: Send + Unpin + Future<Output = ()> + 'static>() {}
+    anywhere::<JwksCache>();
+    anywhere::<JwksCacheLayer>();
+    movable::<Waiter>();
+}
+
+#[tokio::test]
+async fn fixed_keys_are_in_force_at_once_and_for_ever() {
+    let hands = ManualClock::at(0);
+    let source = JwksSource::keys(ISS, keys(["a"])).clock(Clock::from(hands.clone()));
+    let cache = JwksCache::new([source]).unwrap();
+    cache.warm().await.unwrap();
+    hands.advance(Duration::from_secs(10_000_000));
+    let issuer = cache.issuer(ISS).unwrap();
+    let find = |kid| issuer.find(Some(kid), Algorithm::ES256, Patience::MayWait);
+    assert_found!(find("a"), Found::Key(_));
+    assert_found!(find("b"), Found::Unknown);
+    assert_eq!(cache.status()[0].state, IssuerState::Fixed);
+    assert!(cache.purge(ISS, "a"));
+    assert_found!(find("a"), Found::Unknown);
+}
+
+// === cold ===
+
+#[tokio::test]
+async fn a_cold_cache_is_filled_by_one_fetch_for_all_who_wait() {
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    let gate = bench.issuer.close();
+    let waiters: Vec<_> = (0..100)
+        .map(|_| match bench.find("a") {
+            Found::Wait(waiter) => waiter,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    gate.notify_one();
+    for waiter in waiters {
+        waiter.await;
+    }
+    bench.key("a");
+    assert_eq!(
+        (bench.issuer.fetches(), bench.state()),
+        (1, IssuerState::Fresh)
+    );
+}
+
+#[tokio::test]
+async fn a_client_who_hangs_up_cancels_nothing() {
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    let gate = bench.issuer.close();
+    drop(bench.find("a"));
+    settle().await;
+    gate.notify_one();
+    settle().await;
+    bench.key("a");
+    assert_eq!(bench.issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_token_without_kid_waits_for_a_cold_cache() {
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_found!(bench.look(None).await, Found::Key(_));
+}
+
+#[tokio::test]
+async fn cold_and_down_is_unavailable_and_recovers_alone() {
+    let bench = Bench::new(Answer::Status(500));
+    assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+    assert_eq!(bench.cache.status()[0].last_error, Some("status"));
+    for _ in 0..100 {
+        assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+    }
+    assert_eq!(bench.issuer.fetches(), 1, "the backoff holds");
+    bench.issuer.publishes(["a"]);
+    bench.advance(2).await;
+    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+    assert_eq!(bench.cache.status()[0].last_error, None);
+}
+
+#[tokio::test]
+async fn attempts_are_one_to_sixty_seconds_apart() {
+    let bench = Bench::new(Answer::Status(500));
+    for _ in 0..600 {
+        if let Found::Unavailable { retry_after } = bench.look(Some("a")).await {
+            assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
+        }
+        bench.advance(1).await;
+    }
+    let fetches = bench.issuer.fetches();
+    assert!((10..=25).contains(&fetches), "{fetches}");
+}
+
+#[tokio::test]
+async fn a_fetch_that_panics_is_a_failure_and_hangs_nobody() {
+    let bench = Bench::new(Answer::Panic);
+    assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+    assert_eq!(bench.cache.status()[0].last_error, Some("abandoned"));
+    bench.issuer.publishes(["a"]);
+    bench.advance(2).await;
+    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_answers_is_given_up() {
+    let service = service_fn(|_: FetchJwks| pending::<Result<KeySet, FetchError>>());
+    let cache = JwksCache::new([JwksSource::service(ISS, service)]).unwrap();
+    let error = cache.warm().await.unwrap_err();
+    assert_eq!(
+        (error.issuer.as_str(), error.source.kind()),
+        (ISS, "timed_out")
+    );
+}
+
+#[tokio::test]
+async fn a_runtime_that_goes_away_leaves_the_cache_usable() {
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    let keys = bench.keys().clone();
+    let gate = bench.issuer.close();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            assert_found!(
+                keys.find(None, Algorithm::ES256, Patience::MayWait),
+                Found::Wait(_)
+            )
+        });
+    })
+    .join()
+    .unwrap();
+    bench.advance(2).await;
+    gate.notify_one();
+    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+}
+
+#[tokio::test]
+async fn the_task_does_not_keep_the_cache_alive() {
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    let gate = bench.issuer.close();
+    assert_found!(bench.find("a"), Found::Wait(_));
+    let weak = Arc::downgrade(bench.keys());
+    drop(bench.cache);
+    assert!(weak.upgrade().is_none());
+    gate.notify_one();
+    settle().await;
+}
+
+// === refresh ===
+
+#[tokio::test]
+async fn a_known_kid_causes_no_fetch_before_three_quarters_of_the_ttl() {
+    let bench = Bench::warm(["a"]).await;
+    for _ in 0..400 {
+        bench.key("a");
+        bench.advance(1).await;
+    }
+    assert_eq!(bench.issuer.fetches(), 1);
+    bench.advance(100).await;
+    let gate = bench.issuer.close();
+    bench.key("a");
+    settle().await;
+    assert_eq!(
+        bench.issuer.fetches(),
+        2,
+        "a lookup starts it, and does not wait"
+    );
+    for _ in 0..100 {
+        bench.key("a");
+    }
+    gate.notify_one();
+    settle().await;
+    assert_eq!(bench.issuer.fetches(), 2);
+    assert_eq!(bench.cache.status()[0].age, Some(Duration::ZERO));
+}
+
+#[tokio::test]
+async fn the_ttl_is_what_the_issuer_says_within_bounds() {
+    async fn check(max_age: Option<u64>, fresh_for: u64) {
+        let set = keys(["a"]);
+        let set = match max_age {
+            Some(seconds) => set.max_age(Duration::from_secs(seconds)),
+            None => set,
+        };
+        let bench = Bench::new(Answer::Keys(set));
+        bench.cache.warm().await.unwrap();
+        bench.advance(fresh_for - 1).await;
+        assert_eq!(bench.state(), IssuerState::Fresh, "{max_age:?}");
+        bench.advance(1).await;
+        assert_eq!(bench.state(), IssuerState::Stale, "{max_age:?}");
+    }
+    check(None, 600).await;
+    check(Some(0), 60).await;
+    check(Some(61), 61).await;
+    check(Some(1_000_000_000_000), 3600).await;
+}
+
+#[tokio::test]
+async fn refreshes_of_a_fleet_spread_out() {
+    let mut early = 0;
+    for _ in 0..64 {
+        let bench = Bench::warm(["a"]).await;
+        bench.advance(404).await;
+        bench.key("a");
+        settle().await;
+        assert_eq!(bench.issuer.fetches(), 1, "before 67.5 %");
+        bench.advance(46).await;
+        bench.key("a");
+        settle().await;
+        early += bench.issuer.fetches() - 1;
+        bench.advance(46).await;
+        bench.key("a");
+        settle().await;
+        assert_eq!(bench.issuer.fetches(), 2, "after 82.5 %");
+    }
+    assert!((8..=56).contains(&early), "{early}");
+}
+
+#[tokio::test]
+async fn an_unchanged_key_keeps_its_identity_and_a_removed_one_is_refused_at_once() {
+    let bench = Bench::warm(["a", "b"]).await;
+    let (a, b) = (bench.key("a"), bench.key("b"));
+    bench.issuer.publishes(["b", "c"]);
+    bench.cache.warm().await.unwrap();
+    assert!(Arc::ptr_eq(&b, &bench.key("b")));
+    assert!(bench.keys().holds(&b) && !bench.keys().holds(&a));
+    assert_found!(bench.look(Some("a")).await, Found::Unknown);
+}
+
+#[tokio::test]
+async fn stale_keys_serve_for_max_stale_while_the_issuer_is_down() {
+    let bench = Bench::warm(["a"]).await;
+    let a = bench.key("a");
+    bench.issuer.answers(Answer::Status(503));
+    for _ in 0..(600 + 3600) / 10 {
+        bench.key("a");
+        assert!(bench.keys().holds(&a));
+        bench.advance(10).await;
+    }
+    assert_eq!(bench.state(), IssuerState::Expired);
+    assert!(!bench.keys().holds(&a));
+    assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+    bench.issuer.publishes(["a"]);
+    bench.advance(61).await;
+    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+}
+
+#[tokio::test]
+async fn a_failed_refresh_removes_nothing() {
+    let bench = Bench::warm(["a"]).await;
+    bench.issuer.answers(Answer::Status(200));
+    assert!(bench.cache.warm().await.is_err());
+    bench.key("a");
+    assert_eq!(bench.state(), IssuerState::Fresh);
+}
+
+// === unknown kids ===
+
+#[tokio::test]
+async fn a_new_key_is_found_by_one_refetch() {
+    let bench = Bench::warm(["a"]).await;
+    bench.issuer.publishes(["a", "b"]);
+    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+    assert_eq!(bench.issuer.fetches(), 2);
+}
+
+#[tokio::test]
+async fn unknown_kids_cause_two_refetches_in_any_cooldown() {
+    let bench = Bench::warm(["a"]).await;
+    for kid in 0..1000 {
+        assert_found!(
+            bench.look(Some(&format!("junk-{kid}"))).await,
+            Found::Unknown
+        );
+        bench.key("a");
+    }
+    assert_eq!(bench.issuer.fetches(), 1 + 2);
+    bench.advance(29).await;
+    assert_found!(bench.look(Some("junk")).await, Found::Unknown);
+    assert_eq!(bench.issuer.fetches(), 1 + 2);
+    bench.advance(1).await;
+    for kid in 0..1000 {
+        assert_found!(
+            bench.look(Some(&format!("more-{kid}"))).await,
+            Found::Unknown
+        );
+    }
+    assert_eq!(bench.issuer.fetches(), 1 + 4);
+}
+
+#[tokio::test]
+async fn one_unknown_kid_spends_one_refetch_and_leaves_the_other_to_the_rest() {
+    let bench = Bench::warm(["a"]).await;
+    for _ in 0..100 {
+        assert_found!(bench.look(Some("junk")).await, Found::Unknown);
+    }
+    assert_eq!(bench.issuer.fetches(), 2);
+    bench.issuer.publishes(["a", "b"]);
+    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+}
+
+#[tokio::test]
+async fn a_kid_that_was_unknown_is_known_as_soon_as_a_refresh_brings_it() {
+    let bench = Bench::warm(["a"]).await;
+    assert_found!(bench.look(Some("b")).await, Found::Unknown);
+    bench.issuer.publishes(["a", "b"]);
+    bench.cache.warm().await.unwrap();
+    bench.key("b");
+    bench.issuer.publishes(["a"]);
+    bench.cache.warm().await.unwrap();
+    bench.issuer.publishes(["a", "b"]);
+    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+}
+
+#[tokio::test]
+async fn an_unknown_kid_waits_for_the_refetch_of_another_and_may_then_have_its_own() {
+    let bench = Bench::warm(["a"]).await;
+    let gate = bench.issuer.close();
+    let Found::Wait(first) = bench.find("junk") else {
+        panic!()
+    };
+    let Found::Wait(second) = bench.find("b") else {
+        panic!()
+    };
+    gate.notify_one();
+    first.await;
+    second.await;
+    assert_eq!(bench.issuer.fetches(), 2);
+    bench.issuer.publishes(["a", "b"]);
+    gate.notify_one();
+    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+}
+
+#[tokio::test]
+async fn nothing_but_an_unknown_kid_causes_a_refetch() {
+    let bench = Bench::warm(["a", "b"]).await;
+    let find = |kid, algorithm| bench.keys().find(kid, algorithm, Patience::MayWait);
+    assert_found!(find(None, Algorithm::ES256), Found::Unknown);
+    assert_found!(find(None, Algorithm::RS256), Found::Unknown);
+    assert_found!(find(Some("a"), Algorithm::RS256), Found::Unknown);
+    assert_found!(find(Some("a"), Algorithm::HS256), Found::Unknown);
+    settle().await;
+    assert_eq!(bench.issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_kid_is_unavailable_while_the_last_refresh_failed() {
+    let bench = Bench::warm(["a"]).await;
+    bench.issuer.answers(Answer::Status(500));
+    assert_found!(bench.look(Some("b")).await, Found::Unavailable { .. });
+    bench.key("a");
+    assert_found!(bench.look(None).await, Found::Key(_));
+    for _ in 0..100 {
+        assert_found!(bench.look(Some("b")).await, Found::Unavailable { .. });
+    }
+    assert_eq!(bench.issuer.fetches(), 2);
+    bench.issuer.publishes(["a", "b"]);
+    bench.advance(2).await;
+    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+    assert_found!(bench.look(Some("c")).await, Found::Unknown);
+}
+
+#[tokio::test]
+async fn waiters_are_bounded() {
+    let cold = Bench::new(Answer::Keys(keys(["a"])));
+    cold.issuer.close();
+    let waiting: Vec<_> = (0..1024).map(|_| cold.find("a")).collect();
+    assert!(waiting.iter().all(|found| matches!(found, Found::Wait(_))));
+    assert_found!(cold.find("a"), Found::Unavailable { .. });
+    drop(waiting);
+    assert_found!(cold.find("a"), Found::Wait(_));
+
+    let warm = Bench::warm(["a"]).await;
+    warm.issuer.close();
+    let waiting: Vec<_> = (0..1024)
+        .map(|kid| warm.find(&format!("junk-{kid}")))
+        .collect();
+    assert!(waiting.iter().all(|found| matches!(found, Found::Wait(_))));
+    assert_found!(warm.find("junk"), Found::Unknown);
+    warm.key("a");
+}
+
+// === purge ===
+
+#[tokio::test]
+async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
+    let bench = Bench::warm(["a", "b"]).await;
+    let (a, b) = (bench.key("a"), bench.key("b"));
+    assert!(bench.cache.purge(ISS, "a"));
+    assert!(!bench.cache.purge(ISS, "a"), "it was known no longer");
+    assert!(!bench.cache.purge("https://other/", "a"));
+    assert!(!bench.keys().holds(&a) && bench.keys().holds(&b));
+    assert_found!(bench.look(Some("a")).await, Found::Unknown);
+    assert_eq!(bench.issuer.fetches(), 1, "it is not asked for");
+    bench.cache.warm().await.unwrap();
+    assert_found!(bench.look(Some("a")).await, Found::Unknown);
+    assert!(Arc::ptr_eq(&b, &bench.key("b")));
+}
+
+#[tokio::test]
+async fn a_purge_holds_against_the_refresh_under_way() {
+    let bench = Bench::warm(["a"]).await;
+    let gate = bench.issuer.close();
+    assert_found!(bench.find("junk"), Found::Wait(_));
+    settle().await;
+    bench.cache.purge(ISS, "a");
+    gate.notify_one();
+    settle().await;
+    assert_found!(bench.find("a"), Found::Unknown);
+}
+
+// === several issuers ===
+
+#[tokio::test]
+async fn one_issuer_that_is_down_does_not_touch_the_other() {
+    let (up, down) = (
+        Issuer::new(Answer::Keys(keys(["a"]))),
+        Issuer::new(Answer::Status(500)),
+    );
+    let cache = JwksCache::new([
+        JwksSource::service("https://down/", down),
+        JwksSource::service("https://up/", up.clone()),
+    ])
+    .unwrap();
+    let error = cache.warm().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"keys of issuer "https://down/": HTTP status 500"#
+    );
+    let states: Vec<_> = cache
+        .status()
+        .iter()
+        .map(|status| status.state.name())
+        .collect();
+    assert_eq!((states, up.fetches()), (vec!["cold", "fresh"], 1));
+    assert!(
+        cache.issuer("https://up").is_none(),
+        "issuers are compared exactly"
+    );
+}
