@@ -1,0 +1,175 @@
+//! What the client is told of its quota (draft-ietf-httpapi-ratelimit-headers-11).
+//!
+//! Both fields are lists, and every limit adds its own members: one further in never overwrites one further out.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::gcra::Verdict;
+use super::quota::Quota;
+
+pub(crate) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The longest name that a policy may have.
+pub(crate) const NAME_LIMIT: usize = 64;
+
+/// Quotes, `;r=`, `;t=` and two numbers of at most 10 and 20 digits.
+const VALUE_LIMIT: usize = NAME_LIMIT + 2 + 3 + 10 + 3 + 20;
+
+/// The fields of one policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    name: Box<str>,
+    policy: HeaderValue,
+}
+
+/// A value in the making, on the stack.
+struct Text {
+    bytes: [u8; VALUE_LIMIT],
+    len: usize,
+}
+
+/// Whether `name` can stand in the fields, in metrics and in events as it is.
+pub(crate) fn is_name(name: &str) -> bool {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+    (1..=NAME_LIMIT).contains(&name.len()) && name.bytes().all(is_safe)
+}
+
+// === impl Fields ===
+
+impl Fields {
+    pub(crate) fn new(name: &str, quota: &Quota) -> Self {
+        let mut policy = Text::member(name);
+        policy.parameter(";q=", quota.size().into());
+        policy.parameter(";w=", quota.window_seconds());
+        Self {
+            policy: policy.value(),
+            name: name.into(),
+        }
+    }
+
+    /// `"name";q=100;w=60`
+    pub(crate) fn policy(&self) -> HeaderValue {
+        self.policy.clone()
+    }
+
+    /// `"name";r=50;t=30`
+    pub(crate) fn state(&self, verdict: &Verdict) -> HeaderValue {
+        let mut state = Text::member(&self.name);
+        state.parameter(";r=", verdict.remaining.into());
+        state.parameter(";t=", seconds(verdict.more_in));
+        state.value()
+    }
+}
+
+/// Whole seconds, rounded up, so that nobody comes back early.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+// === impl Text ===
+
+impl Text {
+    fn member(name: &str) -> Self {
+        let bytes = [0; VALUE_LIMIT];
+        let mut text = Self { bytes, len: 0 };
+        text.push(b"\"");
+        text.push(name.as_bytes());
+        text.push(b"\"");
+        text
+    }
+
+    fn parameter(&mut self, name: &str, mut number: u64) {
+        self.push(name.as_bytes());
+        let mut digits = [b'0'; 20];
+        let mut used = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            used += 1;
+            if number == 0 {
+                break;
+            }
+        }
+        self.push(digits.get(digits.len() - used..).unwrap_or_default());
+    }
+
+    /// What does not fit is left out; a policy's name is checked so that everything fits.
+    fn push(&mut self, part: &[u8]) {
+        let end = self.len + part.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(part);
+            self.len = end;
+        }
+    }
+
+    fn value(&self) -> HeaderValue {
+        let bytes = self.bytes.get(..self.len).unwrap_or_default();
+        HeaderValue::from_bytes(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(quota: Quota, remaining: u32, more_in: Duration, policy: &str, state: &str) {
+        let fields = Fields::new("default", &quota);
+        let verdict = Verdict {
+            arrival: 0,
+            remaining,
+            more_in,
+            retry_after: None,
+        };
+        assert_eq!(fields.policy(), policy);
+        assert_eq!(fields.state(&verdict), state);
+    }
+
+    #[test]
+    fn the_fields_are_those_of_the_draft() {
+        check(
+            Quota::per_second(50).burst(100),
+            50,
+            Duration::from_millis(20),
+            r#""default";q=100;w=2"#,
+            r#""default";r=50;t=1"#,
+        );
+        check(
+            Quota::per_hour(1),
+            0,
+            Duration::from_millis(59_001),
+            r#""default";q=1;w=3600"#,
+            r#""default";r=0;t=60"#,
+        );
+    }
+
+    #[test]
+    fn the_longest_name_and_the_largest_numbers_fit() {
+        let name = "n".repeat(NAME_LIMIT);
+        let quota = Quota::per(1, Duration::MAX).burst(u32::MAX);
+        let fields = Fields::new(&name, &quota);
+        let verdict = Verdict {
+            arrival: 0,
+            remaining: u32::MAX,
+            more_in: Duration::from_secs(u64::MAX),
+            retry_after: None,
+        };
+        let state = format!("\"{name}\";r={};t={}", u32::MAX, u64::MAX);
+        assert_eq!(fields.state(&verdict), state);
+        let window = quota.window_seconds();
+        let policy = format!("\"{name}\";q={};w={window}", u32::MAX);
+        assert_eq!(fields.policy(), policy);
+    }
+
+    #[test]
+    fn a_name_is_plain() {
+        assert!(is_name("per-user_1.a:b/c"));
+        for name in ["", "a b", "a\"", "a\\", "a;b", "ä", "a,b", "\n"] {
+            assert!(!is_name(name), "{name:?}");
+        }
+        assert!(!is_name(&"n".repeat(NAME_LIMIT + 1)));
+    }
+}

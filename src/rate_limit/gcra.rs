@@ -1,0 +1,245 @@
+//! The generic cell rate algorithm: a token bucket whose whole state is one moment.
+//!
+//! The state is the *arrival*: when the caller's permits will all be back, in nanoseconds. What lies between now and
+//! then is owed; a request is admitted while it owes no more than the burst is worth. Additions, comparisons and one
+//! division: a store elsewhere can do the same.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::quota::Quota;
+
+/// A quota, ready to decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gcra {
+    /// What one permit costs, in nanoseconds.
+    interval: u64,
+    /// What may be owed at most: the whole burst.
+    capacity: u64,
+}
+
+/// What was decided about one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// The state to keep.
+    pub(crate) arrival: u64,
+    /// How many permits are left.
+    pub(crate) remaining: u32,
+    /// How long until there is one more. Never zero.
+    pub(crate) more_in: Duration,
+    /// How long a refused request had better wait. Never zero; `None` says that it is admitted.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// A sum that saturates is larger than this, hence refused.
+const MOST: u64 = u64::MAX / 2;
+
+// === impl Gcra ===
+
+impl Gcra {
+    pub(crate) fn new(quota: &Quota) -> Self {
+        let interval = quota.interval_nanos().min(MOST);
+        let capacity = interval.saturating_mul(u64::from(quota.size())).min(MOST);
+        Self { interval, capacity }
+    }
+
+    /// Decides about a request of so many permits. A caller that was never seen has an arrival of 0.
+    pub(crate) fn decide(&self, arrival: u64, now: u64, cost: NonZeroU32) -> Verdict {
+        let owed = arrival.saturating_sub(now);
+        let price = self.interval.saturating_mul(u64::from(cost.get()));
+        let after = owed.saturating_add(price);
+        match after.checked_sub(self.capacity) {
+            // A refusal costs nothing: whoever waits as told is admitted.
+            Some(excess @ 1..) => {
+                let retry_after = Duration::from_nanos(excess);
+                self.verdict(arrival, owed, Some(retry_after))
+            }
+            _ => self.verdict(now.saturating_add(after), after, None),
+        }
+    }
+
+    fn verdict(&self, arrival: u64, owed: u64, retry_after: Option<Duration>) -> Verdict {
+        let free = self.capacity.saturating_sub(owed);
+        let (remaining, part) = (free / self.interval, free % self.interval);
+        Verdict {
+            arrival,
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            more_in: Duration::from_nanos(self.interval - part),
+            retry_after,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ONE: NonZeroU32 = NonZeroU32::MIN;
+    const SECOND: u64 = 1_000_000_000;
+
+    /// One caller and its state.
+    struct Caller {
+        gcra: Gcra,
+        arrival: u64,
+    }
+
+    impl Caller {
+        fn new(quota: Quota) -> Self {
+            let gcra = Gcra::new(&quota);
+            Self { gcra, arrival: 0 }
+        }
+
+        fn ask(&mut self, now: u64, cost: NonZeroU32) -> Verdict {
+            let verdict = self.gcra.decide(self.arrival, now, cost);
+            self.arrival = verdict.arrival;
+            verdict
+        }
+
+        fn admits(&mut self, now: u64) -> bool {
+            self.ask(now, ONE).retry_after.is_none()
+        }
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let mut caller = Caller::new(Quota::per_second(10).burst(3));
+        let now = 3600 * SECOND;
+        let left: Vec<u32> = (0..3).map(|_| caller.ask(now, ONE).remaining).collect();
+        assert_eq!(left, [2, 1, 0]);
+        let refused = caller.ask(now, ONE);
+        assert_eq!(refused.retry_after, Some(Duration::from_millis(100)));
+        assert_eq!(refused.more_in, Duration::from_millis(100));
+        assert!(!caller.admits(now + SECOND / 10 - 1));
+        assert!(caller.admits(now + SECOND / 10));
+        assert!(!caller.admits(now + SECOND / 10));
+    }
+
+    #[test]
+    fn four_thousand_a_second_are_four_thousand_a_second() {
+        let mut caller = Caller::new(Quota::per_second(4000).burst(1));
+        let step = SECOND / 8000;
+        let admitted = (0..8000).filter(|i| caller.admits(SECOND + i * step));
+        assert_eq!(admitted.count(), 4000);
+    }
+
+    #[test]
+    fn a_request_may_cost_more_than_one_permit() {
+        let five = NonZeroU32::new(5).unwrap();
+        let mut caller = Caller::new(Quota::per_second(1).burst(8));
+        assert_eq!(caller.ask(SECOND, five).remaining, 3);
+        let refused = caller.ask(SECOND, five);
+        assert_eq!(refused.remaining, 3);
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(2)));
+        assert_eq!(refused.more_in, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_costs_more_than_the_burst_never_passes() {
+        let mut caller = Caller::new(Quota::per_second(1).burst(2));
+        let verdict = caller.ask(SECOND, NonZeroU32::MAX);
+        assert!(verdict.retry_after.is_some());
+        assert_eq!((verdict.arrival, verdict.remaining), (0, 2));
+    }
+
+    #[test]
+    fn nothing_is_admitted_by_a_quota_of_nothing() {
+        let mut caller = Caller::new(Quota::per_minute(0));
+        let refused = caller.ask(SECOND, ONE);
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(60)));
+        assert_eq!(refused.remaining, 0);
+    }
+
+    #[test]
+    fn extremes_are_refused_and_never_wrap() {
+        let mut caller = Caller::new(Quota::per(1, Duration::MAX).burst(u32::MAX));
+        assert!(caller.admits(SECOND));
+        assert!(!caller.admits(SECOND));
+        assert!(!caller.admits(u64::MAX / 4));
+    }
+
+    /// A token bucket in exact fractions: `level` counts parts of a permit, `period` parts to the permit.
+    struct Bucket {
+        level: u128,
+        last: u64,
+    }
+
+    impl Bucket {
+        fn admits(&mut self, quota: (u32, u64, u32), now: u64, cost: u32) -> bool {
+            let (_, interval, burst) = quota;
+            let full = u128::from(burst) * u128::from(interval);
+            self.level = full.min(self.level + u128::from(now - self.last));
+            self.last = now;
+            let price = u128::from(cost) * u128::from(interval);
+            let admitted = self.level >= price;
+            if admitted {
+                self.level -= price;
+            }
+            admitted
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_decides_as_a_token_bucket_does(
+            permits in 1..5_000_u32,
+            burst in 1..200_u32,
+            steps in prop::collection::vec((0..2 * SECOND / 100, 1..4_u32), 1..300),
+        ) {
+            let quota = Quota::per_second(permits).burst(burst);
+            let mut caller = Caller::new(quota);
+            let interval = quota.interval_nanos();
+            let full = u128::from(burst) * u128::from(interval);
+            let mut bucket = Bucket { level: full, last: SECOND };
+            let mut now = SECOND;
+            for (step, cost) in steps {
+                now += step;
+                let expected = bucket.admits((permits, interval, burst), now, cost);
+                let verdict = caller.ask(now, NonZeroU32::new(cost).unwrap());
+                prop_assert_eq!(verdict.retry_after.is_none(), expected);
+                prop_assert_eq!(u128::from(verdict.remaining), bucket.level / u128::from(interval));
+            }
+        }
+
+        #[test]
+        fn no_window_admits_more_than_the_bound(
+            permits in 1..2_000_u32,
+            burst in 1..50_u32,
+            steps in prop::collection::vec(0..SECOND / 50, 1..300),
+        ) {
+            let quota = Quota::per_second(permits).burst(burst);
+            let mut caller = Caller::new(quota);
+            let mut now = SECOND;
+            let mut admitted = Vec::new();
+            for step in steps {
+                now += step;
+                if caller.admits(now) {
+                    admitted.push(now);
+                }
+            }
+            for (first, from) in admitted.iter().enumerate() {
+                for (last, to) in admitted.iter().enumerate().skip(first) {
+                    let bound = quota.bound(Duration::from_nanos(to - from));
+                    prop_assert!((last - first + 1) as u64 <= bound);
+                }
+            }
+        }
+
+        #[test]
+        fn whoever_waits_as_told_is_admitted(
+            permits in 1..5_000_u32, burst in 1..100_u32, cost in 1..100_u32, early in 1..SECOND,
+        ) {
+            let cost = NonZeroU32::new(cost.min(burst)).unwrap();
+            let mut caller = Caller::new(Quota::per_second(permits).burst(burst));
+            let mut now = SECOND;
+            let wait = loop {
+                if let Some(wait) = caller.ask(now, cost).retry_after { break wait };
+            };
+            let wait = u64::try_from(wait.as_nanos()).unwrap();
+            now += wait;
+            prop_assert!(caller.ask(now - early.min(wait), cost).retry_after.is_some());
+            prop_assert!(caller.ask(now, cost).retry_after.is_none());
+        }
+    }
+}

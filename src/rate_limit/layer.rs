@@ -1,0 +1,237 @@
+//! The layer, which is its own builder.
+
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap};
+use ipnet::IpNet;
+use tower::Layer;
+
+use super::fields::{self, Fields};
+use super::gcra::Gcra;
+use super::key::{By, Counted, Key};
+use super::memory::Memory;
+use super::quota::Quota;
+use super::service::{Limit, LimitGate, RateLimit};
+use crate::claim_path::ClaimPath;
+use crate::clock::Clock;
+use crate::error::ConfigError;
+use crate::observe::Tally;
+use crate::peer::Peer;
+
+/// Limits how often each caller may call: see the [module](super) for what it decides and what the client sees.
+///
+/// Clones, and all services made from them, count together: a layer on three routes is one limit over the three. Build
+/// a second layer for a second count.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RateLimitLayer {
+    quota: Quota,
+    name: Arc<str>,
+    counted: Counted,
+    cost: NonZeroU32,
+    memory: Arc<Memory>,
+    clock: Clock,
+    tells_clients: bool,
+    enabled: bool,
+}
+
+// === impl RateLimitLayer ===
+
+impl RateLimitLayer {
+    /// A limit of `quota` for each client address.
+    pub fn new(quota: Quota) -> Self {
+        Self {
+            quota,
+            name: Arc::from("default"),
+            counted: Counted {
+                by: By::Address,
+                peer: Peer::default(),
+            },
+            cost: NonZeroU32::MIN,
+            memory: Arc::new(Memory::new(Memory::DEFAULT_KEYS)),
+            clock: Clock::System,
+            tells_clients: true,
+            enabled: true,
+        }
+    }
+
+    /// Counts each client address for itself: an IPv4 address whole, an IPv6 address by its /64. This is the default.
+    ///
+    /// The address is the connection's, unless [`trusted_proxies`](Self::trusted_proxies) says otherwise. Where the
+    /// stack tells no address, every request is refused as a misconfiguration: one count for all would let any client
+    /// lock out the others.
+    pub fn by_address(self) -> Self {
+        self.by(By::Address)
+    }
+
+    /// Counts each verified subject for itself, and anonymous callers by address.
+    ///
+    /// Two issuers' subjects of one name are two subjects. `JwtAuthLayer` must stand outside this layer; without it
+    /// every request is refused as a misconfiguration.
+    pub fn by_subject(self) -> Self {
+        self.by(By::Subject)
+    }
+
+    /// Counts each client application for itself (`azp`, else `client_id`), whoever its users are.
+    ///
+    /// A verified caller whose token names no client is counted by subject, an anonymous one by address.
+    pub fn by_client(self) -> Self {
+        self.by(By::Client)
+    }
+
+    /// Counts each value of a verified claim for itself, a tenant for example.
+    ///
+    /// A verified caller without the claim is counted by subject, an anonymous one by address.
+    pub fn by_claim(self, claim: impl Into<ClaimPath>) -> Self {
+        self.by(By::Claim(claim.into()))
+    }
+
+    /// Counts each value that `read` finds in a request for itself, and requests in which it finds none by address.
+    ///
+    /// Read what the client cannot choose freely: what another layer put into the extensions, such as the
+    /// [`Caller`](crate::Caller), or a header that a trusted proxy sets. A client that chooses its own key has no limit.
+    ///
+    /// ```
+    /// use portcullis::{Caller, Quota, RateLimitLayer};
+    ///
+    /// let per_token = RateLimitLayer::new(Quota::per_minute(100)).by_key(|_headers, extensions| {
+    ///     let me = extensions.get::<Caller>()?.identity()?;
+    ///     me.token_id().map(str::to_owned)
+    /// });
+    /// ```
+    pub fn by_key<K, F>(self, read: F) -> Self
+    where
+        K: Hash,
+        F: Fn(&HeaderMap, &Extensions) -> Option<K> + Send + Sync + 'static,
+    {
+        self.by(By::Custom(Arc::new(move |headers, extensions, hasher| {
+            read(headers, extensions).map(|key| key.hash(hasher))
+        })))
+    }
+
+    /// Names the policy in the fields that clients see, in the body of a refusal, and in metrics and events. The
+    /// default is `default`.
+    ///
+    /// # Errors
+    ///
+    /// When the name is empty, longer than 64 bytes, or holds anything but letters, digits, `-`, `_`, `.`, `:` and `/`.
+    pub fn named(mut self, name: &str) -> Result<Self, ConfigError> {
+        if !fields::is_name(name) {
+            return Err(ConfigError::Setting {
+                setting: "name of a rate limit",
+                problem: "use 1 to 64 ASCII letters, digits, `-`, `_`, `.`, `:` and `/`",
+            });
+        }
+        self.name = Arc::from(name);
+        Ok(self)
+    }
+
+    /// Believes `X-Forwarded-For` where the connection comes from one of these networks (`10.0.0.0/8`) or addresses.
+    ///
+    /// The list is walked from the right, over entries that are such proxies too. By default nobody is believed.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is neither a network nor an address.
+    pub fn trusted_proxies<P>(mut self, proxies: P) -> Result<Self, ConfigError>
+    where
+        P: IntoIterator<Item: AsRef<str>>,
+    {
+        let networks: Result<Vec<IpNet>, _> = proxies.into_iter().map(network).collect();
+        self.counted.peer = self.counted.peer.trusting(networks?);
+        Ok(self)
+    }
+
+    /// Reads the connection's address from an extension of another type than [`PeerAddr`](crate::PeerAddr) and axum's
+    /// `ConnectInfo<SocketAddr>`, such as tonic's `TcpConnectInfo`.
+    pub fn peer_from<T>(
+        mut self,
+        read: impl Fn(&T) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+    {
+        self.counted.peer = self.counted.peer.reading(read);
+        self
+    }
+
+    /// Charges each request so many permits instead of one.
+    ///
+    /// Routes that cost more can share one count with the rest: `limit.clone().cost(..)`. What costs more than the
+    /// burst is always refused.
+    pub fn cost(mut self, permits: NonZeroU32) -> Self {
+        self.cost = permits;
+        self
+    }
+
+    /// How many callers are remembered at once: a million by default, at 24 bytes each, 24 MB when full.
+    ///
+    /// Memory is taken as callers come and never exceeds this. A caller is forgotten when it owes nothing any more;
+    /// where there is no room left, newcomers replace those that owe least. The layer starts a count of its own, apart
+    /// from its clones.
+    pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
+        self.memory = Arc::new(Memory::new(keys));
+        self
+    }
+
+    /// Reads the time from `clock`.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Sends no `RateLimit` and `RateLimit-Policy` fields. A refusal still has its `Retry-After`.
+    pub fn without_fields(mut self) -> Self {
+        self.tells_clients = false;
+        self
+    }
+
+    /// Switches the layer off, or on again, without changing the stack's type.
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    fn by(mut self, by: By) -> Self {
+        self.counted.by = by;
+        self
+    }
+
+    fn limit(&self) -> Limit {
+        let told = self.tells_clients;
+        Limit {
+            name: Arc::clone(&self.name),
+            policy: Key::of(&(&self.name, self.quota)).home(),
+            gcra: Gcra::new(&self.quota),
+            cost: self.cost,
+            counted: self.counted.clone(),
+            memory: Arc::clone(&self.memory),
+            clock: self.clock.clone(),
+            fields: told.then(|| Fields::new(&self.name, &self.quota)),
+            tally: Tally::default(),
+        }
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimit<S>;
+
+    fn layer(&self, inner: S) -> RateLimit<S> {
+        let gate = self.enabled.then(|| LimitGate(Arc::new(self.limit())));
+        RateLimit::new(gate, inner)
+    }
+}
+
+fn network(text: impl AsRef<str>) -> Result<IpNet, ConfigError> {
+    let text = text.as_ref();
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| ConfigError::Setting {
+            setting: "trusted proxies",
+            problem: "name each as a network such as 10.0.0.0/8 or fd00::/8, or as an address",
+        })
+}

@@ -1,0 +1,67 @@
+//! Limits how often each caller may call.
+//!
+//! 1. The caller is found: the client's address, or the verified subject, client or claim that `JwtAuthLayer` put into
+//!    the request further out. An anonymous caller is counted by address. Where what is needed is not there, the request
+//!    is refused as a misconfiguration and the log names the fix; callers are never lumped together.
+//! 2. The caller's state, one moment in time, is looked up under a keyed hash of its name; the name is not kept.
+//! 3. The [quota](Quota) decides (the generic cell rate algorithm): a burst at once, then the rate. In no window is more
+//!    admitted than [`Quota::bound`] states. A refusal costs the caller nothing.
+//!
+//! Clients see `RateLimit-Policy: "default";q=100;w=2` and `RateLimit: "default";r=99;t=1` on every response (`q` permits
+//! in `w` seconds, `r` left, one more in `t` seconds). Above the limit they get 429 with `Retry-After` and a problem
+//! document, gRPC clients status 8. Several limits in one stack each add their own members.
+//!
+//! Each process counts for itself: behind a load balancer with three instances a caller may get three times the quota.
+//! Put a limit by address outside authentication, where it stops floods before any signature is checked, and a limit by
+//! subject inside.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use std::time::Duration;
+//! use http::{Request, Response, StatusCode};
+//! use portcullis::{ManualClock, PeerAddr, Quota, RateLimitLayer};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = ManualClock::at(1_800_000_000);
+//! let service = ServiceBuilder::new()
+//!     .layer(RateLimitLayer::new(Quota::per_second(1)).clock(clock.clone()))
+//!     .service(service_fn(|_: Request<String>| async {
+//!         Ok::<_, Infallible>(Response::new(String::from("hello")))
+//!     }));
+//! let request = || {
+//!     // Under axum, `into_make_service_with_connect_info::<SocketAddr>()` tells the address.
+//!     let peer = PeerAddr("203.0.113.7:50000".parse().unwrap());
+//!     Request::builder().extension(peer).body(String::new())
+//! };
+//!
+//! let response = service.clone().oneshot(request()?).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! assert_eq!(response.headers()["ratelimit"], r#""default";r=0;t=1"#);
+//!
+//! let response = service.clone().oneshot(request()?).await?;
+//! assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+//! assert_eq!(response.headers()["retry-after"], "1");
+//!
+//! clock.advance(Duration::from_secs(1));
+//! let response = service.oneshot(request()?).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+
+mod fields;
+mod gcra;
+mod key;
+mod layer;
+mod memory;
+mod quota;
+mod service;
+
+pub use layer::RateLimitLayer;
+pub use quota::Quota;
+pub use service::{RateLimit, ResponseFuture};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The gate that counts, and the service behind it.
+
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Extensions, HeaderMap, Request, Response};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::fields::{Fields, RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::gcra::{Gcra, Verdict};
+use super::key::Counted;
+use super::memory::Memory;
+use crate::answer::ResponseBody;
+use crate::clock::Clock;
+use crate::gate::{Begin, Gate, GateFuture, Gated};
+use crate::identity::Caller;
+use crate::observe::{Decision, Stage, Tally};
+use crate::rejection::{Reason, Rejection};
+
+/// The service of [`RateLimitLayer`](super::RateLimitLayer).
+#[derive(Clone, Debug)]
+pub struct RateLimit<S> {
+    gated: Gated<LimitGate, S>,
+}
+
+pin_project! {
+    /// The response of [`RateLimit`].
+    pub struct ResponseFuture<S: Service<Request<B>>, B> {
+        #[pin]
+        future: GateFuture<LimitGate, S, B>,
+    }
+}
+
+/// A limit, shared by all requests in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitGate(pub(super) Arc<Limit>);
+
+/// What a layer was set up with, made ready to decide.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    pub(super) name: Arc<str>,
+    /// Tells this policy's keys from those of another policy in the same memory.
+    pub(super) policy: u64,
+    pub(super) gcra: Gcra,
+    pub(super) cost: NonZeroU32,
+    pub(super) counted: Counted,
+    pub(super) memory: Arc<Memory>,
+    pub(super) clock: Clock,
+    pub(super) fields: Option<Fields>,
+    pub(super) tally: Tally,
+}
+
+// === impl RateLimit ===
+
+impl<S> RateLimit<S> {
+    pub(super) fn new(gate: Option<LimitGate>, inner: S) -> Self {
+        let gated = Gated::new(gate, inner);
+        Self { gated }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for RateLimit<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.gated.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let future = self.gated.call(request);
+        ResponseFuture { future }
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+// === impl LimitGate ===
+
+impl Gate for LimitGate {
+    const TIMED: bool = false;
+    type Ticket = Verdict;
+    // Memory answers at once.
+    type Answer = Infallible;
+
+    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+        match self.0.decide(request.headers(), request.extensions()) {
+            Ok(verdict) => Begin::Pass(verdict),
+            Err(rejection) => Begin::Reject(rejection),
+        }
+    }
+
+    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<Verdict, Rejection> {
+        match answer {}
+    }
+
+    fn seal(&self, verdict: Verdict, headers: &mut HeaderMap) {
+        if let Some(fields) = &self.0.fields {
+            headers.append(&RATE_LIMIT_POLICY, fields.policy());
+            headers.append(&RATE_LIMIT, fields.state(&verdict));
+        }
+    }
+
+    fn describe<'a>(
+        &'a self,
+        extensions: &'a Extensions,
+        rejection: Option<&'a Rejection>,
+    ) -> Decision<'a> {
+        Decision {
+            stage: Stage::RateLimit,
+            policy: &self.0.name,
+            mode: "enforce",
+            identity: Caller::of(extensions).and_then(Caller::identity),
+            rejection,
+            tally: Some(&self.0.tally),
+        }
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    fn decide(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Verdict, Rejection> {
+        let key = self.counted.key(self.policy, headers, extensions)?;
+        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let verdict = self.memory.charge(key, now, &self.gcra, self.cost);
+        match verdict.retry_after {
+            None => Ok(verdict),
+            Some(after) => {
+                // `Retry-After` overrides `t`, so it must never be the earlier one.
+                let after = after.max(verdict.more_in);
+                let rejection = Rejection::new(Reason::RateLimited).with_retry_after(after);
+                Err(self.explain(rejection, &verdict))
+            }
+        }
+    }
+
+    #[cold]
+    fn explain(&self, mut rejection: Rejection, verdict: &Verdict) -> Rejection {
+        rejection.details_mut().violated = Some(Arc::clone(&self.name));
+        match &self.fields {
+            None => rejection,
+            Some(fields) => rejection
+                .with_header(RATE_LIMIT_POLICY.clone(), fields.policy())
+                .with_header(RATE_LIMIT.clone(), fields.state(verdict)),
+        }
+    }
+}

@@ -1,0 +1,380 @@
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_test::mock;
+
+use super::key::tests::user;
+use super::*;
+use crate::answer::ResponseBody;
+use crate::clock::ManualClock;
+use crate::error::ConfigError;
+use crate::identity::Caller;
+use crate::peer::PeerAddr;
+use crate::rejection::{Reason, Rejection};
+
+type Answer = Response<ResponseBody<String>>;
+
+const ALICE: &str = "203.0.113.7";
+const BOB: &str = "203.0.113.8";
+
+fn layer(quota: Quota) -> (RateLimitLayer, ManualClock) {
+    let clock = ManualClock::at(1_800_000_000);
+    (RateLimitLayer::new(quota).clock(clock.clone()), clock)
+}
+
+fn from(address: &str) -> Request<String> {
+    let address: IpAddr = address.parse().unwrap();
+    let mut request = Request::new(String::new());
+    request
+        .extensions_mut()
+        .insert(PeerAddr((address, 1).into()));
+    request
+}
+
+fn by(caller: Caller) -> Request<String> {
+    let mut request = Request::new(String::new());
+    request.extensions_mut().insert(caller);
+    request
+}
+
+fn forwarded(peer: &str, client: &'static str) -> Request<String> {
+    let mut request = from(peer);
+    let headers = request.headers_mut();
+    headers.insert("x-forwarded-for", client.parse().unwrap());
+    request
+}
+
+async fn hello(_: Request<String>) -> Result<Response<String>, Infallible> {
+    Ok(Response::new(String::from("hello")))
+}
+
+async fn send(layer: &RateLimitLayer, request: Request<String>) -> Answer {
+    let stack = ServiceBuilder::new().layer(layer).service_fn(hello);
+    stack.oneshot(request).await.unwrap()
+}
+
+async fn status(layer: &RateLimitLayer, request: Request<String>) -> u16 {
+    send(layer, request).await.status().as_u16()
+}
+
+async fn text(response: Answer) -> String {
+    let body = response.into_body().map_err(|error| error.to_string());
+    String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[track_caller]
+fn check_fields(headers: &HeaderMap, name: &str, expected: &[&str]) {
+    let lines: Vec<_> = headers.get_all(name).iter().collect();
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn what_passes_tells_what_is_left() {
+    let (layer, clock) = layer(Quota::per_second(50).burst(100));
+    let response = send(&layer, from(ALICE)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    check_fields(
+        response.headers(),
+        "ratelimit-policy",
+        &[r#""default";q=100;w=2"#],
+    );
+    check_fields(response.headers(), "ratelimit", &[r#""default";r=99;t=1"#]);
+    assert!(!response.headers().contains_key("retry-after"));
+    assert_eq!(text(response).await, "hello");
+    for left in (0..99).rev() {
+        let response = send(&layer, from(ALICE)).await;
+        let state = format!(r#""default";r={left};t=1"#);
+        check_fields(response.headers(), "ratelimit", &[&state]);
+    }
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+    clock.advance(Duration::from_millis(20));
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_problem_document_that_names_the_policy() {
+    let (layer, _clock) = layer(Quota::per_minute(2));
+    let layer = layer.named("per-address").unwrap();
+    for _ in 0..2 {
+        assert_eq!(status(&layer, from(ALICE)).await, 200);
+    }
+    let response = send(&layer, from(ALICE)).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    let headers = response.headers();
+    assert_eq!(headers["content-type"], "application/problem+json");
+    assert_eq!(headers["cache-control"], "no-store");
+    assert_eq!(headers["retry-after"], "30");
+    check_fields(headers, "ratelimit-policy", &[r#""per-address";q=2;w=60"#]);
+    check_fields(headers, "ratelimit", &[r#""per-address";r=0;t=30"#]);
+    assert!(!headers.contains_key("www-authenticate"));
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.reason(), Reason::RateLimited);
+    assert_eq!(rejection.retry_after(), Some(Duration::from_secs(30)));
+    let expected = concat!(
+        r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","#,
+        r#""title":"Too Many Requests","status":429,"detail":"too many requests","#,
+        r#""code":"rate_limited","retry_after":30,"violated_policies":["per-address"]}"#,
+    );
+    assert_eq!(text(response).await, expected);
+}
+
+#[tokio::test]
+async fn a_grpc_client_is_told_in_trailers_only() {
+    let (layer, _clock) = layer(Quota::per_minute(0));
+    let mut request = from(ALICE);
+    let headers = request.headers_mut();
+    headers.insert("content-type", "application/grpc+proto".parse().unwrap());
+    let response = send(&layer, request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["grpc-status"], "8");
+    assert_eq!(response.headers()["grpc-message"], "too many requests");
+    assert_eq!(response.headers()["retry-after"], "60");
+    check_fields(response.headers(), "ratelimit", &[r#""default";r=0;t=60"#]);
+    assert!(response.body().is_end_stream());
+}
+
+#[tokio::test]
+async fn retry_after_is_never_zero() {
+    let (layer, clock) = layer(Quota::per(1, Duration::from_millis(500)));
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+    clock.advance(Duration::from_nanos(499_999_999));
+    let response = send(&layer, from(ALICE)).await;
+    assert_eq!(response.headers()["retry-after"], "1");
+    check_fields(response.headers(), "ratelimit", &[r#""default";r=0;t=1"#]);
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+}
+
+#[tokio::test]
+async fn four_thousand_a_second_are_admitted_in_a_second() {
+    let (layer, clock) = layer(Quota::per_second(4000));
+    let mut service = layer.layer(service_fn(hello));
+    let mut admitted = [0; 2];
+    for second in &mut admitted {
+        for _ in 0..8000 {
+            let response = service.ready().await.unwrap().call(from(ALICE)).await;
+            *second += u32::from(response.unwrap().status() == 200);
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(admitted, [4000, 4000]);
+}
+
+#[tokio::test]
+async fn two_callers_do_not_share() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+    assert_eq!(status(&layer, from(BOB)).await, 200);
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+
+    let layer = layer.by_subject();
+    assert_eq!(status(&layer, by(user("a", "joe"))).await, 200);
+    assert_eq!(status(&layer, by(user("b", "joe"))).await, 200);
+    assert_eq!(status(&layer, by(user("a", "joe"))).await, 429);
+}
+
+#[tokio::test]
+async fn a_host_cannot_escape_within_its_ipv6_prefix() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    assert_eq!(status(&layer, from("2001:db8::1")).await, 200);
+    assert_eq!(status(&layer, from("2001:db8::2:3:4:5")).await, 429);
+    assert_eq!(status(&layer, from("2001:db8:0:1::1")).await, 200);
+}
+
+#[tokio::test]
+async fn a_spoofed_header_does_not_make_a_new_caller() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    assert_eq!(status(&layer, forwarded(ALICE, "198.51.100.1")).await, 200);
+    assert_eq!(status(&layer, forwarded(ALICE, "198.51.100.2")).await, 429);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_tells_its_clients_apart() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let layer = layer.trusted_proxies(["10.0.0.0/8", "fd00::1"]).unwrap();
+    assert_eq!(status(&layer, forwarded("10.1.2.3", ALICE)).await, 200);
+    assert_eq!(status(&layer, forwarded("fd00::1", BOB)).await, 200);
+    assert_eq!(status(&layer, forwarded("10.9.9.9", ALICE)).await, 429);
+    let spoofed = forwarded("10.1.2.3", "1.1.1.1, 203.0.113.8");
+    assert_eq!(status(&layer, spoofed).await, 429);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_a_misconfiguration_and_not_one_bucket_for_all() {
+    let (layer, _clock) = layer(Quota::per_minute(9));
+    let nothing = || Request::new(String::new());
+    for layer in [layer.clone(), layer.by_subject()] {
+        let response = send(&layer, nothing()).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(text(response).await.contains(r#""code":"not_configured""#));
+    }
+}
+
+#[tokio::test]
+async fn an_anonymous_caller_is_limited_by_address() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let layer = layer.by_subject();
+    let anonymous = |address| {
+        let mut request = from(address);
+        request.extensions_mut().insert(Caller::Anonymous);
+        request
+    };
+    assert_eq!(status(&layer, anonymous(ALICE)).await, 200);
+    assert_eq!(status(&layer, anonymous(BOB)).await, 200);
+    assert_eq!(status(&layer, anonymous(ALICE)).await, 429);
+}
+
+#[tokio::test]
+async fn a_stack_may_keep_the_address_in_a_type_of_its_own() {
+    #[derive(Clone)]
+    struct TcpInfo(Option<SocketAddr>);
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let layer = layer.peer_from(|info: &TcpInfo| info.0);
+    let with = |address: Option<&str>| {
+        let mut request = Request::new(String::new());
+        let address = address.map(|address| address.parse().unwrap());
+        request.extensions_mut().insert(TcpInfo(address));
+        request
+    };
+    assert_eq!(status(&layer, with(Some("203.0.113.7:1"))).await, 200);
+    assert_eq!(status(&layer, with(Some("203.0.113.7:2"))).await, 429);
+    assert_eq!(status(&layer, with(None)).await, 500);
+}
+
+#[tokio::test]
+async fn a_function_may_say_what_is_counted() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let layer = layer.by_key(|headers, _| headers.get("x-plan").cloned());
+    let plan = |plan: &'static str| {
+        let mut request = from(ALICE);
+        request
+            .headers_mut()
+            .insert("x-plan", plan.parse().unwrap());
+        request
+    };
+    assert_eq!(status(&layer, plan("pro")).await, 200);
+    assert_eq!(status(&layer, plan("free")).await, 200);
+    assert_eq!(status(&layer, plan("pro")).await, 429);
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+}
+
+#[tokio::test]
+async fn clones_and_services_of_one_layer_count_together() {
+    let (layer, _clock) = layer(Quota::per_minute(2));
+    let clone = layer.clone();
+    let mut one = layer.layer(service_fn(hello));
+    let mut two = clone.layer(service_fn(hello));
+    assert_eq!(one.call(from(ALICE)).await.unwrap().status(), 200);
+    assert_eq!(two.call(from(ALICE)).await.unwrap().status(), 200);
+    assert_eq!(one.clone().call(from(ALICE)).await.unwrap().status(), 429);
+    assert_eq!(two.call(from(ALICE)).await.unwrap().status(), 429);
+}
+
+#[tokio::test]
+async fn a_clone_under_another_name_counts_for_itself() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let other = layer.clone().named("other").unwrap();
+    let fresh = layer.clone().max_keys(NonZeroUsize::MIN);
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+    assert_eq!(status(&other, from(ALICE)).await, 200);
+    assert_eq!(status(&fresh, from(ALICE)).await, 200);
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+}
+
+#[tokio::test]
+async fn routes_of_several_costs_share_one_count() {
+    let (cheap, _clock) = layer(Quota::per_minute(10));
+    let dear = cheap.clone().cost(NonZeroU32::new(6).unwrap());
+    let response = send(&dear, from(ALICE)).await;
+    check_fields(response.headers(), "ratelimit", &[r#""default";r=4;t=6"#]);
+    let response = send(&dear, from(ALICE)).await;
+    assert_eq!(response.headers()["retry-after"], "12");
+    check_fields(response.headers(), "ratelimit", &[r#""default";r=4;t=6"#]);
+    assert_eq!(status(&cheap, from(ALICE)).await, 200);
+}
+
+#[tokio::test]
+async fn a_limit_further_in_does_not_overwrite_one_further_out() {
+    let (outer, clock) = layer(Quota::per_minute(60));
+    let outer = outer.named("outer").unwrap();
+    let inner = RateLimitLayer::new(Quota::per_second(1)).clock(clock);
+    let stack = ServiceBuilder::new().layer(outer).layer(inner);
+    let stack = stack.service_fn(hello);
+    for (expected, left) in [(200, 59), (429, 58)] {
+        let response = stack.clone().oneshot(from(ALICE)).await.unwrap();
+        assert_eq!(response.status(), expected);
+        let headers = response.headers();
+        let outer = format!(r#""outer";r={left};t=1"#);
+        check_fields(headers, "ratelimit", &[r#""default";r=0;t=1"#, &outer]);
+        let policies = [r#""default";q=1;w=1"#, r#""outer";q=60;w=60"#];
+        check_fields(headers, "ratelimit-policy", &policies);
+    }
+}
+
+#[tokio::test]
+async fn fields_may_be_left_out() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let layer = layer.without_fields();
+    for expected in [200, 429] {
+        let response = send(&layer, from(ALICE)).await;
+        assert_eq!(response.status(), expected);
+        assert!(!response.headers().contains_key("ratelimit"));
+        assert!(!response.headers().contains_key("ratelimit-policy"));
+        assert_eq!(
+            response.headers().contains_key("retry-after"),
+            expected == 429
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_is_switched_off_lets_everything_pass() {
+    let (layer, _clock) = layer(Quota::per_minute(0));
+    let layer = layer.enabled(false);
+    let response = send(&layer, Request::new(String::new())).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.headers().is_empty());
+}
+
+#[test]
+fn a_name_or_a_proxy_that_is_none_does_not_build() {
+    let layer = || RateLimitLayer::new(Quota::per_second(1));
+    for name in ["", "two words", "\"quoted\""] {
+        let error = layer().named(name).unwrap_err();
+        assert!(matches!(error, ConfigError::Setting { .. }));
+    }
+    for proxy in ["", "10.0.0.0/33", "proxy.example.com"] {
+        let error = layer().trusted_proxies([proxy]).unwrap_err();
+        assert!(error.to_string().contains("10.0.0.0/8"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_service_that_was_polled_ready_is_called() {
+    let (mock, mut handle) = mock::pair::<Request<String>, Response<String>>();
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let mut service = mock::Spawn::new(layer.layer(mock));
+
+    handle.allow(0);
+    assert!(service.poll_ready().is_pending());
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+    let admitted = tokio::spawn(service.call(from(ALICE)));
+    let (_, respond) = handle.next_request().await.unwrap();
+    respond.send_response(Response::new(String::new()));
+    assert_eq!(admitted.await.unwrap().unwrap().status(), 200);
+
+    // A refusal never reaches the inner service, though it was ready.
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+    let refused = service.call(from(ALICE)).await.unwrap();
+    assert_eq!(refused.status(), 429);
+}
