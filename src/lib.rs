@@ -20,6 +20,7 @@ mod identity;
 mod names;
 mod observe;
 mod peer;
+pub mod propagate;
 mod rejection;
 mod respond;
 
@@ -31,5 +32,6 @@ pub use error::ConfigError;
 pub use identity::{Caller, Identity};
 pub use names::Names;
 pub use peer::PeerAddr;
+pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use rejection::{Reason, Rejection};
 pub use respond::Protocol;
