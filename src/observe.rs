@@ -12,6 +12,7 @@ pub(crate) enum Stage {
     Authentication,
     Authorization,
     RateLimit,
+    Propagation,
 }
 
 /// What a layer decided about one request, as events and metrics tell it.
@@ -20,7 +21,7 @@ pub(crate) struct Decision<'a> {
     pub(crate) stage: Stage,
     /// The layer's name, as configured.
     pub(crate) policy: &'a str,
-    /// Authentication's setting; `enforce` elsewhere.
+    /// Authentication's setting; what propagation passes on; `enforce` elsewhere.
     pub(crate) mode: &'static str,
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) rejection: Option<&'a Rejection>,
@@ -127,6 +128,15 @@ mod count {
                 "decision" => if reason.is_none() { "allow" } else { "deny" },
                 "source" => "local",
             ),
+            Stage::Propagation => counter!(
+                "portcullis_propagation_total",
+                "mode" => decision.mode,
+                "result" => match reason {
+                    Some(_) => "refused",
+                    None if decision.identity.is_some() => "sent",
+                    None => "anonymous",
+                },
+            ),
         }
     }
 
@@ -207,6 +217,9 @@ mod event {
             (Stage::Authorization, false) => "authz.allowed",
             (Stage::RateLimit, true) => "ratelimit.limited",
             (Stage::RateLimit, false) => "ratelimit.admitted",
+            (Stage::Propagation, true) => "propagation.refused",
+            (Stage::Propagation, false) if decision.identity.is_some() => "propagation.sent",
+            (Stage::Propagation, false) => "propagation.anonymous",
         }
     }
 

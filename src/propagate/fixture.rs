@@ -1,0 +1,33 @@
+//! A verified caller, as authentication makes one.
+
+use http::HeaderValue;
+use serde_json::{Value, json};
+
+use crate::identity::{Bearer, Caller, Identity, Parsed, Verified};
+
+pub(crate) const AUTHORIZATION: &str = "Bearer a.b.c";
+
+pub(crate) fn verified() -> Caller {
+    caller("alice", &["reader", "admin"], json!({}))
+}
+
+pub(crate) fn caller(subject: &str, roles: &[&str], claims: Value) -> Caller {
+    Caller::Verified(Identity::new(Verified {
+        issuer: "https://id.example.com/".into(),
+        subject: subject.into(),
+        client: Some("shop".into()),
+        token_id: None,
+        expires_at: u64::MAX,
+        roles: roles.iter().copied().collect(),
+        scopes: ["orders:read", "orders:write"].into_iter().collect(),
+        permissions: ["print"].into_iter().collect(),
+        payload: claims.to_string().into_bytes(),
+        bearer: Bearer::new(HeaderValue::from_static(AUTHORIZATION)),
+        parsed: Parsed::default(),
+    }))
+}
+
+pub(crate) fn subject(caller: Option<Caller>) -> Option<String> {
+    let identity = caller?.identity()?.clone();
+    Some(identity.subject().to_owned())
+}

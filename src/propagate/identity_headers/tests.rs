@@ -1,0 +1,294 @@
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use serde_json::json;
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+use super::super::fixture::{caller, subject, verified};
+use super::*;
+use crate::claim_path::ClaimPath;
+use crate::error::ConfigError;
+use crate::identity::Caller;
+use crate::propagate::current_caller;
+use crate::rejection::{Reason, Rejection};
+
+/// What the upstream is told.
+async fn upstream(
+    layer: &IdentityHeadersLayer,
+    caller: Option<Caller>,
+    headers: &[(&str, &str)],
+) -> Result<HeaderMap, Reason> {
+    let echo = service_fn(|request: Request<()>| async move {
+        let mut response = Response::new(String::new());
+        *response.headers_mut() = request.into_parts().0.headers;
+        Ok::<_, Infallible>(response)
+    });
+    let mut request = Request::builder();
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(()).unwrap();
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
+    let response = layer.layer(echo).oneshot(request).await.unwrap();
+    match response.extensions().get::<Rejection>() {
+        Some(rejection) => Err(rejection.reason()),
+        None => Ok(response.into_parts().0.headers),
+    }
+}
+
+const SPELLINGS: &[&str] = &[
+    "x-user-id",
+    "X-User-Id",
+    "X-USER-ID",
+    "x_user_id",
+    "X_User_Id",
+    "X_USER_ID",
+    "x-user_id",
+    "X_user-ID",
+    "x.user.id",
+    "X.User.Id",
+    "x.user-id",
+    "x-user.id",
+    "x_user.id",
+    "x~user~id",
+    "x!user!id",
+    "x+user+id",
+    "x'user'id",
+    "x|user|id",
+    "x^user-id",
+    "x-user-roles",
+    "X_USER_ROLES",
+    "x.user.roles",
+    "x_user-roles",
+    "X-User_Roles",
+    "x-user-scopes",
+    "X_User_Scopes",
+    "x.user_scopes",
+    "x-user.scopes",
+    "X-USER-SCOPES",
+    "x#user$scopes",
+];
+
+#[tokio::test]
+async fn no_spelling_of_an_owned_header_comes_from_a_client() {
+    let layer = IdentityHeadersLayer::new();
+    for spelling in SPELLINGS {
+        for caller in [None, Some(Caller::Anonymous)] {
+            let sent = [(*spelling, "root"), (*spelling, "admin"), ("accept", "a/b")];
+            let told = upstream(&layer, caller, &sent).await.unwrap();
+            assert_eq!(told.len(), 1, "{spelling}: {told:?}");
+        }
+        let sent = [(*spelling, "root"), ("connection", *spelling)];
+        let told = upstream(&layer, Some(verified()), &sent).await.unwrap();
+        let told: Vec<_> = told.values().collect();
+        let expected = ["alice", "reader,admin", "orders:read,orders:write"];
+        assert_eq!(told, expected, "{spelling}");
+    }
+}
+
+#[tokio::test]
+async fn all_spellings_at_once_are_removed() {
+    let sent: Vec<_> = SPELLINGS.iter().map(|name| (*name, "root")).collect();
+    let layer = IdentityHeadersLayer::new().with_issuer();
+    let told = upstream(&layer, None, &sent).await.unwrap();
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_verified_caller_is_described() {
+    let layer = IdentityHeadersLayer::new()
+        .with_issuer()
+        .header("x-client", IdentityField::Client)
+        .and_then(|layer| layer.header("x-permissions", IdentityField::Permissions))
+        .and_then(|layer| {
+            layer.header(
+                "x-tenant",
+                IdentityField::Claim(ClaimPath::from(["org", "id"])),
+            )
+        })
+        .unwrap();
+    let caller = caller("alice", &["reader"], json!({ "org": { "id": 7 } }));
+    let told = upstream(&layer, Some(caller), &[]).await.unwrap();
+    assert_eq!(told["x-user-id"], "alice");
+    assert_eq!(told["x-user-roles"], "reader");
+    assert_eq!(told["x-user-scopes"], "orders:read,orders:write");
+    assert_eq!(told["x-user-issuer"], "https://id.example.com/");
+    assert_eq!(told["x-client"], "shop");
+    assert_eq!(told["x-permissions"], "print");
+    assert_eq!(told["x-tenant"], "7");
+}
+
+#[tokio::test]
+async fn what_the_token_does_not_say_the_client_cannot_say_instead() {
+    let layer = IdentityHeadersLayer::new()
+        .header("x-tenant", IdentityField::Claim("tenant".into()))
+        .unwrap();
+    let sent = [("x-user-roles", "admin"), ("X_Tenant", "acme")];
+    let me = caller("alice", &[], json!({}));
+    let told = upstream(&layer, Some(me), &sent).await.unwrap();
+    assert!(!told.contains_key("x-user-roles"));
+    assert!(!told.contains_key("x_tenant") && !told.contains_key("x-tenant"));
+}
+
+#[tokio::test]
+async fn a_nominated_header_neither_drops_ours_nor_survives() {
+    let sent = [
+        ("connection", "close, X-User-Id, x-debug"),
+        ("x-debug", "1"),
+        ("x-kept", "1"),
+    ];
+    let layer = IdentityHeadersLayer::new();
+    let told = upstream(&layer, Some(verified()), &sent).await.unwrap();
+    assert_eq!(told["x-user-id"], "alice");
+    assert_eq!(told["connection"], "close");
+    assert!(told.contains_key("x-kept") && !told.contains_key("x-debug"));
+}
+
+#[tokio::test]
+async fn a_role_that_could_be_read_as_two_is_refused() {
+    let layer = IdentityHeadersLayer::new();
+    for role in ["reader,admin", " admin", "admin ", "", "a\r\nb", "ädmin"] {
+        let caller = caller("alice", &["reader", role], json!({}));
+        let told = upstream(&layer, Some(caller), &[]).await;
+        assert_eq!(told.unwrap_err(), Reason::InvalidClaim, "{role:?}");
+    }
+    let eve = caller("eve\r\nx-user-roles: admin", &[], json!({}));
+    let told = upstream(&layer, Some(eve), &[]).await;
+    assert_eq!(told.unwrap_err(), Reason::InvalidClaim);
+}
+
+#[tokio::test]
+async fn the_refusal_is_401_and_says_nothing_of_the_claim() {
+    let inner = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(http_body_util::Full::<Bytes>::default()))
+    });
+    let mut request = Request::new(());
+    let caller = caller("alice", &["sec,ret"], json!({}));
+    request.extensions_mut().insert(caller);
+    let service = IdentityHeadersLayer::new().layer(inner);
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 401);
+    let challenge = response.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.contains("invalid_token"));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body = String::from_utf8(body.into()).unwrap();
+    assert!(body.contains("invalid_claim") && !body.contains("sec,ret"));
+}
+
+#[tokio::test]
+async fn switched_off_it_touches_no_header_and_still_opens_the_scope() {
+    let layer = IdentityHeadersLayer::new().enabled(false);
+    let sent = [("x-user-id", "root")];
+    let told = upstream(&layer, Some(verified()), &sent).await.unwrap();
+    assert_eq!(told["x-user-id"], "root");
+    let inner = service_fn(|_: Request<()>| async {
+        assert_eq!(subject(current_caller()).as_deref(), Some("alice"));
+        Ok::<_, Infallible>(Response::new(()))
+    });
+    let mut request = Request::new(());
+    request.extensions_mut().insert(verified());
+    layer.layer(inner).oneshot(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_response_body_is_polled_outside_of_the_scope() {
+    let inner = service_fn(|_: Request<()>| async {
+        let early = subject(current_caller());
+        Ok::<_, Infallible>(Response::new(TellsCaller { early }))
+    });
+    let mut request = Request::new(());
+    request.extensions_mut().insert(verified());
+    let service = IdentityHeadersLayer::new().layer(inner);
+    let body = service.oneshot(request).await.unwrap().into_body();
+    let told = body.collect().await.unwrap().to_bytes();
+    assert_eq!(told, "Some(\"alice\") then None");
+}
+
+/// Tells whom it knew when it was made and whom it knows when it is polled.
+struct TellsCaller {
+    early: Option<String>,
+}
+
+impl Body for TellsCaller {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let now = subject(current_caller());
+        Poll::Ready(self.early.take().map(|early| {
+            let text = format!("{:?} then {now:?}", Some(early));
+            Ok(Frame::data(text.into()))
+        }))
+    }
+}
+
+#[test]
+fn readiness_is_the_inner_services() {
+    let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<()>>();
+    let mut service = IdentityHeadersLayer::new().layer(mock);
+    let mut cx = Context::from_waker(Waker::noop());
+    handle.allow(0);
+    assert!(service.poll_ready(&mut cx).is_pending());
+    handle.allow(1);
+    assert!(service.poll_ready(&mut cx).is_ready());
+}
+
+#[track_caller]
+fn check_name(layer: IdentityHeadersLayer, name: &str, accepted: bool) {
+    let layer = layer.header(name, IdentityField::Subject);
+    assert_eq!(layer.is_ok(), accepted, "{name:?}");
+    if let Err(error) = layer {
+        assert!(matches!(error, ConfigError::Header { .. }));
+    }
+}
+
+#[test]
+fn names_of_others_cannot_be_owned() {
+    for name in [
+        "authorization",
+        "Authorization",
+        "Proxy-Authorization",
+        "Host",
+        "connection",
+        "content-length",
+        "Content_Length",
+        "transfer.encoding",
+        "cookie",
+        "content-type",
+        "x-forwarded-for",
+        "",
+        "x user",
+        "x:user",
+        "x-usér",
+        "x\r\ny",
+    ] {
+        check_name(IdentityHeadersLayer::none(), name, false);
+    }
+    check_name(IdentityHeadersLayer::none(), "X-Forwarded-User", true);
+}
+
+#[tokio::test]
+async fn a_name_is_replaced_but_has_one_spelling() {
+    check_name(IdentityHeadersLayer::new(), "x_user_id", false);
+    check_name(IdentityHeadersLayer::new(), "x-user.roles", false);
+    let layer = IdentityHeadersLayer::new().header("X-User-Id", IdentityField::Client);
+    let told = upstream(&layer.unwrap(), Some(verified()), &[])
+        .await
+        .unwrap();
+    assert_eq!(told["x-user-id"], "shop");
+    let layer = IdentityHeadersLayer::none().header("X_User_Issuer", IdentityField::Client);
+    let layer = layer.unwrap().with_issuer();
+    let told = upstream(&layer, Some(verified()), &[]).await.unwrap();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told["x-user-issuer"], "https://id.example.com/");
+}

@@ -1,0 +1,345 @@
+//! The exact origin (RFC 6454 section 4) that a credential may be sent to.
+//!
+//! There is one parser for what is configured and for what is called, so that the two cannot read an address in two
+//! ways. Whatever it does not understand is no origin, and gets nothing.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use http::Uri;
+
+use crate::error::ConfigError;
+
+/// A scheme, a host and a port. A called one borrows its host (`Origin<&str>`), a configured one keeps it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Origin<T = Box<str>> {
+    scheme: Scheme,
+    host: Host<T>,
+    port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// Names are compared as they are spelled, whatever they resolve to. An IPv6 address has many spellings, hence a value.
+#[derive(Clone, PartialEq, Eq)]
+enum Host<T> {
+    Name(T),
+    V6(Ipv6Addr),
+}
+
+/// What a credential may travel on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TLS, except to this machine.
+    Encrypted,
+    /// Anything: somebody else encrypts, or nobody does.
+    DangerousClear,
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// Reads a configured origin: `scheme://host` or `scheme://host:port`, and nothing else.
+    pub(crate) fn configured(url: &str, transport: Transport) -> Result<Self, ConfigError> {
+        let problem = |problem| ConfigError::Url {
+            url: without_user_information(url),
+            problem,
+        };
+        let (scheme, authority) = url
+            .split_once("://")
+            .ok_or_else(|| problem("give it as `https://host` or `https://host:port`"))?;
+        if authority.contains(['/', '?', '#', '\\']) {
+            return Err(problem(
+                "remove what follows the host and the port: an origin has no path, query or fragment, not even `/`",
+            ));
+        }
+        let origin = Origin::parse(scheme, authority).map_err(problem)?;
+        if transport == Transport::Encrypted && !origin.is_encrypted() && !origin.is_loopback() {
+            return Err(problem(
+                "use `https`, or say `dangerous_forward_to_http` if the network below encrypts",
+            ));
+        }
+        Ok(origin.to_owned())
+    }
+
+    /// Whether `called` is this very origin.
+    pub(crate) fn is(&self, called: &Origin<&str>) -> bool {
+        let same_host = match (&self.host, &called.host) {
+            (Host::Name(own), Host::Name(name)) => own.eq_ignore_ascii_case(name),
+            (Host::V6(own), Host::V6(address)) => own == address,
+            (Host::Name(_), Host::V6(_)) | (Host::V6(_), Host::Name(_)) => false,
+        };
+        same_host && self.scheme == called.scheme && self.port == called.port
+    }
+}
+
+impl<'u> Origin<&'u str> {
+    /// The origin of an absolute URI.
+    pub(crate) fn of(uri: &'u Uri) -> Option<Self> {
+        Self::parse(uri.scheme_str()?, uri.authority()?.as_str()).ok()
+    }
+
+    pub(crate) fn parse(scheme: &str, authority: &'u str) -> Result<Self, &'static str> {
+        let scheme = Scheme::parse(scheme).ok_or("use the scheme `https`")?;
+        if authority.contains('@') {
+            return Err("remove the user information before the `@`");
+        }
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (address, port) = rest.split_once(']').ok_or("close the bracket")?;
+                let address = address.parse().map_err(|_| "this is no IPv6 address")?;
+                (Host::V6(address), port)
+            }
+            None => {
+                let end = authority.find(':').unwrap_or(authority.len());
+                let (name, port) = authority.split_at(end);
+                (Host::Name(name), port)
+            }
+        };
+        if let Host::Name(name) = host {
+            check_name(name)?;
+        }
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => scheme.default_port(),
+            digits => digits.and_then(parse_port).ok_or("this is no port")?,
+        };
+        Ok(Self { scheme, host, port })
+    }
+
+    fn to_owned(&self) -> Origin {
+        Origin {
+            scheme: self.scheme,
+            host: match self.host {
+                Host::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
+                Host::V6(address) => Host::V6(address),
+            },
+            port: self.port,
+        }
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self.host {
+            Host::Name(name) => {
+                let address: Option<Ipv4Addr> = name.parse().ok();
+                name.eq_ignore_ascii_case("localhost")
+                    || address.is_some_and(|address| address.is_loopback())
+            }
+            Host::V6(address) => address.is_loopback(),
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Origin<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.scheme.as_str())?;
+        f.write_str("://")?;
+        match &self.host {
+            Host::Name(name) => name.fmt(f)?,
+            Host::V6(address) => write!(f, "[{address}]")?,
+        }
+        if self.port == self.scheme.default_port() {
+            return Ok(());
+        }
+        write!(f, ":{}", self.port)
+    }
+}
+
+impl<T: fmt::Display> fmt::Debug for Origin<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+// === impl Scheme ===
+
+impl Scheme {
+    fn parse(scheme: &str) -> Option<Self> {
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|own| scheme.eq_ignore_ascii_case(own.as_str()))
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Letters, digits, `-`, `.` and `_`: no wildcards, no escapes, no other alphabets that a resolver might fold.
+fn check_name(name: &str) -> Result<(), &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    match name {
+        "" => Err("name the host"),
+        name if name.contains('*') => Err("there are no wildcards: name every origin"),
+        name if name.bytes().all(is_plain) => Ok(()),
+        _ => Err("write the host in ASCII, an international name in punycode"),
+    }
+}
+
+/// `u16::from_str` alone would take a sign.
+fn parse_port(digits: &str) -> Option<u16> {
+    let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok()).flatten()
+}
+
+/// What stands before an `@` may be a password, which an error must not repeat.
+fn without_user_information(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, rest)) => format!("(user information removed)@{rest}"),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(url: &str) -> Origin {
+        Origin::configured(url, Transport::Encrypted).unwrap()
+    }
+
+    #[track_caller]
+    fn check(own: &str, called: &str, expected: bool) {
+        let uri: Option<Uri> = called.parse().ok();
+        let origin = uri.as_ref().and_then(Origin::of);
+        let same = origin.is_some_and(|called| configured(own).is(&called));
+        assert_eq!(same, expected, "{own} and {called}");
+    }
+
+    #[track_caller]
+    fn check_refused(url: &str, problem: &str) {
+        let error = Origin::configured(url, Transport::Encrypted).unwrap_err();
+        assert!(matches!(error, ConfigError::Url { .. }));
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+
+    #[test]
+    fn path_and_query_do_not_matter_and_the_default_port_is_a_port() {
+        let own = "https://orders.internal";
+        check(own, "https://orders.internal", true);
+        check(own, "https://orders.internal/v1?x=https://evil", true);
+        check(own, "https://orders.internal:443/", true);
+        check("https://orders.internal:443", own, true);
+        check("https://a:8443", "https://a:8443/x", true);
+        check("http://127.0.0.1", "http://127.0.0.1:80", true);
+        check("http://127.0.0.1:3000", "http://127.0.0.1:3000/x", true);
+    }
+
+    #[test]
+    fn case_does_not_matter() {
+        check("https://Orders.Internal", "https://orders.internal", true);
+        check("HTTPS://orders.internal", "https://ORDERS.internal", true);
+        assert_eq!(
+            configured("https://Orders.Internal:443").to_string(),
+            "https://orders.internal"
+        );
+    }
+
+    #[test]
+    fn another_scheme_port_or_host_is_another_origin() {
+        let own = "https://orders.internal";
+        check(own, "http://orders.internal", false);
+        check(own, "http://orders.internal:443", false);
+        check(own, "https://orders.internal:8443", false);
+        check(own, "https://orders.internal:80", false);
+        check(own, "https://orders.internal.evil", false);
+        check(own, "https://evil-orders.internal", false);
+        check(own, "https://a.orders.internal", false);
+        check(own, "https://internal", false);
+        check(own, "https://orders.internal.", false);
+        check(own, "https://orders-internal", false);
+        check("https://xn--mnchen-3ya.de", "https://munchen.de", false);
+        check("http://127.0.0.1:3000", "http://localhost:3000", false);
+        check("http://127.0.0.1:3000", "http://127.0.0.1:3001", false);
+    }
+
+    #[test]
+    fn a_uri_that_can_be_read_in_two_ways_has_no_origin() {
+        let own = "https://orders.internal";
+        check(own, "https://orders.internal@evil", false);
+        check(own, "https://user:password@orders.internal", false);
+        check(own, "https://evil@orders.internal", false);
+        check(own, "https://orders.internal:", false);
+        check(own, "https://orders.internal%2eevil", false);
+        check(own, "https://orders.internal%00.evil", false);
+        check(own, "ftp://orders.internal:443", false);
+        for relative in ["/orders", "*", "orders.internal:443"] {
+            assert!(Origin::of(&relative.parse().unwrap()).is_none());
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_compared_by_value() {
+        check("http://[::1]:3000", "http://[0:0:0:0:0:0:0:1]:3000/x", true);
+        check("http://[::1]:3000", "http://[::2]:3000", false);
+        check("https://[2001:DB8::1]", "https://[2001:db8::1]:443", true);
+        assert_eq!(
+            configured("http://[0::1]:3000").to_string(),
+            "http://[::1]:3000"
+        );
+        check_refused("https://[::1", "bracket");
+        check_refused("https://[::1%25eth0]", "IPv6");
+        check_refused("https://[::1]8080", "port");
+        check_refused("https://::1", "host");
+    }
+
+    #[test]
+    fn what_is_configured_is_an_origin_and_nothing_else() {
+        check_refused("orders.internal", "https://host");
+        check_refused("//orders.internal", "https://host");
+        check_refused("", "https://host");
+        check_refused("https://", "name the host");
+        check_refused("https://:443", "name the host");
+        check_refused("https://orders.internal/", "path");
+        check_refused("https://orders.internal/v1", "path");
+        check_refused("https://orders.internal?x", "query");
+        check_refused("https://orders.internal#x", "fragment");
+        check_refused("https://orders.internal\\@evil", "path");
+        check_refused("https://orders.internal@evil", "user information");
+        check_refused("https://*.internal", "wildcards");
+        check_refused("https://münchen.de", "punycode");
+        check_refused("https://orders.internal ", "ASCII");
+        check_refused("https://orders.internal:", "port");
+        check_refused("https://orders.internal:+443", "port");
+        check_refused("https://orders.internal:65536", "port");
+        check_refused("https://orders.internal:443:443", "port");
+        check_refused("ftp://orders.internal", "scheme");
+        check_refused("https:https://orders.internal", "scheme");
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_not_repeated() {
+        let error = Origin::configured("https://me:hunter2@host", Transport::Encrypted);
+        assert!(!error.unwrap_err().to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn clear_text_needs_loopback_or_a_dangerous_word() {
+        check_refused("http://orders.internal", "https");
+        check_refused("http://127.0.0.1.evil", "https");
+        check_refused("http://localhost.evil", "https");
+        check_refused("http://10.0.0.1", "https");
+        for loopback in ["http://localhost", "http://127.0.0.2", "http://[::1]"] {
+            configured(loopback);
+        }
+        let clear = Origin::configured("http://orders.internal", Transport::DangerousClear);
+        assert_eq!(clear.unwrap().to_string(), "http://orders.internal");
+    }
+}
