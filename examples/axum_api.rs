@@ -26,9 +26,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = format!("http://{}/orders", listener.local_addr()?);
     let server = axum::serve(listener, app(issuer.issuer())?);
 
-    let token = |role| issuer.token("alice").audience("orders-api").role(role).sign();
-    println!("curl -i -H 'Authorization: Bearer {}' {url}", token("reader"));
-    println!("curl -i -H 'Authorization: Bearer {}' {url}", token("guest"));
+    let token = |role| {
+        issuer
+            .token("alice")
+            .audience("orders-api")
+            .role(role)
+            .sign()
+    };
+    println!(
+        "curl -i -H 'Authorization: Bearer {}' {url}",
+        token("reader")
+    );
+    println!(
+        "curl -i -H 'Authorization: Bearer {}' {url}",
+        token("guest")
+    );
     println!("curl -i {url}");
     if std::env::args().any(|argument| argument == "--check") {
         tokio::spawn(server.into_future());
@@ -51,7 +63,10 @@ async fn check(url: &str, [reader, guest]: [String; 2]) -> Result<(), Box<dyn Er
 
     let answer = client.get(url).send().await?;
     assert_eq!(answer.status(), 401);
-    assert_eq!(answer.headers()["www-authenticate"], r#"Bearer realm="api""#);
+    assert_eq!(
+        answer.headers()["www-authenticate"],
+        r#"Bearer realm="api""#
+    );
 
     let missing = url.replace("orders", "nothing");
     let answer = client.get(missing).send().await?;

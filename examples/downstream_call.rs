@@ -7,7 +7,9 @@ use std::error::Error;
 
 use axum::http::HeaderMap;
 use axum::{Router, extract::State, routing::get};
-use portcullis::{Identity, IdentityHeadersLayer, JwtAuthLayer, TestIssuer, TokenPropagationLayer, propagate};
+use portcullis::{
+    Identity, IdentityHeadersLayer, JwtAuthLayer, TestIssuer, TokenPropagationLayer, propagate,
+};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, ServiceExt};
 
@@ -45,5 +47,8 @@ async fn front(me: Identity, State(front): State<Front>) -> String {
         async move { front.get(&front.trusted).await }
     });
     let spawned = tokio::spawn(task).await.unwrap_or_default();
-    format!("{}: trusted {trusted}; stranger {stranger}; spawned {spawned}", me.subject())
+    format!(
+        "{}: trusted {trusted}; stranger {stranger}; spawned {spawned}",
+        me.subject()
+    )
 }

@@ -56,8 +56,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(server.serve_with_incoming(incoming));
 
     let mut client = HealthClient::new(Channel::from_shared(url)?.connect().await?);
-    let probe = issuer.token("alice").audience("health-api").role("probe").sign();
-    let guest = issuer.token("bob").audience("health-api").role("guest").sign();
+    let probe = issuer
+        .token("alice")
+        .audience("health-api")
+        .role("probe")
+        .sign();
+    let guest = issuer
+        .token("bob")
+        .audience("health-api")
+        .role("guest")
+        .sign();
     for (token, expected) in [
         (Some(&probe), Code::Ok),
         (None, Code::Unauthenticated),
@@ -72,7 +80,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         let status = client.check(request).await.err();
         let code = status.as_ref().map_or(Code::Ok, Status::code);
-        println!("{code:?}: {}", status.map_or(String::new(), |status| status.message().into()));
+        println!(
+            "{code:?}: {}",
+            status.map_or(String::new(), |status| status.message().into())
+        );
         assert_eq!(code, expected);
     }
     Ok(())

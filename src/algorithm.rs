@@ -97,7 +97,6 @@ impl fmt::Display for Algorithm {
 // === impl Algorithms ===
 
 impl Algorithms {
-    pub(crate) const NONE: Self = Self(0);
     pub(crate) const HMAC: Self = Self::of(&[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]);
     pub(crate) const RSA: Self = Self::of(&[
         Algorithm::RS256,

@@ -48,7 +48,7 @@ impl<S: Sync> FromRequestParts<S> for Identity {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        match caller(parts)? {
+        match caller(parts).map_err(|rejection| refuse(parts, rejection))? {
             Caller::Verified(identity) => Ok(identity),
             Caller::Anonymous => Err(refuse(parts, Reason::MissingToken.into())),
         }
@@ -60,7 +60,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Identity {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
-        Ok(caller(parts)?.identity().cloned())
+        let caller = caller(parts).map_err(|rejection| refuse(parts, rejection))?;
+        Ok(caller.identity().cloned())
     }
 }
 
@@ -88,7 +89,7 @@ where
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Response> {
-        match caller(parts)? {
+        match caller(parts).map_err(|rejection| refuse(parts, rejection))? {
             Caller::Anonymous => Ok(None),
             Caller::Verified(_) => {
                 let claims = <Self as FromRequestParts<S>>::from_request_parts(parts, state);
@@ -106,14 +107,9 @@ impl IntoResponse for Rejection {
     }
 }
 
-fn caller(parts: &Parts) -> Result<Caller, Response> {
+fn caller(parts: &Parts) -> Result<Caller, Rejection> {
     Caller::of(&parts.extensions).cloned().ok_or_else(|| {
-        refuse(
-            parts,
-            Rejection::misconfigured(
-                "an extractor found no caller: put JwtAuthLayer above the handler",
-            ),
-        )
+        Rejection::misconfigured("an extractor found no caller: put JwtAuthLayer above the handler")
     })
 }
 

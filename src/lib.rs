@@ -15,6 +15,7 @@ mod answer;
 mod claim_path;
 mod clock;
 mod error;
+mod flight;
 mod gate;
 mod identity;
 mod names;
@@ -30,6 +31,10 @@ mod axum;
 #[cfg(feature = "issue")]
 #[cfg_attr(docsrs, doc(cfg(feature = "issue")))]
 pub mod issue;
+pub mod jwks;
+pub mod jwt;
+pub mod propagate;
+pub mod rate_limit;
 pub mod require;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
@@ -45,8 +50,12 @@ pub use error::ConfigError;
 pub use identity::{Caller, Identity};
 #[cfg(feature = "issue")]
 pub use issue::KeyRing;
+pub use jwks::{JwksCache, JwksCacheLayer, JwksSource, KeySet};
+pub use jwt::{Issuer, JwtAuthLayer};
 pub use names::Names;
 pub use peer::PeerAddr;
+pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
+pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
 pub use require::{RequireRoleLayer, Rule};
 pub use respond::Protocol;

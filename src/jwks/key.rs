@@ -145,6 +145,10 @@ impl Key {
         self.kid.as_deref()
     }
 
+    pub(crate) fn algorithms(&self) -> Algorithms {
+        self.algorithms
+    }
+
     pub(crate) fn allows(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(algorithm)
     }

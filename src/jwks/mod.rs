@@ -79,5 +79,5 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
-pub(crate) use issuer::{Found, IssuerKeys, Patience, Waiter};
+pub(crate) use issuer::{Found, Patience, Waiter};
 pub(crate) use key::Key;

@@ -42,7 +42,7 @@ impl Bench {
         bench
     }
 
-    fn keys(&self) -> &Arc<IssuerKeys> {
+    fn keys(&self) -> &Arc<super::issuer::IssuerKeys> {
         self.cache.issuer(ISS).unwrap()
     }
 

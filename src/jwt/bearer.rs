@@ -91,7 +91,12 @@ mod tests {
 
     #[test]
     fn the_scheme_is_read_in_any_case() {
-        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "Bearer   a.b.c"] {
+        for value in [
+            "Bearer a.b.c",
+            "bearer a.b.c",
+            "BEARER a.b.c",
+            "Bearer   a.b.c",
+        ] {
             check(&[value.as_bytes()], Ok(Some(b"a.b.c")));
         }
         check(&[b"Bearer a-_~+/=="], Ok(Some(b"a-_~+/==")));
@@ -100,21 +105,41 @@ mod tests {
     #[test]
     fn another_scheme_is_no_token() {
         check(&[], Ok(None));
-        for value in ["Basic YTpi", "", "Bearerx a.b.c", "Foo Bearer a.b.c", "DPoP a.b.c", "Bear"] {
+        for value in [
+            "Basic YTpi",
+            "",
+            "Bearerx a.b.c",
+            "Foo Bearer a.b.c",
+            "DPoP a.b.c",
+            "Bear",
+        ] {
             check(&[value.as_bytes()], Ok(None));
         }
     }
 
     #[test]
     fn two_credentials_are_a_malformed_request() {
-        check(&[b"Bearer a.b.c", b"Bearer a.b.c"], Err(Reason::InvalidRequest));
-        check(&[b"Basic YTpi", b"Bearer a.b.c"], Err(Reason::InvalidRequest));
+        check(
+            &[b"Bearer a.b.c", b"Bearer a.b.c"],
+            Err(Reason::InvalidRequest),
+        );
+        check(
+            &[b"Basic YTpi", b"Bearer a.b.c"],
+            Err(Reason::InvalidRequest),
+        );
         check(&[b"Bearer a, Bearer b"], Err(Reason::InvalidRequest));
     }
 
     #[test]
     fn a_malformed_credential_is_a_malformed_request() {
-        for value in ["Bearer", "Bearer ", "Bearer a b", "Bearer =", "Bearer a=b", "Bearer\ta.b.c"] {
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer\ta.b.c",
+        ] {
             check(&[value.as_bytes()], Err(Reason::InvalidRequest));
         }
         check(&[b"Bearer \xff\xfe"], Err(Reason::InvalidRequest));

@@ -72,8 +72,7 @@ pub(super) fn decode(part: &[u8]) -> Result<Vec<u8>, Reason> {
 
 impl<'t> Header<'t> {
     pub(super) fn read(json: &'t [u8]) -> Result<Self, Reason> {
-        let members: Raw<'t> =
-            serde_json::from_slice(json).map_err(|_| Reason::MalformedToken)?;
+        let members: Raw<'t> = serde_json::from_slice(json).map_err(|_| Reason::MalformedToken)?;
         if members.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID) {
             return Err(Reason::UnknownKey);
         }
@@ -167,9 +166,21 @@ mod tests {
             r#""kid":null"#,
             r#""typ":[]"#,
         ] {
-            check(&format!(r#"{{"alg":"RS256",{member}}}"#), Err(Reason::MalformedToken));
+            check(
+                &format!(r#"{{"alg":"RS256",{member}}}"#),
+                Err(Reason::MalformedToken),
+            );
         }
-        for json in ["", "{}", "[]", "null", r#""alg""#, r#"{"alg":"RS256"}x"#, r#"{"alg":"RS256""#, "\u{feff}{}"] {
+        for json in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            r#""alg""#,
+            r#"{"alg":"RS256"}x"#,
+            r#"{"alg":"RS256""#,
+            "\u{feff}{}",
+        ] {
             check(json, Err(Reason::MalformedToken));
         }
     }
@@ -177,14 +188,20 @@ mod tests {
     #[test]
     fn an_algorithm_that_is_none_or_unknown_is_not_allowed() {
         for alg in ["none", "None", "nOnE", "", "ES512", "HS256 ", "RSA-OAEP"] {
-            check(&format!(r#"{{"alg":"{alg}"}}"#), Err(Reason::AlgorithmNotAllowed));
+            check(
+                &format!(r#"{{"alg":"{alg}"}}"#),
+                Err(Reason::AlgorithmNotAllowed),
+            );
         }
     }
 
     #[test]
     fn a_token_has_exactly_three_parts() {
         for token in ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e"] {
-            assert_eq!(Compact::split(token.as_bytes()).err(), Some(Reason::MalformedToken));
+            assert_eq!(
+                Compact::split(token.as_bytes()).err(),
+                Some(Reason::MalformedToken)
+            );
         }
         let parts = Compact::split(b"a.b.").unwrap();
         assert_eq!((parts.signed, parts.signature), (&b"a.b"[..], &b""[..]));
@@ -194,7 +211,11 @@ mod tests {
     fn base64url_is_strict() {
         assert_eq!(decode(b"QQ").unwrap(), b"A");
         for part in ["QQ==", "QR", "Q", "Q Q", "QQ\n", "Q+", "Q/"] {
-            assert_eq!(decode(part.as_bytes()), Err(Reason::MalformedToken), "{part}");
+            assert_eq!(
+                decode(part.as_bytes()),
+                Err(Reason::MalformedToken),
+                "{part}"
+            );
         }
     }
 }

@@ -48,7 +48,9 @@ impl<'t> Members<'t> {
             return Ok(None);
         };
         if self.0.len() >= MAX_MEMBERS || self.0.contains(&name) {
-            return Err(A::Error::custom("a member is repeated, or there are too many"));
+            return Err(A::Error::custom(
+                "a member is repeated, or there are too many",
+            ));
         }
         self.0.push(name);
         Ok(self.0.last().map(|name| &**name))

@@ -97,7 +97,7 @@ impl Issuer {
     ///
     /// If the PEM holds no public key, or one that is too weak.
     #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
-    pub fn with_public_key_pem(issuer: impl AsRef<str>, pem: &[u8]) -> Result<Self, ConfigError> {
+    pub fn with_public_key_pem(issuer: impl AsRef<str>, pem: &str) -> Result<Self, ConfigError> {
         let mut this = Self::new(issuer);
         this.keys = Keys::Fixed(Arc::new(Key::from_pem(pem)?));
         Ok(this)
@@ -203,7 +203,8 @@ impl Issuer {
             Some("name at least one")
         } else if !self.algorithms.minus(usable).is_empty() && usable == Algorithms::HMAC {
             Some("a shared secret verifies HS256, HS384 and HS512 only")
-        } else if self.algorithms.iter().any(|alg| alg.is_symmetric()) && usable != Algorithms::HMAC {
+        } else if self.algorithms.iter().any(|alg| alg.is_symmetric()) && usable != Algorithms::HMAC
+        {
             Some("HS256, HS384 and HS512 need `Issuer::with_secret`")
         } else if !self.algorithms.iter().any(|alg| usable.contains(alg)) {
             Some("the key verifies none of them")
@@ -236,11 +237,17 @@ impl Issuer {
             return Err(Reason::Expired);
         }
         let starts = [claims.not_before, claims.issued_at].into_iter().flatten();
-        if starts.into_iter().any(|start| start > now.saturating_add(leeway)) {
+        if starts
+            .into_iter()
+            .any(|start| start > now.saturating_add(leeway))
+        {
             return Err(Reason::NotYetValid);
         }
         let audience = claims.audience.as_ref().ok_or(Reason::InvalidClaim)?;
-        if !audience.names().any(|name| self.audiences.iter().any(|own| **own == *name)) {
+        if !audience
+            .names()
+            .any(|name| self.audiences.iter().any(|own| **own == *name))
+        {
             return Err(Reason::WrongAudience);
         }
         match claims.subject.as_deref() {

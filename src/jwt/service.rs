@@ -119,7 +119,11 @@ impl Gate for JwtGate {
         Decision {
             stage: Stage::Authentication,
             policy: "jwt",
-            mode: if self.0.optional { "optional" } else { "enforce" },
+            mode: if self.0.optional {
+                "optional"
+            } else {
+                "enforce"
+            },
             identity,
             rejection,
             tally: identity.and_then(|identity| self.tally(identity)),

@@ -36,7 +36,11 @@ impl Verifier {
         }
         for (at, issuer) in issuers.iter().enumerate() {
             issuer.validate()?;
-            if issuers.iter().skip(at + 1).any(|other| other.name == issuer.name) {
+            if issuers
+                .iter()
+                .skip(at + 1)
+                .any(|other| other.name == issuer.name)
+            {
                 let issuer = issuer.name.to_string();
                 return Err(ConfigError::DuplicateIssuer { issuer });
             }

@@ -12,7 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use portcullis::{Issuer, JwtAuthLayer, JwksCache, JwksSource, PeerAddr, TestIssuer};
+use portcullis::{Issuer, JwksCache, JwksSource, JwtAuthLayer, PeerAddr, TestIssuer};
 use serde_json::Value;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt, service_fn};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use portcullis::{
-    Caller, IdentityHeadersLayer, JwtAuthLayer, JwksCacheLayer, Quota, RateLimitLayer, Reason,
+    Caller, IdentityHeadersLayer, JwksCacheLayer, JwtAuthLayer, Quota, RateLimitLayer, Reason,
     RequireRoleLayer, Rule,
 };
 use serde_json::json;
@@ -15,14 +15,20 @@ use super::*;
 #[track_caller]
 fn check(reason: &str, answer: &Answer, status: u16, challenge: Option<&str>) {
     assert_eq!(answer.status, status, "{reason}: {:?}", answer.body);
-    let sent = answer.headers.get("www-authenticate").map(|v| v.to_str().unwrap());
+    let sent = answer
+        .headers
+        .get("www-authenticate")
+        .map(|v| v.to_str().unwrap());
     assert_eq!(sent, challenge, "{reason}");
     assert_eq!(answer.header("content-type"), "application/problem+json");
     assert_eq!(answer.header("cache-control"), "no-store");
     let body = answer.json();
     assert_eq!(body["code"], reason);
     assert_eq!(body["status"], status);
-    assert!(body["detail"].is_string() && body["title"].is_string(), "{body}");
+    assert!(
+        body["detail"].is_string() && body["title"].is_string(),
+        "{body}"
+    );
 }
 
 #[track_caller]
@@ -38,7 +44,10 @@ fn check_grpc(reason: &str, answer: &Answer, code: &str, message: &str) {
 const INVALID_TOKEN: [(&str, &str); 12] = [
     ("token_too_large", "the token is too large"),
     ("malformed_token", "the token is malformed"),
-    ("algorithm_not_allowed", "the token's algorithm is not allowed"),
+    (
+        "algorithm_not_allowed",
+        "the token's algorithm is not allowed",
+    ),
     ("unknown_key", "the token's key is not known"),
     ("bad_signature", "the token's signature is wrong"),
     ("expired", "the token has expired"),
@@ -46,7 +55,10 @@ const INVALID_TOKEN: [(&str, &str); 12] = [
     ("wrong_issuer", "the token's issuer is not accepted"),
     ("wrong_audience", "the token is meant for another audience"),
     ("wrong_type", "the token is of the wrong type"),
-    ("invalid_claim", "a claim of the token is missing or invalid"),
+    (
+        "invalid_claim",
+        "a claim of the token is missing or invalid",
+    ),
     ("revoked", "the token was revoked"),
 ];
 
@@ -61,7 +73,10 @@ async fn a_bad_token_is_401_with_the_reason_and_nothing_of_the_token() {
         ("token_too_large", "x".repeat(8193)),
         ("malformed_token", "mallory".to_owned()),
         ("malformed_token", token().header("crit", ["exp"]).sign()),
-        ("malformed_token", token().header("jku", "https://evil.example").sign()),
+        (
+            "malformed_token",
+            token().header("jku", "https://evil.example").sign(),
+        ),
         ("algorithm_not_allowed", token().alg_none().sign()),
         ("algorithm_not_allowed", hs256),
         ("unknown_key", token().kid("mallory-kid").sign()),
@@ -69,8 +84,14 @@ async fn a_bad_token_is_401_with_the_reason_and_nothing_of_the_token() {
         ("bad_signature", token().signed_by_stranger().sign()),
         ("expired", token().expired().sign()),
         ("not_yet_valid", token().not_before_in(day).sign()),
-        ("not_yet_valid", token().claim("iat", 4_000_000_000_u64).sign()),
-        ("wrong_issuer", token().issued_by("https://evil.example").sign()),
+        (
+            "not_yet_valid",
+            token().claim("iat", 4_000_000_000_u64).sign(),
+        ),
+        (
+            "wrong_issuer",
+            token().issued_by("https://evil.example").sign(),
+        ),
         ("wrong_audience", token().audience("another").sign()),
         ("wrong_type", token().typ("dpop+jwt").sign()),
         ("wrong_type", token().typ("logout+jwt").sign()),
@@ -79,12 +100,21 @@ async fn a_bad_token_is_401_with_the_reason_and_nothing_of_the_token() {
         ("invalid_claim", token().without("iss").sign()),
         ("invalid_claim", token().without("exp").sign()),
         ("invalid_claim", token().claim("sub", "").sign()),
-        ("invalid_claim", token().claim("iss", [issuer.issuer()]).sign()),
-        ("invalid_claim", token().claim("aud", json!({ "a": AUDIENCE })).sign()),
+        (
+            "invalid_claim",
+            token().claim("iss", [issuer.issuer()]).sign(),
+        ),
+        (
+            "invalid_claim",
+            token().claim("aud", json!({ "a": AUDIENCE })).sign(),
+        ),
         ("invalid_claim", token().claim("nbf", "1").sign()),
         ("invalid_claim", token().claim("roles", json!([7])).sign()),
     ] {
-        let (_, text) = INVALID_TOKEN.iter().find(|(code, _)| *code == reason).unwrap();
+        let (_, text) = INVALID_TOKEN
+            .iter()
+            .find(|(code, _)| *code == reason)
+            .unwrap();
         let challenge =
             format!(r#"Bearer realm="api",error="invalid_token",error_description="{text}""#);
         let answer = send(&stack, request(Some(&token))).await;
@@ -103,10 +133,17 @@ async fn a_missing_token_is_challenged_without_an_error() {
     let (_issuer, auth) = warm_auth().await;
     let stack = stack(auth.realm("orders").unwrap());
     let challenge = Some(r#"Bearer realm="orders""#);
-    check("missing_token", &send(&stack, request(None)).await, 401, challenge);
+    check(
+        "missing_token",
+        &send(&stack, request(None)).await,
+        401,
+        challenge,
+    );
 
     let mut basic = request(None);
-    basic.headers_mut().insert("authorization", "Basic YTpi".parse().unwrap());
+    basic
+        .headers_mut()
+        .insert("authorization", "Basic YTpi".parse().unwrap());
     check("missing_token", &send(&stack, basic).await, 401, challenge);
 
     let answer = send(&stack, grpc(None)).await;
@@ -148,7 +185,10 @@ async fn a_good_token_passes_and_its_credential_is_taken_out() {
         request.headers_mut().insert("authorization", value);
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200);
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "alice");
+        assert_eq!(
+            response.into_body().collect().await.unwrap().to_bytes(),
+            "alice"
+        );
     }
 }
 
@@ -158,11 +198,23 @@ async fn optional_authentication_lets_no_bad_token_pass() {
     let stack = stack(auth.optional());
     assert_eq!(send(&stack, request(None)).await.status, 200);
     let token = issuer.token("alice");
-    assert_eq!(send(&stack, request(Some(&token.clone().sign()))).await.status, 200);
-    assert_eq!(send(&stack, request(Some(&token.expired().sign()))).await.status, 401);
+    assert_eq!(
+        send(&stack, request(Some(&token.clone().sign())))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        send(&stack, request(Some(&token.expired().sign())))
+            .await
+            .status,
+        401
+    );
     let mut forged = request(None);
     forged.extensions_mut().insert(Caller::Anonymous);
-    forged.headers_mut().insert("authorization", "Bearer a.b.c".parse().unwrap());
+    forged
+        .headers_mut()
+        .insert("authorization", "Bearer a.b.c".parse().unwrap());
     assert_eq!(send(&stack, forged).await.status, 401);
 }
 
@@ -178,13 +230,29 @@ async fn a_caller_without_the_role_is_403_and_told_what_is_needed() {
     let token = issuer.token("alice").role("guest").sign();
     let answer = send(&stack, request(Some(&token))).await;
     check("insufficient_scope", &answer, 403, Some(&challenge));
-    assert_eq!(answer.json()["required"], "any(role:admin, scope:orders:read)");
-    check_grpc("insufficient_scope", &send(&stack, grpc(Some(&token))).await, "7", text);
+    assert_eq!(
+        answer.json()["required"],
+        "any(role:admin, scope:orders:read)"
+    );
+    check_grpc(
+        "insufficient_scope",
+        &send(&stack, grpc(Some(&token))).await,
+        "7",
+        text,
+    );
 
     let challenge = Some(r#"Bearer realm="api",scope="orders:read""#);
-    check("missing_token", &send(&stack, request(None)).await, 401, challenge);
+    check(
+        "missing_token",
+        &send(&stack, request(None)).await,
+        401,
+        challenge,
+    );
 
-    for token in [issuer.token("a").role("admin"), issuer.token("a").scope("x orders:read")] {
+    for token in [
+        issuer.token("a").role("admin"),
+        issuer.token("a").scope("x orders:read"),
+    ] {
         assert_eq!(send(&stack, request(Some(&token.sign()))).await.status, 200);
     }
 }
@@ -196,8 +264,18 @@ async fn what_nothing_authenticated_is_a_misconfiguration_not_a_pass() {
         stack(RequireRoleLayer::any(["admin"])),
         stack(RateLimitLayer::new(Quota::per_second(1)).by_subject()),
     ] {
-        check("not_configured", &send(&stack, request(None)).await, 500, None);
-        check_grpc("not_configured", &send(&stack, grpc(None)).await, "13", text);
+        check(
+            "not_configured",
+            &send(&stack, request(None)).await,
+            500,
+            None,
+        );
+        check_grpc(
+            "not_configured",
+            &send(&stack, grpc(None)).await,
+            "13",
+            text,
+        );
     }
     let stack = stack(RateLimitLayer::new(Quota::per_second(1)));
     let mut nowhere = request(None);
@@ -214,18 +292,34 @@ async fn a_used_up_quota_is_429_with_the_time_to_wait() {
     let answer = send(&stack, request(Some(&token))).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("ratelimit-policy"), r#""per-user";q=2;w=2"#);
-    assert!(answer.header("ratelimit").starts_with(r#""per-user";r=1;t="#));
+    assert!(
+        answer
+            .header("ratelimit")
+            .starts_with(r#""per-user";r=1;t="#)
+    );
     assert_eq!(send(&stack, request(Some(&token))).await.status, 200);
 
     let answer = send(&stack, request(Some(&token))).await;
     check("rate_limited", &answer, 429, None);
     assert_eq!(answer.header("retry-after"), "1");
-    assert!(answer.header("ratelimit").starts_with(r#""per-user";r=0;t=1"#));
+    assert!(
+        answer
+            .header("ratelimit")
+            .starts_with(r#""per-user";r=0;t=1"#)
+    );
     let body = answer.json();
-    assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(
+        body["type"],
+        "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    );
     assert_eq!(body["retry_after"], 1);
     assert_eq!(body["violated_policies"], json!(["per-user"]));
-    check_grpc("rate_limited", &send(&stack, grpc(Some(&token))).await, "8", "too many requests");
+    check_grpc(
+        "rate_limited",
+        &send(&stack, grpc(Some(&token))).await,
+        "8",
+        "too many requests",
+    );
 
     let other = issuer.token("bob").sign();
     assert_eq!(send(&stack, request(Some(&other))).await.status, 200);
@@ -246,7 +340,12 @@ async fn an_issuer_that_never_answered_is_503_and_recovers() {
     let answer = send(&stack, request(Some(&token))).await;
     check("keys_unavailable", &answer, 503, None);
     assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
-    check_grpc("keys_unavailable", &send(&stack, grpc(Some(&token))).await, "14", text);
+    check_grpc(
+        "keys_unavailable",
+        &send(&stack, grpc(Some(&token))).await,
+        "14",
+        text,
+    );
 
     issuer.recover();
     clock.advance(Duration::from_secs(120));
@@ -259,7 +358,10 @@ async fn a_role_that_could_not_be_sent_upstream_is_an_invalid_claim() {
     let stack = stack((auth, IdentityHeadersLayer::new()));
     let token = issuer.token("alice").roles(["reader,admin"]).sign();
     let answer = send(&stack, request(Some(&token))).await;
-    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (401, Some("invalid_claim")));
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()["code"].as_str()),
+        (401, Some("invalid_claim"))
+    );
     let token = issuer.token("alice").roles(["reader"]).sign();
     assert_eq!(send(&stack, request(Some(&token))).await.status, 200);
 }
@@ -270,7 +372,12 @@ async fn a_layer_without_keys_verifies_only_under_the_layer_that_has_them() {
     let auth = JwtAuthLayer::new([Issuer::new(issuer.issuer()).audience(AUDIENCE)]).unwrap();
     let token = issuer.token("alice").sign();
     let alone = stack(auth.clone());
-    check("not_configured", &send(&alone, request(Some(&token))).await, 500, None);
+    check(
+        "not_configured",
+        &send(&alone, request(Some(&token))).await,
+        500,
+        None,
+    );
     check_grpc(
         "not_configured",
         &send(&alone, grpc(Some(&token))).await,
@@ -298,7 +405,10 @@ async fn the_refusal_stands_in_the_response_for_an_outer_layer() {
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("alice").expired().sign();
     let response = stack(auth).oneshot(request(Some(&token))).await.unwrap();
-    let rejection = response.extensions().get::<portcullis::Rejection>().unwrap();
+    let rejection = response
+        .extensions()
+        .get::<portcullis::Rejection>()
+        .unwrap();
     assert_eq!(rejection.reason(), Reason::Expired);
 }
 
@@ -332,8 +442,15 @@ fn the_table_of_reasons_is_the_contract() {
         ("upstream_timeout", 504, 4),
         ("upgrade_not_supported", 501, 12),
     ] {
-        let reason = Reason::ALL.iter().find(|reason| reason.code() == code).unwrap();
-        assert_eq!((reason.status().as_u16(), reason.grpc_status()), (http, grpc), "{code}");
+        let reason = Reason::ALL
+            .iter()
+            .find(|reason| reason.code() == code)
+            .unwrap();
+        assert_eq!(
+            (reason.status().as_u16(), reason.grpc_status()),
+            (http, grpc),
+            "{code}"
+        );
     }
     assert_eq!(Reason::ALL.len(), 26);
 }

@@ -19,9 +19,23 @@ fn reads_every_claim_that_decides() {
     let claims = Claims::read(payload.as_bytes(), &places()).unwrap();
     assert_eq!(claims.issuer.as_deref(), Some("i"));
     assert_eq!(claims.subject.as_deref(), Some("s"));
-    assert_eq!(claims.audience.as_ref().unwrap().names().collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!((claims.expires_at, claims.not_before, claims.issued_at), (Some(20), Some(10), Some(5)));
-    assert_eq!((claims.token_id.as_deref(), claims.client()), (Some("j"), Some("c")));
+    assert_eq!(
+        claims
+            .audience
+            .as_ref()
+            .unwrap()
+            .names()
+            .collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+    assert_eq!(
+        (claims.expires_at, claims.not_before, claims.issued_at),
+        (Some(20), Some(10), Some(5))
+    );
+    assert_eq!(
+        (claims.token_id.as_deref(), claims.client()),
+        (Some("j"), Some("c"))
+    );
     assert_eq!(claims.roles.iter().collect::<Vec<_>>(), ["admin"]);
     assert_eq!(claims.permissions.iter().collect::<Vec<_>>(), ["p", "q"]);
     assert_eq!(claims.scopes.iter().collect::<Vec<_>>(), ["x", "y", "z"]);
@@ -62,7 +76,13 @@ fn no_member_may_repeat_however_it_is_spelled() {
 
 #[test]
 fn broken_json_is_a_broken_token() {
-    for payload in ["", "{", "{\"iss\":\"a\"", "{\"iss\":\"a\"}x", "{\"iss\":\"\\ud800\"}"] {
+    for payload in [
+        "",
+        "{",
+        "{\"iss\":\"a\"",
+        "{\"iss\":\"a\"}x",
+        "{\"iss\":\"\\ud800\"}",
+    ] {
         refused(payload, Reason::MalformedToken);
     }
     refused("[]", Reason::InvalidClaim);
@@ -73,14 +93,21 @@ fn places_lead_into_objects() {
     let mut places = places();
     places.roles = ["realm_access", "roles"].into();
     places.permissions = ["realm_access", "perms"].into();
-    let payload = json!({"realm_access": {"roles": ["a"], "perms": "b"}, "roles": ["no"]}).to_string();
+    let payload =
+        json!({"realm_access": {"roles": ["a"], "perms": "b"}, "roles": ["no"]}).to_string();
     let claims = Claims::read(payload.as_bytes(), &places).unwrap();
     assert_eq!(claims.roles.iter().collect::<Vec<_>>(), ["a"]);
     assert_eq!(claims.permissions.iter().collect::<Vec<_>>(), ["b"]);
     let payload = r#"{"realm_access":{"roles":"a","roles":"b"}}"#;
-    assert_eq!(Claims::read(payload.as_bytes(), &places).err(), Some(Reason::InvalidClaim));
+    assert_eq!(
+        Claims::read(payload.as_bytes(), &places).err(),
+        Some(Reason::InvalidClaim)
+    );
     let payload = r#"{"realm_access":null}"#;
-    assert_eq!(Claims::read(payload.as_bytes(), &places).err(), Some(Reason::InvalidClaim));
+    assert_eq!(
+        Claims::read(payload.as_bytes(), &places).err(),
+        Some(Reason::InvalidClaim)
+    );
 }
 
 #[test]
@@ -98,7 +125,10 @@ fn a_number_may_stand_for_the_subject_but_not_as_sub() {
     places.subject = "userId".into();
     let claims = Claims::read(br#"{"userId":42}"#, &places).unwrap();
     assert_eq!(claims.subject.as_deref(), Some("42"));
-    assert_eq!(Claims::read(br#"{"userId":4.2}"#, &places).err(), Some(Reason::InvalidClaim));
+    assert_eq!(
+        Claims::read(br#"{"userId":4.2}"#, &places).err(),
+        Some(Reason::InvalidClaim)
+    );
     refused(r#"{"sub":42}"#, Reason::InvalidClaim);
 }
 
@@ -115,13 +145,19 @@ fn one_claim_may_serve_two_places() {
 fn a_required_claim_is_required() {
     let mut places = places();
     places.required = vec!["tenant".into()];
-    assert_eq!(Claims::read(br#"{"x":1}"#, &places).err(), Some(Reason::InvalidClaim));
+    assert_eq!(
+        Claims::read(br#"{"x":1}"#, &places).err(),
+        Some(Reason::InvalidClaim)
+    );
     assert!(Claims::read(br#"{"tenant":null}"#, &places).is_ok());
 }
 
 #[test]
 fn the_issuer_can_be_read_alone() {
-    assert_eq!(peek_issuer(br#"{"a":{"iss":"no"},"iss":"yes"}"#).unwrap(), "yes");
+    assert_eq!(
+        peek_issuer(br#"{"a":{"iss":"no"},"iss":"yes"}"#).unwrap(),
+        "yes"
+    );
     for (payload, reason) in [
         (r#"{"iss":["yes"]}"#, Reason::InvalidClaim),
         (r#"{"iss":7}"#, Reason::InvalidClaim),
@@ -130,6 +166,10 @@ fn the_issuer_can_be_read_alone() {
         ("{", Reason::MalformedToken),
         ("\u{0}", Reason::MalformedToken),
     ] {
-        assert_eq!(peek_issuer(payload.as_bytes()).err(), Some(reason), "{payload}");
+        assert_eq!(
+            peek_issuer(payload.as_bytes()).err(),
+            Some(reason),
+            "{payload}"
+        );
     }
 }
