@@ -7,11 +7,12 @@
 //! 1. Where does the request go? Its URI tells; one without an origin goes to
 //!    [`for_origin`](TokenPropagationLayer::for_origin), if that is set. The `Host` header has no say.
 //! 2. Is exactly that origin on the list? If not, the request gets nothing.
-//! 3. Who is calling? The [`Caller`] in the request's own extensions, where
-//!    [`Caller::Anonymous`] means that nothing is sent; else the one of the task
-//!    ([`current_caller`]), which [`IdentityHeadersLayer`] sets for every request it lets through.
+//! 3. Who is calling? The [`Caller`](crate::Caller) in the request's own extensions, where `Caller::Anonymous` means that
+//!    nothing is sent; else the one of the task ([`current_caller`]), which [`IdentityHeadersLayer`] sets for every request it lets through.
 //! 4. A verified caller's token goes into `Authorization`, in place of any other and marked as sensitive. In all other
 //!    cases that header is left as the application made it.
+//!
+//! The client of this service sees nothing of it.
 //!
 //! A redirect that is followed *outside* of this layer is decided anew. Clients that follow redirects inside themselves
 //! must be told not to: [`reqwest_client`](TokenPropagationLayer::reqwest_client) does. A plain `http` origin, loopback
@@ -30,11 +31,15 @@
 //!     let has_token = request.headers().contains_key("authorization");
 //!     Ok::<_, Infallible>(Response::new(has_token))
 //! });
-//! let client = TokenPropagationLayer::forward_to(["https://orders.internal"])?.layer(client);
+//! let layer = TokenPropagationLayer::forward_to(["https://orders.internal", "http://127.0.0.1:3000"])?;
+//! let client = layer.layer(client);
 //!
 //! let request = Request::get("https://orders.internal/v1").extension(Caller::Anonymous);
 //! let response = client.oneshot(request.body(())?).await?;
 //! assert!(!response.into_body());
+//!
+//! let layer = TokenPropagationLayer::forward_to(["https://orders.internal@evil.example"]);
+//! assert!(layer.is_err());
 //! # Ok(())
 //! # }
 //! ```
@@ -60,9 +65,6 @@ pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer}
 pub use layer::TokenPropagationLayer;
 pub use scope::{current_caller, with_caller};
 pub use service::TokenPropagation;
-
-#[cfg(doc)]
-use crate::identity::Caller;
 
 #[cfg(test)]
 mod fixture;

@@ -63,7 +63,7 @@ impl Origin {
                 "use `https`, or say `dangerous_forward_to_http` if the network below encrypts",
             ));
         }
-        Ok(origin.to_owned())
+        Ok(origin.kept())
     }
 
     /// Whether `called` is this very origin.
@@ -110,7 +110,8 @@ impl<'u> Origin<&'u str> {
         Ok(Self { scheme, host, port })
     }
 
-    fn to_owned(&self) -> Origin {
+    /// Names have no case (RFC 3986 section 3.2.2); lower case is how they are shown.
+    fn kept(&self) -> Origin {
         Origin {
             scheme: self.scheme,
             host: match self.host {

@@ -14,7 +14,7 @@ tokio::task_local! {
 }
 
 /// Runs `future` for `caller`: what it calls through a [`TokenPropagationLayer`](crate::TokenPropagationLayer) is
-/// called in that caller's name, `None` in nobody's.
+/// called in that caller's name, `None` in nobody's. The token is sent as it is, even when it has expired meanwhile.
 ///
 /// [`IdentityHeadersLayer`](crate::IdentityHeadersLayer) does this for every request. A task that is spawned while a
 /// request is served starts without a caller; give it this one on purpose:

@@ -10,6 +10,9 @@ use super::*;
 use crate::error::ConfigError;
 use crate::identity::Caller;
 
+// Over real connections.
+mod clients;
+
 const ORDERS: &str = "https://orders.internal/v1";
 
 fn layer() -> TokenPropagationLayer {
@@ -236,92 +239,4 @@ fn events_name_the_origin_and_never_the_token() {
     assert!(text.contains("propagation.sent") && text.contains("https://orders.internal"));
     assert!(text.contains("not_allowed") && text.contains("https://evil"));
     assert!(!text.contains("a.b.c"), "{text}");
-}
-
-#[cfg(feature = "reqwest")]
-mod through_reqwest {
-    use std::net::SocketAddr;
-
-    use axum::Router;
-    use axum::response::Redirect;
-    use axum::routing::get;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    /// Tells the credential it was called with, and redirects `/away` to another origin.
-    async fn serve(away: Option<SocketAddr>) -> SocketAddr {
-        let tell = |headers: HeaderMap| async move {
-            let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-            String::from_utf8_lossy(value.unwrap_or(b"nothing")).into_owned()
-        };
-        let target = away
-            .map(|away| format!("http://{away}/"))
-            .unwrap_or_default();
-        let away = move || async move { Redirect::temporary(&target) };
-        let app = Router::new()
-            .route("/", get(tell))
-            .route("/away", get(away));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        address
-    }
-
-    fn client(allowed: SocketAddr) -> TokenPropagation<reqwest::Client> {
-        let layer = TokenPropagationLayer::forward_to([format!("http://{allowed}")]).unwrap();
-        let builder = reqwest::Client::builder().no_proxy();
-        layer.reqwest_client(builder).unwrap()
-    }
-
-    async fn call(client: &TokenPropagation<reqwest::Client>, url: String) -> reqwest::Response {
-        let url = url.parse().unwrap();
-        let request = reqwest::Request::new(reqwest::Method::GET, url);
-        client.clone().oneshot(request).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn the_token_reaches_the_allowed_origin_and_no_other_port() {
-        let (allowed, other) = (serve(None).await, serve(None).await);
-        let client = client(allowed);
-        with_caller(Some(verified()), async {
-            let told = call(&client, format!("http://{allowed}/")).await;
-            assert_eq!(told.text().await.unwrap(), fixture::AUTHORIZATION);
-            let told = call(&client, format!("http://{other}/")).await;
-            assert_eq!(told.text().await.unwrap(), "nothing");
-            let told = call(&client, format!("http://localhost:{}/", allowed.port())).await;
-            assert_eq!(told.text().await.unwrap(), "nothing");
-        })
-        .await;
-        let told = call(&client, format!("http://{allowed}/")).await;
-        assert_eq!(told.text().await.unwrap(), "nothing");
-    }
-
-    #[tokio::test]
-    async fn a_redirect_is_handed_back_and_its_target_decided_anew() {
-        let other = serve(None).await;
-        let allowed = serve(Some(other)).await;
-        let client = client(allowed);
-        with_caller(Some(verified()), async {
-            let response = call(&client, format!("http://{allowed}/away")).await;
-            assert_eq!(response.status(), 307);
-            let next = response.headers()["location"].to_str().unwrap();
-            let told = call(&client, next.to_owned()).await;
-            assert_eq!(told.text().await.unwrap(), "nothing");
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn an_error_does_not_print_the_token() {
-        let gone = {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            listener.local_addr().unwrap()
-        };
-        let request = format!("http://{gone}/").parse().unwrap();
-        let request = reqwest::Request::new(reqwest::Method::GET, request);
-        let call = client(gone).oneshot(request);
-        let error = with_caller(Some(verified()), call).await.unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("a.b.c"));
-    }
 }
