@@ -243,7 +243,7 @@ mod tests {
     fn a_short_secret_or_a_foreign_algorithm_is_refused() {
         let hs256 = Algorithms::of(&[Algorithm::HS256]);
         assert!(Key::hmac(&[1; 31], hs256).is_err());
-        assert!(Key::hmac(&[1; 32], Algorithms::NONE).is_err());
+        assert!(Key::hmac(&[1; 32], Algorithms::of(&[])).is_err());
         assert!(
             Key::hmac(
                 &[1; 32],

@@ -52,7 +52,7 @@ where
         + 'static,
     <L::Service as Service<Request<Body>>>::Future: Send,
 {
-    let handler = BoxCloneSyncService::new(service_fn(async |_: Request<Body>| {
+    let handler = BoxCloneSyncService::new(service_fn(|_: Request<Body>| async {
         Ok::<_, Infallible>(Response::new(Body::from("inner")))
     }));
     let service = layer.layer(handler);

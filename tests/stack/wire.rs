@@ -172,7 +172,7 @@ async fn two_tokens_are_a_malformed_request() {
 #[tokio::test]
 async fn a_good_token_passes_and_its_credential_is_taken_out() {
     let (issuer, auth) = warm_auth().await;
-    let service = auth.layer(service_fn(async |request: Request<Body>| {
+    let service = auth.layer(service_fn(|request: Request<Body>| async move {
         assert!(!request.headers().contains_key("authorization"));
         let caller = request.extensions().get::<Caller>().unwrap();
         let subject = caller.identity().unwrap().subject().to_owned();
