@@ -58,23 +58,21 @@ const NO_ADDRESS: &str = "a rate limit found no peer address: serve with into_ma
 // === impl Counted ===
 
 impl Counted {
-    /// The key of a request's caller under `policy`.
+    /// The key of a request's caller. The hasher has read the policy, which keeps two policies' keys apart.
     pub(crate) fn key(
         &self,
-        policy: u64,
+        mut hasher: KeyHasher,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Key, Rejection> {
-        let mut hasher = KeyHasher::new();
-        hasher.write_u64(policy);
         match &self.by {
             By::Address => self.address(hasher, headers, extensions),
             By::Custom(read) => {
-                let mut custom = hasher.clone();
-                Kind::Custom.hash(&mut custom);
-                match read(headers, extensions, &mut custom) {
-                    Some(()) => Ok(custom.key()),
-                    None => self.address(hasher, headers, extensions),
+                let unread = hasher.clone();
+                Kind::Custom.hash(&mut hasher);
+                match read(headers, extensions, &mut hasher) {
+                    Some(()) => Ok(hasher.key()),
+                    None => self.address(unread, headers, extensions),
                 }
             }
             by => match Caller::of(extensions) {
@@ -143,12 +141,6 @@ impl fmt::Debug for By {
 impl Key {
     pub(crate) const ZERO: Self = Self([0; 2]);
 
-    pub(crate) fn of(value: &impl Hash) -> Self {
-        let mut hasher = KeyHasher::new();
-        value.hash(&mut hasher);
-        hasher.key()
-    }
-
     /// Says which part of a table holds the key.
     pub(crate) fn shard(self) -> u64 {
         self.0[0]
@@ -163,12 +155,15 @@ impl Key {
 // === impl KeyHasher ===
 
 impl KeyHasher {
-    fn new() -> Self {
+    /// A hasher that has read `prefix`.
+    pub(crate) fn after(prefix: &impl Hash) -> Self {
         static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
-        Self(SECRETS.each_ref().map(BuildHasher::build_hasher))
+        let mut hasher = Self(SECRETS.each_ref().map(BuildHasher::build_hasher));
+        prefix.hash(&mut hasher);
+        hasher
     }
 
-    fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         Key(self.0.each_ref().map(Hasher::finish))
     }
 }

@@ -11,7 +11,7 @@ use tower::Layer;
 
 use super::fields::{self, Fields};
 use super::gcra::Gcra;
-use super::key::{By, Counted, Key};
+use super::key::{By, Counted, KeyHasher};
 use super::memory::Memory;
 use super::quota::Quota;
 use super::service::{Limit, LimitGate, RateLimit};
@@ -146,7 +146,7 @@ impl RateLimitLayer {
     }
 
     /// Reads the connection's address from an extension of another type than [`PeerAddr`](crate::PeerAddr) and axum's
-    /// `ConnectInfo<SocketAddr>`, such as tonic's `TcpConnectInfo`.
+    /// `ConnectInfo<SocketAddr>`: `.peer_from::<TcpConnectInfo>(|info| info.remote_addr())` under tonic.
     pub fn peer_from<T>(
         mut self,
         read: impl Fn(&T) -> Option<SocketAddr> + Send + Sync + 'static,
@@ -170,8 +170,8 @@ impl RateLimitLayer {
     /// How many callers are remembered at once: a million by default, at 24 bytes each, 24 MB when full.
     ///
     /// Memory is taken as callers come and never exceeds this. A caller is forgotten when it owes nothing any more;
-    /// where there is no room left, newcomers replace those that owe least. The layer starts a count of its own, apart
-    /// from its clones.
+    /// where room runs out, which begins at three quarters of the number, newcomers replace those that owe least. The
+    /// layer starts a count of its own, apart from its clones.
     pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
         self.memory = Arc::new(Memory::new(keys));
         self
@@ -204,7 +204,7 @@ impl RateLimitLayer {
         let told = self.tells_clients;
         Limit {
             name: Arc::clone(&self.name),
-            policy: Key::of(&(&self.name, self.quota)).home(),
+            policy: KeyHasher::after(&(&self.name, self.quota)),
             gcra: Gcra::new(&self.quota),
             cost: self.cost,
             counted: self.counted.clone(),

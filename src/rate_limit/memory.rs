@@ -4,7 +4,7 @@
 //! 2. A newcomer takes a slot whose key owes nothing any more: such a key is no different from one never seen.
 //! 3. Where all 64 still owe, the table doubles, up to its ceiling.
 //! 4. At the ceiling the newcomer replaces the one of the 64 that owes least, so that a flood of fresh keys replaces
-//!    fresh keys and never resets a caller who is at its limit.
+//!    fresh keys: a caller at its limit is reset only where 63 neighbours have used up more than it has.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -153,10 +153,7 @@ impl Table {
             return false;
         }
         let room = (len * 2).max(REACH).min(self.ceiling);
-        let mut slots = Vec::new();
-        slots.reserve_exact(room);
-        slots.resize(room, Slot::EMPTY);
-        let old = std::mem::replace(&mut self.slots, slots);
+        let old = std::mem::replace(&mut self.slots, vec![Slot::EMPTY; room]);
         for slot in old.into_iter().filter(|slot| slot.arrival > now) {
             let index = self.place(slot.key, now).map(Place::index);
             if let Some(kept) = index.and_then(|index| self.slots.get_mut(index))
@@ -200,6 +197,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rate_limit::key::KeyHasher;
     use crate::rate_limit::quota::Quota;
 
     const ONE: NonZeroU32 = NonZeroU32::MIN;
@@ -225,7 +223,7 @@ mod tests {
     }
 
     fn key(name: u64) -> Key {
-        Key::of(&("test", name))
+        KeyHasher::after(&name).key()
     }
 
     fn admits(memory: &Memory, gcra: &Gcra, name: u64, now: u64) -> bool {

@@ -1,6 +1,7 @@
 //! The gate that counts, and the service behind it.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tower::Service;
 
 use super::fields::{Fields, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::gcra::{Gcra, Verdict};
-use super::key::Counted;
+use super::key::{Counted, KeyHasher};
 use super::memory::Memory;
 use crate::answer::ResponseBody;
 use crate::clock::Clock;
@@ -40,11 +41,10 @@ pin_project! {
 pub(crate) struct LimitGate(pub(super) Arc<Limit>);
 
 /// What a layer was set up with, made ready to decide.
-#[derive(Debug)]
 pub(crate) struct Limit {
     pub(super) name: Arc<str>,
-    /// Tells this policy's keys from those of another policy in the same memory.
-    pub(super) policy: u64,
+    /// Keeps this policy's keys from meeting another's in the same memory.
+    pub(super) policy: KeyHasher,
     pub(super) gcra: Gcra,
     pub(super) cost: NonZeroU32,
     pub(super) counted: Counted,
@@ -140,7 +140,8 @@ impl Gate for LimitGate {
 
 impl Limit {
     fn decide(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Verdict, Rejection> {
-        let key = self.counted.key(self.policy, headers, extensions)?;
+        let policy = self.policy.clone();
+        let key = self.counted.key(policy, headers, extensions)?;
         let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
         let verdict = self.memory.charge(key, now, &self.gcra, self.cost);
         match verdict.retry_after {
@@ -163,5 +164,14 @@ impl Limit {
                 .with_header(RATE_LIMIT_POLICY.clone(), fields.policy())
                 .with_header(RATE_LIMIT.clone(), fields.state(verdict)),
         }
+    }
+}
+
+impl fmt::Debug for Limit {
+    /// The hasher would show its secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limit")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -236,7 +236,7 @@ async fn a_stack_may_keep_the_address_in_a_type_of_its_own() {
     #[derive(Clone)]
     struct TcpInfo(Option<SocketAddr>);
     let (layer, _clock) = layer(Quota::per_minute(1));
-    let layer = layer.peer_from(|info: &TcpInfo| info.0);
+    let layer = layer.peer_from::<TcpInfo>(|info| info.0);
     let with = |address: Option<&str>| {
         let mut request = Request::new(String::new());
         let address = address.map(|address| address.parse().unwrap());
@@ -377,4 +377,36 @@ async fn only_the_service_that_was_polled_ready_is_called() {
     assert!(service.poll_ready().is_ready());
     let refused = service.call(from(ALICE)).await.unwrap();
     assert_eq!(refused.status(), 429);
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn an_axum_router_takes_the_layer_and_tells_the_address() {
+    use axum::extract::ConnectInfo;
+    use axum::{Router, body::Body, routing::get};
+
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let app = Router::new()
+        .route("/one", get(|| async { "one" }))
+        .route("/two", get(|| async { "two" }))
+        .layer(layer);
+    for (path, expected) in [("/one", 200), ("/two", 429)] {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = path.parse().unwrap();
+        let peer: SocketAddr = "203.0.113.7:50000".parse().unwrap();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_head_request_has_no_body() {
+    let (layer, _clock) = layer(Quota::per_minute(0));
+    let mut request = from(ALICE);
+    *request.method_mut() = Method::HEAD;
+    let response = send(&layer, request).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(response.headers().contains_key("retry-after"));
+    assert!(response.body().is_end_stream());
 }

@@ -37,7 +37,7 @@ fn key(by: By, caller: Option<Caller>, address: Option<&str>) -> Result<Key, Rej
         extensions.insert(PeerAddr((address.parse::<IpAddr>().unwrap(), 1).into()));
     }
     let peer = Peer::default();
-    Counted { by, peer }.key(7, &HeaderMap::new(), &extensions)
+    Counted { by, peer }.key(KeyHasher::after(&7), &HeaderMap::new(), &extensions)
 }
 
 #[track_caller]
@@ -134,6 +134,9 @@ fn two_policies_never_share_a_key() {
     extensions.insert(user("a", "joe"));
     let (by, peer) = (By::Subject, Peer::default());
     let counted = Counted { by, peer };
-    let of = |policy| counted.key(policy, &HeaderMap::new(), &extensions).unwrap();
+    let of = |policy: u8| {
+        let hasher = KeyHasher::after(&policy);
+        counted.key(hasher, &HeaderMap::new(), &extensions).unwrap()
+    };
     assert_ne!(of(1), of(2));
 }
