@@ -271,41 +271,50 @@ where
 }
 
 /// The public service of a layer: a name over [`Gated`], and a response future that says nothing of its making.
+///
+/// A third name puts a service of one argument between the gate and the inner service.
 macro_rules! gated_service {
     ($(#[$doc:meta])* $Service:ident, $Gate:ty) => {
+        $crate::gate::gated_service! { $(#[$doc])* $Service, $Gate, S, S, |inner| inner }
+    };
+    ($(#[$doc:meta])* $Service:ident, $Gate:ty, $Between:ident) => {
+        $crate::gate::gated_service! { $(#[$doc])* $Service, $Gate, S, $Between<S>, $Between::new }
+    };
+    ($(#[$doc:meta])* $Service:ident, $Gate:ty, $S:ident, $Inner:ty, $between:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
-        pub struct $Service<S> {
-            gated: $crate::gate::Gated<$Gate, S>,
+        pub struct $Service<$S> {
+            gated: $crate::gate::Gated<$Gate, $Inner>,
         }
 
         pin_project_lite::pin_project! {
             #[doc = concat!("The response of [`", stringify!($Service), "`].")]
-            pub struct ResponseFuture<S: tower::Service<http::Request<B>>, B> {
+            pub struct ResponseFuture<$S: tower::Service<http::Request<B>>, B> {
                 #[pin]
-                future: $crate::gate::GateFuture<$Gate, S, B>,
+                future: $crate::gate::GateFuture<$Gate, $Inner, B>,
             }
         }
 
-        impl<S> $Service<S> {
-            pub(super) fn new(gate: Option<$Gate>, inner: S) -> Self {
-                let gated = $crate::gate::Gated::new(gate, inner);
+        impl<$S> $Service<$S> {
+            pub(super) fn new(gate: Option<$Gate>, inner: $S) -> Self {
+                let between: fn($S) -> $Inner = $between;
+                let gated = $crate::gate::Gated::new(gate, between(inner));
                 Self { gated }
             }
         }
 
-        impl<S, B, R> tower::Service<http::Request<B>> for $Service<S>
+        impl<$S, B, R> tower::Service<http::Request<B>> for $Service<$S>
         where
-            S: tower::Service<http::Request<B>, Response = http::Response<R>> + Clone,
+            $S: tower::Service<http::Request<B>, Response = http::Response<R>> + Clone,
         {
             type Response = http::Response<$crate::answer::ResponseBody<R>>;
-            type Error = S::Error;
-            type Future = ResponseFuture<S, B>;
+            type Error = $S::Error;
+            type Future = ResponseFuture<$S, B>;
 
             fn poll_ready(
                 &mut self,
                 cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Result<(), S::Error>> {
+            ) -> std::task::Poll<Result<(), $S::Error>> {
                 self.gated.poll_ready(cx)
             }
 
@@ -315,11 +324,11 @@ macro_rules! gated_service {
             }
         }
 
-        impl<S, B, R> std::future::Future for ResponseFuture<S, B>
+        impl<$S, B, R> std::future::Future for ResponseFuture<$S, B>
         where
-            S: tower::Service<http::Request<B>, Response = http::Response<R>>,
+            $S: tower::Service<http::Request<B>, Response = http::Response<R>>,
         {
-            type Output = Result<http::Response<$crate::answer::ResponseBody<R>>, S::Error>;
+            type Output = Result<http::Response<$crate::answer::ResponseBody<R>>, $S::Error>;
 
             fn poll(
                 self: std::pin::Pin<&mut Self>,
@@ -329,7 +338,7 @@ macro_rules! gated_service {
             }
         }
 
-        impl<S: tower::Service<http::Request<B>>, B> std::fmt::Debug for ResponseFuture<S, B> {
+        impl<$S: tower::Service<http::Request<B>>, B> std::fmt::Debug for ResponseFuture<$S, B> {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.debug_struct("ResponseFuture").finish_non_exhaustive()
             }

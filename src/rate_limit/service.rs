@@ -3,45 +3,31 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use http::{Extensions, HeaderMap, Request, Response};
-use pin_project_lite::pin_project;
-use tower::Service;
+use http::{Extensions, HeaderMap, Request};
 
 use super::fields::{Fields, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::gcra::{Gcra, Verdict};
 use super::key::{Counted, KeyHasher};
 use super::memory::Memory;
-use crate::answer::ResponseBody;
 use crate::clock::Clock;
-use crate::gate::{Begin, Gate, GateFuture, Gated};
+use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
 use crate::observe::{Decision, Stage, Tally};
 use crate::rejection::{Reason, Rejection};
 
-/// The service of [`RateLimitLayer`](super::RateLimitLayer).
-#[derive(Clone, Debug)]
-pub struct RateLimit<S> {
-    gated: Gated<LimitGate, S>,
-}
-
-pin_project! {
-    /// The response of [`RateLimit`].
-    pub struct ResponseFuture<S: Service<Request<B>>, B> {
-        #[pin]
-        future: GateFuture<LimitGate, S, B>,
-    }
+gated_service! {
+    /// A service behind [`RateLimitLayer`](super::RateLimitLayer).
+    RateLimit, LimitGate
 }
 
 /// A limit, shared by all requests in flight.
 #[derive(Clone, Debug)]
-pub(crate) struct LimitGate(pub(super) Arc<Limit>);
+pub(super) struct LimitGate(pub(super) Arc<Limit>);
 
 /// What a layer was set up with, made ready to decide.
-pub(crate) struct Limit {
+pub(super) struct Limit {
     pub(super) name: Arc<str>,
     /// Keeps this policy's keys from meeting another's in the same memory.
     pub(super) policy: KeyHasher,
@@ -52,46 +38,6 @@ pub(crate) struct Limit {
     pub(super) clock: Clock,
     pub(super) fields: Option<Fields>,
     pub(super) tally: Tally,
-}
-
-// === impl RateLimit ===
-
-impl<S> RateLimit<S> {
-    pub(super) fn new(gate: Option<LimitGate>, inner: S) -> Self {
-        let gated = Gated::new(gate, inner);
-        Self { gated }
-    }
-}
-
-impl<S, B, R> Service<Request<B>> for RateLimit<S>
-where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.gated.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let future = self.gated.call(request);
-        ResponseFuture { future }
-    }
-}
-
-// === impl ResponseFuture ===
-
-impl<S, B, R> Future for ResponseFuture<S, B>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    type Output = Result<Response<ResponseBody<R>>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().future.poll(cx)
-    }
 }
 
 // === impl LimitGate ===

@@ -2,7 +2,7 @@ use tower::Layer;
 
 use super::field::IdentityField;
 use super::owned::Owned;
-use super::service::IdentityHeaders;
+use super::service::{HeadersGate, IdentityHeaders};
 use crate::error::ConfigError;
 
 /// Tells the service below who is calling, in headers that no client can forge.
@@ -123,7 +123,7 @@ impl<S> Layer<S> for IdentityHeadersLayer {
     type Service = IdentityHeaders<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let owned = self.enabled.then(|| self.owned.clone());
-        IdentityHeaders::new(owned, inner)
+        let gate = self.enabled.then(|| HeadersGate::new(self.owned.clone()));
+        IdentityHeaders::new(gate, inner)
     }
 }

@@ -1,40 +1,23 @@
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use http::{Extensions, Request, Response};
-use pin_project_lite::pin_project;
-use tower::Service;
+use http::{Extensions, Request};
 
 use super::super::scope::Scoped;
 use super::owned::Owned;
-use crate::answer::ResponseBody;
-use crate::gate::{Begin, Gate, GateFuture, Gated};
+use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
 use crate::observe::{Decision, Stage, Tally};
 use crate::rejection::{Reason, Rejection};
 
-/// A service that is told who is calling.
-///
-/// Made by [`IdentityHeadersLayer`](crate::IdentityHeadersLayer).
-#[derive(Clone, Debug)]
-pub struct IdentityHeaders<S> {
-    gated: Gated<HeadersGate, Scoped<S>>,
-}
-
-pin_project! {
-    /// The response of an [`IdentityHeaders`] service.
-    pub struct ResponseFuture<S: Service<Request<B>>, B> {
-        #[pin]
-        future: GateFuture<HeadersGate, Scoped<S>, B>,
-    }
+gated_service! {
+    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), inside the scope of its caller.
+    IdentityHeaders, HeadersGate, Scoped
 }
 
 /// Writes the headers, and refuses a caller whom they could not describe.
 #[derive(Clone, Debug)]
-pub(crate) struct HeadersGate(Arc<Shared>);
+pub(super) struct HeadersGate(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -43,52 +26,10 @@ struct Shared {
     anonymous: Tally,
 }
 
-// === impl IdentityHeaders ===
-
-impl<S> IdentityHeaders<S> {
-    pub(crate) fn new(owned: Option<Owned>, inner: S) -> Self {
-        let gate = owned.map(HeadersGate::new);
-        Self {
-            gated: Gated::new(gate, Scoped::new(inner)),
-        }
-    }
-}
-
-impl<S, B, R> Service<Request<B>> for IdentityHeaders<S>
-where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.gated.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let future = self.gated.call(request);
-        ResponseFuture { future }
-    }
-}
-
-// === impl ResponseFuture ===
-
-impl<S, B, R> Future for ResponseFuture<S, B>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    type Output = Result<Response<ResponseBody<R>>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().future.poll(cx)
-    }
-}
-
 // === impl HeadersGate ===
 
 impl HeadersGate {
-    fn new(owned: Owned) -> Self {
+    pub(super) fn new(owned: Owned) -> Self {
         Self(Arc::new(Shared {
             owned,
             set: Tally::default(),
