@@ -29,13 +29,15 @@ pub(crate) struct Decision<'a> {
     pub(crate) tally: Option<&'a Tally>,
 }
 
-/// A counter that is looked up once.
+/// A counter, and a histogram where the decision is timed, that are looked up once.
 ///
 /// It binds to the recorder that is installed at its first use, so install the recorder before the first request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     #[cfg(feature = "metrics")]
     counter: std::sync::OnceLock<metrics::Counter>,
+    #[cfg(feature = "metrics")]
+    seconds: std::sync::OnceLock<metrics::Histogram>,
 }
 
 /// Measures what a decision took, where something reports it.
@@ -83,7 +85,6 @@ pub(crate) fn report(
 
 #[cfg(feature = "metrics")]
 mod count {
-    use std::sync::OnceLock;
     use std::time::Duration;
 
     use metrics::{Counter, Histogram, SharedString, counter, histogram};
@@ -92,11 +93,18 @@ mod count {
 
     pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
         match decision.tally.filter(|_| decision.rejection.is_none()) {
-            Some(tally) => tally.counter.get_or_init(|| counter(decision)).increment(1),
-            None => counter(decision).increment(1),
-        }
-        if let (Stage::Authentication, Some(elapsed)) = (decision.stage, elapsed) {
-            duration().record(elapsed);
+            Some(tally) => {
+                tally.counter.get_or_init(|| counter(decision)).increment(1);
+                if let Some(elapsed) = elapsed {
+                    tally.seconds.get_or_init(seconds).record(elapsed);
+                }
+            }
+            None => {
+                counter(decision).increment(1);
+                if let Some(elapsed) = elapsed {
+                    seconds().record(elapsed);
+                }
+            }
         }
     }
 
@@ -149,9 +157,9 @@ mod count {
         }
     }
 
-    fn duration() -> &'static Histogram {
-        static SECONDS: OnceLock<Histogram> = OnceLock::new();
-        SECONDS.get_or_init(|| histogram!("portcullis_auth_duration_seconds", "cached" => "false"))
+    /// Authentication alone is timed, and it has no cache yet.
+    fn seconds() -> Histogram {
+        histogram!("portcullis_auth_duration_seconds", "cached" => "false")
     }
 }
 

@@ -1,1 +1,177 @@
+//! Keys that rotate, vanish and stall, behind the whole stack.
 
+use std::time::Duration;
+
+use portcullis::ManualClock;
+
+use super::*;
+
+/// A stack whose clock stands still until it is told to move.
+async fn clocked() -> (TestIssuer, ManualClock, Stack, JwksCache) {
+    let clock = ManualClock::at(1_800_000_000);
+    let issuer = TestIssuer::start_with(portcullis::Algorithm::ES256, clock.clone().into()).await;
+    let issuer = issuer.unwrap().with_audience(AUDIENCE);
+    let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
+    let auth = JwtAuthLayer::new([policy]).unwrap().with_keys(keys.clone());
+    (issuer, clock.clone(), stack(auth.clock(clock.into())), keys)
+}
+
+async fn status(stack: &Stack, token: &str) -> u16 {
+    send(stack, request(Some(token))).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_hundred_first_requests_cause_one_fetch() {
+    let (issuer, _, stack, _) = clocked().await;
+    let token = issuer.token("alice").sign();
+    issuer.hold();
+    let waiting: Vec<_> = (0..100)
+        .map(|_| {
+            let (stack, token) = (stack.clone(), token.clone());
+            tokio::spawn(async move { status(&stack, &token).await })
+        })
+        .collect();
+    issuer.wait_for_fetches(1).await;
+    issuer.release();
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap(), 200);
+    }
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_does_not_cancel_the_fetch_of_the_others() {
+    let (issuer, _, stack, _) = clocked().await;
+    let token = issuer.token("alice").sign();
+    issuer.hold();
+    let quitter = tokio::spawn({
+        let (stack, token) = (stack.clone(), token.clone());
+        async move { status(&stack, &token).await }
+    });
+    issuer.wait_for_fetches(1).await;
+    let patient = tokio::spawn({
+        let (stack, token) = (stack.clone(), token.clone());
+        async move { status(&stack, &token).await }
+    });
+    quitter.abort();
+    issuer.release();
+    assert_eq!(patient.await.unwrap(), 200);
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_new_key_is_fetched_once_and_the_old_one_goes_with_its_removal() {
+    let (issuer, _, stack, keys) = clocked().await;
+    let old = issuer.token("alice").sign();
+    assert_eq!(status(&stack, &old).await, 200);
+
+    let old_kid = issuer.rotate();
+    let new = issuer.token("alice").sign();
+    assert_eq!(status(&stack, &new).await, 200);
+    assert_eq!(status(&stack, &old).await, 200);
+    assert_eq!(issuer.fetches(), 2);
+
+    issuer.retire(&old_kid);
+    assert_eq!(
+        status(&stack, &old).await,
+        200,
+        "nobody has asked the issuer since"
+    );
+    keys.warm().await.unwrap();
+    let answer = send(&stack, request(Some(&old))).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()["code"].as_str()),
+        (401, Some("unknown_key"))
+    );
+    assert_eq!(status(&stack, &new).await, 200);
+}
+
+#[tokio::test]
+async fn forged_tokens_never_reach_the_issuer() {
+    let (issuer, _, stack, _) = clocked().await;
+    assert_eq!(status(&stack, &issuer.token("alice").sign()).await, 200);
+    for at in 0..200 {
+        let forged = issuer.token("mallory").signed_by_stranger().sign();
+        assert_eq!(status(&stack, &forged).await, 401);
+        let unnamed = issuer
+            .token("mallory")
+            .without_kid()
+            .signed_by_stranger()
+            .sign();
+        assert_eq!(status(&stack, &unnamed).await, 401);
+        let junk = issuer.token("mallory").kid(&format!("junk-{at}")).sign();
+        assert_eq!(status(&stack, &junk).await, 401);
+    }
+    assert!(issuer.fetches() <= 3, "{} fetches", issuer.fetches());
+    assert_eq!(
+        status(&stack, &issuer.token("alice").without_kid().sign()).await,
+        200
+    );
+}
+
+#[tokio::test]
+async fn known_keys_serve_while_the_issuer_is_down_but_not_for_ever() {
+    let (issuer, clock, stack, _) = clocked().await;
+    assert_eq!(status(&stack, &issuer.token("alice").sign()).await, 200);
+    issuer.fail_with(StatusCode::BAD_GATEWAY);
+    for minutes in [9, 20, 30] {
+        clock.advance(Duration::from_secs(minutes * 60));
+        assert_eq!(
+            status(&stack, &issuer.token("alice").sign()).await,
+            200,
+            "{minutes}"
+        );
+    }
+    // 10 minutes of life and an hour of grace are over.
+    clock.advance(Duration::from_secs(15 * 60));
+    let answer = send(&stack, request(Some(&issuer.token("alice").sign()))).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json()["code"], "keys_unavailable");
+    issuer.recover();
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(status(&stack, &issuer.token("alice").sign()).await, 200);
+}
+
+#[tokio::test]
+async fn a_purged_key_is_refused_at_once() {
+    let (issuer, _, stack, keys) = clocked().await;
+    let token = issuer.token("alice").sign();
+    assert_eq!(status(&stack, &token).await, 200);
+    keys.purge(issuer.issuer(), &issuer.key_ring().signing_kid());
+    assert_eq!(status(&stack, &token).await, 401);
+}
+
+#[tokio::test]
+async fn secrets_and_pem_keys_need_no_issuer_to_be_reachable() {
+    let secret = [7_u8; 32];
+    let policy = Issuer::with_secret("https://id.example.com/", &secret)
+        .unwrap()
+        .audience(AUDIENCE);
+    let auth = JwtAuthLayer::new([policy]).unwrap();
+    assert!(Issuer::with_secret("https://id.example.com/", &secret[1..]).is_err());
+    assert!(Issuer::with_public_key_pem("https://id.example.com/", "no pem").is_err());
+    assert!(auth.verify("a.b.c").is_err());
+}
+
+#[tokio::test]
+async fn tokens_of_several_issuers_are_checked_by_their_own_issuers_alone() {
+    let first = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
+    let second = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
+    let keys = JwksCache::new([
+        JwksSource::discover(first.issuer()).unwrap(),
+        JwksSource::discover(second.issuer()).unwrap(),
+    ]);
+    let issuers = [first.issuer(), second.issuer()].map(|iss| Issuer::new(iss).audience(AUDIENCE));
+    let stack = stack(JwtAuthLayer::new(issuers).unwrap().with_keys(keys.unwrap()));
+    for (signer, named, expected) in [
+        (&first, &first, 200),
+        (&second, &second, 200),
+        (&first, &second, 401),
+        (&second, &first, 401),
+    ] {
+        let token = signer.token("alice").issued_by(named.issuer()).sign();
+        assert_eq!(status(&stack, &token).await, expected);
+    }
+}

@@ -1,1 +1,199 @@
+//! What operators see: one event and one count per decision, and never a token.
 
+use std::cell::RefCell;
+use std::sync::LazyLock;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use portcullis::{Quota, RateLimitLayer, RequireRoleLayer};
+
+use super::*;
+
+/// The recorder of this process. Each test tells its counts from the others' by names of its own.
+static METRICS: LazyLock<PrometheusHandle> =
+    LazyLock::new(|| PrometheusBuilder::new().install_recorder().unwrap());
+
+/// The subscriber of this process, at every level there is.
+static EVENTS: LazyLock<()> = LazyLock::new(|| {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(|| Lines)
+        .init();
+});
+
+thread_local! {
+    /// What this thread logged: a test on a runtime of one thread reads its own events only.
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Lines;
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOGGED.with_borrow_mut(|logged| logged.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The events since the last call.
+fn take_events() -> Vec<Value> {
+    let text = String::from_utf8(LOGGED.take()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn scraped(line: &str) {
+    let page = METRICS.render();
+    assert!(page.lines().any(|own| own == line), "no {line} in\n{page}");
+}
+
+#[tokio::test]
+async fn success_failure_denied_and_limited_are_counted() {
+    LazyLock::force(&METRICS);
+    let (issuer, auth) = warm_auth().await;
+    let require = RequireRoleLayer::any(["admin"]).named("counted-role");
+    let limit = RateLimitLayer::new(Quota::per_hour(3)).by_subject();
+    let limit = limit.named("counted-limit").unwrap();
+    let stack = stack((auth, limit, require));
+
+    let admin = issuer.token("alice").role("admin").sign();
+    let guest = issuer.token("alice").role("guest").sign();
+    let expired = issuer.token("alice").expired().sign();
+    for (token, status) in [
+        (Some(&admin), 200),
+        (Some(&admin), 200),
+        (Some(&guest), 403),
+        (Some(&admin), 429),
+        (Some(&expired), 401),
+        (None, 401),
+    ] {
+        assert_eq!(
+            send(&stack, request(token.map(String::as_str)))
+                .await
+                .status,
+            status
+        );
+    }
+
+    let issuer = issuer.issuer();
+    scraped(&format!(
+        r#"portcullis_auth_requests_total{{issuer="{issuer}",result="ok",reason="",mode="enforce"}} 4"#
+    ));
+    scraped(r#"portcullis_authz_decisions_total{policy="counted-role",decision="allow"} 2"#);
+    scraped(r#"portcullis_authz_decisions_total{policy="counted-role",decision="deny"} 1"#);
+    scraped(
+        r#"portcullis_ratelimit_decisions_total{policy="counted-limit",decision="allow",source="local"} 3"#,
+    );
+    scraped(
+        r#"portcullis_ratelimit_decisions_total{policy="counted-limit",decision="deny",source="local"} 1"#,
+    );
+    scraped(&format!(
+        r#"portcullis_jwks_fetch_total{{issuer="{issuer}",result="ok"}} 1"#
+    ));
+    scraped(&format!(r#"portcullis_jwks_keys{{issuer="{issuer}"}} 1"#));
+
+    let page = METRICS.render();
+    for reason in ["expired", "missing_token"] {
+        let result = if reason == "expired" {
+            "invalid"
+        } else {
+            "missing"
+        };
+        let labels = format!(r#"issuer="",result="{result}",reason="{reason}",mode="enforce""#);
+        assert!(page.contains(&labels), "no {labels} in\n{page}");
+    }
+    assert!(page.contains("portcullis_auth_duration_seconds"));
+    for secret in ["alice", admin.as_str()] {
+        assert!(!page.contains(secret), "a label holds {secret}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn each_decision_is_one_event_without_the_token() {
+    LazyLock::force(&EVENTS);
+    let (issuer, auth) = warm_auth().await;
+    let require = RequireRoleLayer::any(["admin"]);
+    let limit = RateLimitLayer::new(Quota::per_hour(2)).by_subject();
+    let stack = stack((auth, limit, require));
+    let admin = issuer.token("alice-the-subject").role("admin").sign();
+    let guest = issuer.token("alice-the-subject").role("guest").sign();
+    let expired = issuer.token("alice-the-subject").expired().sign();
+    take_events();
+
+    for (token, events) in [
+        (
+            &admin,
+            &[
+                ("auth.success", "DEBUG"),
+                ("ratelimit.admitted", "DEBUG"),
+                ("authz.allowed", "DEBUG"),
+            ][..],
+        ),
+        (
+            &guest,
+            &[
+                ("auth.success", "DEBUG"),
+                ("ratelimit.admitted", "DEBUG"),
+                ("authz.denied", "INFO"),
+            ],
+        ),
+        (
+            &admin,
+            &[("auth.success", "DEBUG"), ("ratelimit.limited", "INFO")],
+        ),
+        (&expired, &[("auth.failure", "INFO")]),
+    ] {
+        send(&stack, request(Some(token))).await;
+        let logged = take_events();
+        let text = format!("{logged:?}");
+        let signature = token.rsplit('.').next().unwrap();
+        for secret in [token.as_str(), signature, "alice-the-subject"] {
+            assert!(!text.contains(secret), "{text} holds {secret}");
+        }
+        let ours: Vec<_> = logged
+            .iter()
+            .filter(|line| line["target"] == "portcullis")
+            .collect();
+        let seen: Vec<_> = ours
+            .iter()
+            .map(|line| {
+                (
+                    line["event"].as_str().unwrap(),
+                    line["level"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(seen, events);
+        assert!(
+            ours.iter()
+                .all(|line| line["method"] == "GET" && line["mode"] == "enforce")
+        );
+        if seen[0].0 == "auth.success" {
+            assert_eq!(ours[0]["issuer"], issuer.issuer());
+            assert!(ours[0]["duration_us"].is_u64());
+            assert_eq!(ours[0]["user.hash"].as_str().unwrap().len(), 16);
+        } else {
+            assert_eq!(ours[0]["code"], "expired");
+        }
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_misconfiguration_is_an_error_that_names_the_fix() {
+    LazyLock::force(&EVENTS);
+    send(&stack(RequireRoleLayer::any(["admin"])), request(None)).await;
+    let logged = take_events();
+    assert_eq!(logged[0]["level"], "ERROR");
+    assert!(
+        logged[0]["fix"]
+            .as_str()
+            .unwrap()
+            .contains("put JwtAuthLayer above it")
+    );
+}
