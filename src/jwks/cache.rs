@@ -98,6 +98,6 @@ impl JwksCache {
 
 impl fmt::Debug for JwksCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("JwksCache").field(&self.status()).finish()
+        f.debug_tuple("JwksCache").field(&self.0.keys()).finish()
     }
 }
