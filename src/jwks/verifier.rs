@@ -56,7 +56,7 @@ mod aws_lc {
 
     enum Prepared {
         Public(ParsedPublicKey),
-        Secret(hmac::Key),
+        Secret(Box<hmac::Key>),
     }
 
     impl Verifier {
@@ -92,10 +92,10 @@ mod aws_lc {
                 }
                 Material::P256(point) | Material::P384(point) => public(point),
                 Material::Ed25519(key) => public(key),
-                Material::Secret(secret) => Some(Self::Secret(hmac::Key::new(
-                    secret_algorithm(algorithm)?,
-                    secret,
-                ))),
+                Material::Secret(secret) => {
+                    let key = hmac::Key::new(secret_algorithm(algorithm)?, secret);
+                    Some(Self::Secret(Box::new(key)))
+                }
             }
         }
     }
