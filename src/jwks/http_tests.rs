@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::testing::json;
+use super::testing::{json, keys};
 use super::*;
 use crate::ConfigError;
 use crate::algorithm::Algorithm;
@@ -333,6 +333,8 @@ fn only_safe_urls_are_accepted() {
 #[test]
 fn root_certificates_are_for_what_is_fetched_over_http() {
     let source = || JwksSource::uri("i", "https://id.example.com/").unwrap();
+    let trusting = source().root_certificates(ROOT.as_bytes()).unwrap();
+    assert!(JwksCache::new([trusting]).is_ok());
     for pem in [
         "",
         "x",
@@ -343,4 +345,19 @@ fn root_certificates_are_for_what_is_fetched_over_http() {
             .and_then(|source| JwksCache::new([source]));
         assert!(built.is_err(), "{pem}");
     }
+    let fixed = JwksSource::keys("i", keys(["a"])).root_certificates(ROOT.as_bytes());
+    assert!(matches!(fixed, Err(ConfigError::Setting { .. })));
 }
+
+const ROOT: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdDCCARugAwIBAgIUBDR9NU6EVoX4K1TxJncf1F61GCkwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEcm9vdDAgFw0yNjExMjEwMzQzMTVaGA8yMTI2MTAyODAzNDMx
+NVowDzENMAsGA1UEAwwEcm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABF6R
+hUeCRw6S6pfEQxRZZIo6Fr5HT6FIngHoUDEetBhuDBjqZ7ubKGZGxVE6PDxf9Qxh
+N7m0cls7wuzjH/qjwTCjUzBRMB0GA1UdDgQWBBRbgwLTwtxiR+yfqXwwjtGn9Tiz
+9DAfBgNVHSMEGDAWgBRbgwLTwtxiR+yfqXwwjtGn9Tiz9DAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0cAMEQCIDBg+amTf3AEKq/Pdid+q2rWucTm9Xw2IyMt
+sBsXcHXnAiA0bvpDzgeosznQQ9j02W+1WI8VgijL29W652aGiY7ERg==
+-----END CERTIFICATE-----
+";
