@@ -161,8 +161,9 @@ mod tests {
         let doomed = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let waiter =
-            doomed.block_on(async { flight.board(|| Some(std::future::pending())).unwrap() });
+        let entered = doomed.enter();
+        let waiter = flight.board(|| Some(std::future::pending())).unwrap();
+        drop(entered);
         drop(doomed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()

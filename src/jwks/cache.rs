@@ -78,7 +78,8 @@ impl JwksCache {
     /// Drops the key `kid` of `issuer` at once, with every cached token that it signed. Returns whether it was known.
     ///
     /// It stays out although the issuer may go on publishing it, until the process ends or a new cache is built: a
-    /// purged key is distrusted, and a compromised issuer must not be able to bring it back.
+    /// purged key is distrusted, and a compromised issuer must not be able to bring it back. A single key without a
+    /// `kid`, given as PEM or secret, cannot be purged.
     pub fn purge(&self, issuer: &str, kid: &str) -> bool {
         self.issuer(issuer).is_some_and(|keys| keys.purge(kid))
     }
@@ -98,6 +99,6 @@ impl JwksCache {
 
 impl fmt::Debug for JwksCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("JwksCache").field(&self.status()).finish()
+        f.debug_tuple("JwksCache").field(&self.0.keys()).finish()
     }
 }

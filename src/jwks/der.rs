@@ -14,6 +14,8 @@ pub(super) fn read_rsa_public_key(der: &[u8]) -> Option<(&[u8], &[u8])> {
     (after.is_empty() && end.is_empty()).then(|| (strip_zeros(modulus), strip_zeros(exponent)))
 }
 
+/// Only aws-lc asks for it.
+#[cfg(any(test, feature = "aws-lc-rs"))]
 pub(super) fn write_rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(modulus.len() + exponent.len() + 12);
     for number in [modulus, exponent] {
@@ -57,6 +59,7 @@ fn read(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Lengths to 65,535, far beyond the largest key that is accepted.
+#[cfg(any(test, feature = "aws-lc-rs"))]
 fn write(tag: u8, content: &[u8], out: &mut Vec<u8>) {
     let [.., high, low] = content.len().to_be_bytes();
     out.push(tag);

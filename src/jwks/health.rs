@@ -10,8 +10,17 @@ pub(super) struct Health {
     /// In a row.
     failures: u32,
     last_error: Option<&'static str>,
-    /// When refetches were last spent on unknown kids, older first.
-    asked: [Option<Duration>; 2],
+    /// The refetches that were last spent on unknown kids, older first. With two in any cooldown, no third can matter.
+    asked: [Option<Asked>; 2],
+}
+
+/// A refetch for one unknown kid.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    kid_hash: u64,
+    at: Duration,
+    /// The snapshot that answers it. With an older one the fetch failed; with a newer one it may be asked again.
+    answered_by: u64,
 }
 
 /// The keys of one issuer, as [`JwksCache::status`](super::JwksCache::status) sees them.
@@ -74,15 +83,41 @@ impl Health {
         spread.clamp(MIN_BACKOFF, MAX_BACKOFF)
     }
 
+    /// Whether the snapshot of this generation is the answer to a refetch for this very kid.
+    pub(super) fn is_answered(
+        &self,
+        kid_hash: u64,
+        generation: u64,
+        now: Duration,
+        cooldown: Duration,
+    ) -> bool {
+        self.asked.iter().flatten().any(|asked| {
+            asked.kid_hash == kid_hash
+                && asked.answered_by == generation
+                && now.saturating_sub(asked.at) < cooldown
+        })
+    }
+
     /// Spends one of the two refetches that unknown kids have in any `cooldown`; none while fetches fail, when only
     /// the backoff decides.
-    pub(super) fn may_ask(&mut self, now: Duration, cooldown: Duration) -> bool {
+    pub(super) fn may_ask(
+        &mut self,
+        kid_hash: u64,
+        generation: u64,
+        now: Duration,
+        cooldown: Duration,
+    ) -> bool {
         let [older, newer] = self.asked;
-        let is_spent = older.is_some_and(|at| now.saturating_sub(at) < cooldown);
+        let is_spent = older.is_some_and(|asked| now.saturating_sub(asked.at) < cooldown);
         if is_spent || self.is_failing() {
             return false;
         }
-        self.asked = [newer, Some(now)];
+        let asked = Asked {
+            kid_hash,
+            at: now,
+            answered_by: generation.wrapping_add(1),
+        };
+        self.asked = [newer, Some(asked)];
         true
     }
 }
@@ -130,12 +165,19 @@ mod tests {
     #[test]
     fn unknown_kids_have_two_refetches_in_any_cooldown() {
         let (mut health, cooldown) = (Health::default(), Duration::from_secs(30));
-        let spent = |health: &mut Health, at| health.may_ask(Duration::from_secs(at), cooldown);
+        let spent =
+            |health: &mut Health, at| health.may_ask(at, 0, Duration::from_secs(at), cooldown);
         let times = [0, 10, 20, 29, 30, 31, 39, 40, 41];
         let granted: Vec<_> = times
             .into_iter()
             .filter(|at| spent(&mut health, *at))
             .collect();
         assert_eq!(granted, [0, 10, 30, 40]);
+        let answered = |kid, generation, at| {
+            health.is_answered(kid, generation, Duration::from_secs(at), cooldown)
+        };
+        assert!(answered(40, 1, 69) && answered(30, 1, 50));
+        assert!(!answered(40, 1, 70) && !answered(40, 0, 41) && !answered(40, 2, 41));
+        assert!(!answered(7, 1, 41));
     }
 }

@@ -147,7 +147,8 @@ impl Client {
     fn new(endpoint: &Endpoint, roots: Vec<reqwest::Certificate>) -> Result<Self, ConfigError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .referer(false);
+            .referer(false)
+            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         if endpoint.is_loopback() {
             builder = builder.no_proxy();
         }

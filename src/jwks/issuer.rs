@@ -1,63 +1,55 @@
 //! The keys of one issuer: which are in force, and when to ask for them again.
 //!
-//! No loop runs in the background. Every lookup compares the time with [`IssuerKeys::due`]; the one that finds it
-//! passed starts a fetch, which lives in its own task and holds this state weakly.
+//! Here is the side that tokens see; [`refresh`](super::refresh) is the side that the issuer sees.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fetch::{Fetch, FetchError, FetchJwks};
+use super::fetch::{Fetch, FetchError};
 use super::health::{Health, IssuerState, IssuerStatus};
 use super::key::Key;
-use super::observe::{self, Change};
+use super::observe;
+use super::refresh::{Flown, When};
 use super::set::KeySet;
 use super::source::Settings;
 use crate::algorithm::Algorithm;
 use crate::clock::Clock;
-use crate::flight::{self, Flight};
+use crate::flight::Flight;
 
 /// The keys of one issuer.
 pub(crate) struct IssuerKeys {
-    issuer: Arc<str>,
-    settings: Settings,
-    clock: Clock,
+    pub(super) issuer: Arc<str>,
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
     /// `None` for keys that were given, not fetched.
-    fetch: Option<Arc<dyn Fetch>>,
-    current: ArcSwapOption<Snapshot>,
+    pub(super) fetch: Option<Arc<dyn Fetch>>,
+    pub(super) current: ArcSwapOption<Snapshot>,
     /// Monotonic nanoseconds from which a lookup starts a fetch; [`NEVER`] while one is under way.
-    due: AtomicU64,
-    flight: Flight<Result<(), FetchError>>,
-    health: Mutex<Health>,
-    /// Kids that a refetch was spent on, by their hash, so that no token decides how much memory is kept.
-    asked: moka::sync::Cache<u64, Asked>,
+    pub(super) due: AtomicU64,
+    pub(super) flight: Flight<Result<(), FetchError>>,
+    pub(super) health: Mutex<Health>,
     hasher: RandomState,
     seats: Arc<Semaphore>,
-    distrusted: Mutex<HashSet<Box<str>>>,
+    pub(super) distrusted: Mutex<HashSet<Box<str>>>,
 }
 
-struct Snapshot {
-    keys: KeySet,
+/// What the issuer published last.
+pub(super) struct Snapshot {
+    pub(super) keys: KeySet,
     /// Counts the successful refreshes.
-    generation: u64,
-    fetched_at: Duration,
-    fresh_until: Duration,
-    serves_until: Duration,
-}
-
-#[derive(Clone, Copy)]
-struct Asked {
-    at: Duration,
-    /// The snapshot that answers. An older one means that the fetch failed, a newer one that it may be asked again.
-    answered_by: u64,
+    pub(super) generation: u64,
+    pub(super) fetched_at: Duration,
+    pub(super) fresh_until: Duration,
+    pub(super) serves_until: Duration,
 }
 
 /// What a lookup finds.
@@ -84,26 +76,12 @@ pub(crate) enum Patience {
 /// Ends when the fetch under way ends, well or badly. Dropping it cancels nothing.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    flight: flight::Waiter<Result<(), FetchError>>,
+    flight: Flown,
     _seat: OwnedSemaphorePermit,
 }
 
-/// Counts as a failure when it is dropped before the fetch has answered.
-struct Landing {
-    keys: Weak<IssuerKeys>,
-    landed: bool,
-}
-
-/// Whether a fetch must be due to be started.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Due,
-    Now,
-}
-
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
 const MAX_WAITERS: usize = 1024;
-const MAX_ASKED: u64 = 1024;
 
 // === impl IssuerKeys ===
 
@@ -124,7 +102,6 @@ impl IssuerKeys {
             due: AtomicU64::new(0),
             flight: Flight::new(),
             health: Mutex::new(Health::default()),
-            asked: moka::sync::Cache::new(MAX_ASKED),
             hasher: RandomState::new(),
             seats: Arc::new(Semaphore::new(MAX_WAITERS)),
             distrusted: Mutex::new(HashSet::new()),
@@ -149,7 +126,6 @@ impl IssuerKeys {
             due: AtomicU64::new(NEVER),
             flight: Flight::new(),
             health: Mutex::new(Health::default()),
-            asked: moka::sync::Cache::new(0),
             hasher: RandomState::new(),
             seats: Arc::new(Semaphore::new(0)),
             distrusted: Mutex::new(HashSet::new()),
@@ -195,22 +171,13 @@ impl IssuerKeys {
             .is_some_and(|snapshot| now < snapshot.serves_until && snapshot.keys.holds(key))
     }
 
-    /// Fetches now, whatever the backoff says.
-    pub(super) fn warm(self: &Arc<Self>) -> Result<Warming, FetchError> {
-        if self.fetch.is_none() {
-            return Ok(Warming(None));
-        }
-        let flight = self.start(When::Now).ok_or(FetchError::NoRuntime)?;
-        Ok(Warming(Some(flight)))
-    }
-
     /// Drops a key at once and for good.
     pub(super) fn purge(&self, kid: &str) -> bool {
         // Held while the snapshot is replaced, or a refresh that ends now could bring the key back.
         let mut distrusted = lock(&self.distrusted);
         distrusted.insert(kid.into());
         let current = self.current.load_full();
-        let Some(snapshot) = current.filter(|snapshot| snapshot.keys.knows(kid)) else {
+        let Some(snapshot) = current.filter(|snapshot| snapshot.keys.names(kid)) else {
             return false;
         };
         self.current.store(Some(Arc::new(Snapshot {
@@ -282,39 +249,26 @@ impl IssuerKeys {
     }
 
     /// Joins the fetch under way, or spends a refetch on this kid.
-    fn ask_for(
-        self: &Arc<Self>,
-        kid: &str,
-        generation: u64,
-        now: Duration,
-    ) -> Option<flight::Waiter<Result<(), FetchError>>> {
+    fn ask_for(self: &Arc<Self>, kid: &str, generation: u64, now: Duration) -> Option<Flown> {
         self.fetch.as_ref()?;
+        // Its hash, so that no token decides how much memory is kept.
+        let kid_hash = self.hasher.hash_one(kid);
         let cooldown = self.settings.cooldown;
-        let hash = self.hasher.hash_one(kid);
-        let asked = self.asked.get(&hash).is_some_and(|asked| {
-            asked.answered_by == generation && now.saturating_sub(asked.at) < cooldown
-        });
-        if asked || lock(&self.distrusted).contains(kid) {
+        if lock(&self.health).is_answered(kid_hash, generation, now, cooldown)
+            || lock(&self.distrusted).contains(kid)
+        {
             return None;
         }
         if let Some(flight) = self.flight.join() {
             return Some(flight);
         }
-        if !lock(&self.health).may_ask(now, cooldown) {
+        if !lock(&self.health).may_ask(kid_hash, generation, now, cooldown) {
             return None;
         }
-        let answered_by = generation.wrapping_add(1);
-        self.asked.insert(
-            hash,
-            Asked {
-                at: now,
-                answered_by,
-            },
-        );
         self.start(When::Now)
     }
 
-    fn wait(&self, flight: flight::Waiter<Result<(), FetchError>>) -> Option<Found> {
+    fn wait(&self, flight: Flown) -> Option<Found> {
         let seat = Arc::clone(&self.seats).try_acquire_owned().ok()?;
         Some(Found::Wait(Waiter {
             flight,
@@ -333,128 +287,22 @@ impl IssuerKeys {
             retry_after: until_due.max(A_MOMENT),
         }
     }
-
-    fn refresh_if_due(self: &Arc<Self>, now: Duration) {
-        if nanos(now) >= self.due.load(Ordering::Acquire) {
-            self.start(When::Due);
-        }
-    }
-
-    /// Joins the fetch under way, or starts one; `None` without a runtime.
-    #[cold]
-    fn start(self: &Arc<Self>, when: When) -> Option<flight::Waiter<Result<(), FetchError>>> {
-        let fetch = Arc::clone(self.fetch.as_ref()?);
-        self.flight.board(|| {
-            // Whoever saw that it was due may come when another's fetch has just ended.
-            let due = self.due.load(Ordering::Acquire);
-            if when == When::Due && nanos(self.clock.monotonic()) < due {
-                return None;
-            }
-            self.due.store(NEVER, Ordering::Release);
-            let landing = Landing {
-                keys: Arc::downgrade(self),
-                landed: false,
-            };
-            let request = FetchJwks::new(Arc::clone(&self.issuer), self.settings.timeout);
-            let deadline = self.settings.deadline();
-            Some(async move {
-                let answer = tokio::time::timeout(deadline, fetch.fetch(request)).await;
-                landing.land(answer.unwrap_or(Err(FetchError::TimedOut)))
-            })
-        })
-    }
-
-    fn succeeded(&self, fetched: &KeySet) {
-        let now = self.clock.monotonic();
-        let ttl = self.settings.ttl(fetched.freshness());
-        let previous = self.current.load_full();
-        let before = previous.as_ref().map(|snapshot| &snapshot.keys);
-        let distrusted = lock(&self.distrusted);
-        let keys = fetched.succeed(before, &distrusted);
-        let change = match before {
-            Some(before) if keys.is_same(before) => Change::Same,
-            _ => Change::Changed,
-        };
-        observe::refreshed(&self.issuer, keys.len(), keys.skipped().len(), change);
-        let generation = previous
-            .as_ref()
-            .map_or(0, |s| s.generation)
-            .wrapping_add(1);
-        self.current.store(Some(Arc::new(Snapshot {
-            keys,
-            generation,
-            fetched_at: now,
-            fresh_until: now.saturating_add(ttl),
-            serves_until: now
-                .saturating_add(ttl)
-                .saturating_add(self.settings.max_stale),
-        })));
-        drop(distrusted);
-        lock(&self.health).succeed();
-        // A little apart for every process, or a fleet that started together would ask together for ever.
-        let ahead = ttl.mul_f64(0.75 * (0.9 + 0.2 * self.random()));
-        self.due
-            .store(nanos(now.saturating_add(ahead)), Ordering::Release);
-    }
-
-    fn failed(&self, error: &FetchError) {
-        let now = self.clock.monotonic();
-        let age = self
-            .current
-            .load()
-            .as_ref()
-            .map(|s| now.saturating_sub(s.fetched_at));
-        observe::failed(&self.issuer, error, age);
-        let backoff = lock(&self.health).fail(error, self.random());
-        self.due
-            .store(nanos(now.saturating_add(backoff)), Ordering::Release);
-    }
-
-    /// Evenly from 0 to 1, for jitter; nothing secret hangs on it.
-    fn random(&self) -> f64 {
-        f64::from(RandomState::new().hash_one(0) as u32) / f64::from(u32::MAX)
-    }
 }
 
 impl fmt::Debug for IssuerKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuerKeys")
-            .field("status", &self.status())
+            .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(NEVER)
-}
-
-// === impl Landing ===
-
-impl Landing {
-    fn land(mut self, answer: Result<KeySet, FetchError>) -> Result<(), FetchError> {
-        self.landed = true;
-        if let Some(keys) = self.keys.upgrade() {
-            match &answer {
-                Ok(fetched) => keys.succeeded(fetched),
-                Err(error) => keys.failed(error),
-            }
-        }
-        answer.map(|_| ())
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        if !self.landed
-            && let Some(keys) = self.keys.upgrade()
-        {
-            keys.failed(&FetchError::Abandoned);
-        }
-    }
 }
 
 // === impl Waiter ===
@@ -465,17 +313,5 @@ impl Future for Waiter {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         ready!(Pin::new(&mut self.flight).poll(cx));
         Poll::Ready(())
-    }
-}
-
-/// The end of a fetch that [`IssuerKeys::warm`] asked for; nothing for fixed keys.
-pub(super) struct Warming(Option<flight::Waiter<Result<(), FetchError>>>);
-
-impl Warming {
-    pub(super) async fn done(self) -> Result<(), FetchError> {
-        match self.0 {
-            Some(flight) => flight.await.unwrap_or(Err(FetchError::Abandoned)),
-            None => Ok(()),
-        }
     }
 }

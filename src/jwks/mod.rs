@@ -35,6 +35,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Without a backend there are no keys, and so nothing that handles them.
+#![cfg_attr(
+    not(any(feature = "aws-lc-rs", feature = "rust-crypto")),
+    allow(dead_code)
+)]
+
 mod cache;
 mod der;
 mod fetch;
@@ -44,6 +50,7 @@ mod jwk;
 mod key;
 mod layer;
 mod observe;
+mod refresh;
 mod service;
 mod set;
 mod source;
@@ -65,6 +72,8 @@ mod endpoint;
 ))]
 mod http;
 
+#[cfg(all(test, feature = "aws-lc-rs", feature = "reqwest"))]
+mod http_tests;
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod testing;
 #[cfg(all(test, feature = "aws-lc-rs"))]

@@ -61,3 +61,108 @@ fn fetched(issuer: &str, result: &'static str) {
     metrics::counter!("portcullis_jwks_fetch_total", "issuer" => issuer.to_owned(), "result" => result)
         .increment(1);
 }
+
+#[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use crate::algorithm::Algorithm;
+    use crate::jwks::testing::{Answer, Issuer, keys};
+    use crate::jwks::{Found, JwksCache, JwksSource, Patience};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A successful refresh, an unknown kid, and a failed refresh.
+    async fn story() {
+        let issuer = Issuer::new(Answer::Keys(keys(["a", "b"])));
+        let cache = JwksCache::new([JwksSource::service("https://id/", issuer.clone())]).unwrap();
+        cache.warm().await.unwrap();
+        let find = |patience| {
+            let keys = cache.issuer("https://id/").unwrap();
+            keys.find(Some("kid-of-a-token"), Algorithm::ES256, patience)
+        };
+        if let Found::Wait(waiter) = find(Patience::MayWait) {
+            waiter.await;
+        }
+        find(Patience::Waited);
+        issuer.answers(Answer::Status(502));
+        cache.warm().await.unwrap_err();
+    }
+
+    fn run_story() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(story());
+    }
+
+    #[test]
+    fn metrics_have_the_names_of_the_contract() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, run_story);
+        let text = handle.render();
+        for line in [
+            r#"portcullis_jwks_fetch_total{issuer="https://id/",result="ok"} 2"#,
+            r#"portcullis_jwks_fetch_total{issuer="https://id/",result="status"} 1"#,
+            r#"portcullis_jwks_unknown_kid_total{issuer="https://id/"} 1"#,
+            r#"portcullis_jwks_keys{issuer="https://id/"} 2"#,
+            r#"portcullis_jwks_age_seconds{issuer="https://id/"} "#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(!text.contains("kid-of-a-token"));
+    }
+
+    #[test]
+    fn events_tell_what_changed_and_what_failed_and_no_kid_of_a_token() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, run_story);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let events: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|event| event["target"] == "portcullis")
+            .map(|event| {
+                let field = |name: &str| {
+                    event["fields"][name]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                let level = event["level"].as_str().unwrap_or_default().to_owned();
+                (level, field("event"), field("issuer"), field("error"))
+            })
+            .collect();
+        let expected = [
+            ("INFO", "jwks.refreshed", "https://id/", ""),
+            ("DEBUG", "jwks.refreshed", "https://id/", ""),
+            ("WARN", "jwks.failed", "https://id/", "status"),
+        ];
+        let expected = expected.map(|(level, event, issuer, error)| {
+            (level.into(), event.into(), issuer.into(), error.into())
+        });
+        assert_eq!(events, expected);
+        assert!(!text.contains("kid-of-a-token"));
+    }
+}

@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::key::{Key, Skipped};
-use crate::ConfigError;
 use crate::algorithm::Algorithm;
 
 /// The largest key set that is read.
@@ -45,6 +44,8 @@ pub struct KeySet {
 struct Keys {
     named: HashMap<Box<str>, Arc<Key>>,
     nameless: Vec<Arc<Key>>,
+    /// One key was given in place of a set, so that a token's `kid` chooses nothing.
+    serve_any_kid: bool,
     skipped: Vec<Skipped>,
 }
 
@@ -74,10 +75,6 @@ struct Document<'a> {
 
 // === impl KeySet ===
 
-#[cfg_attr(
-    not(any(feature = "aws-lc-rs", feature = "rust-crypto")),
-    allow(dead_code)
-)]
 impl KeySet {
     /// Reads a JWK Set (RFC 7517 section 5).
     ///
@@ -102,17 +99,21 @@ impl KeySet {
 
     /// Reads one public key, `PUBLIC KEY` (RSA, P-256, P-384 or Ed25519) or `RSA PUBLIC KEY`.
     ///
-    /// It has no `kid`, so it serves tokens that name none, and it allows every algorithm of its type.
+    /// It has no `kid` of its own, so it serves every token of its issuer, whichever `kid` that names, and it allows
+    /// every algorithm of its type.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] if it is anything else, or a weak key.
+    /// [`ConfigError::Key`](crate::ConfigError::Key) if it is anything else, or a weak key.
     #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
-    pub fn from_pem(pem: &str) -> Result<Self, ConfigError> {
+    pub fn from_pem(pem: &str) -> Result<Self, crate::ConfigError> {
         Key::from_pem(pem).map(Self::from_key)
     }
 
     pub(crate) fn from_key(key: Key) -> Self {
-        Self::new(Keys::of([Ok(key)]))
+        Self::new(Keys {
+            serve_any_kid: true,
+            ..Keys::of([Ok(key)])
+        })
     }
 
     fn new(keys: Keys) -> Self {
@@ -154,7 +155,7 @@ impl KeySet {
 
     /// The key of exactly this kid if it allows the algorithm; without a kid, the only key that allows it.
     pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<Key>> {
-        if let Some(kid) = kid {
+        if let Some(kid) = kid.filter(|_| !self.keys.serve_any_kid) {
             return self.keys.named.get(kid).filter(|key| key.allows(algorithm));
         }
         let mut allowing = self.keys.iter().filter(|key| key.allows(algorithm));
@@ -162,7 +163,12 @@ impl KeySet {
         only.filter(|_| allowing.next().is_none())
     }
 
+    /// Whether another fetch could not tell more about this kid.
     pub(super) fn knows(&self, kid: &str) -> bool {
+        self.keys.serve_any_kid || self.names(kid)
+    }
+
+    pub(super) fn names(&self, kid: &str) -> bool {
         self.keys.named.contains_key(kid)
     }
 
@@ -190,6 +196,7 @@ impl KeySet {
             keys: Arc::new(Keys {
                 named: named.map(|(kid, key)| (kid.clone(), kept(key))).collect(),
                 nameless: self.keys.nameless.iter().map(kept).collect(),
+                serve_any_kid: self.keys.serve_any_kid,
                 skipped: self.keys.skipped.clone(),
             }),
             max_age: self.max_age,
@@ -376,9 +383,24 @@ mod tests {
         assert!(set.find(None, Algorithm::PS512).is_some());
         assert!(set.find(None, Algorithm::EdDSA).is_none());
         assert!(keys(["a", "b"]).find(None, Algorithm::ES256).is_none());
-        let pem = KeySet::from_pem(&Signer::of(Algorithm::EdDSA).pem()).unwrap();
-        assert!(pem.find(None, Algorithm::EdDSA).is_some());
-        assert!(pem.find(Some("a"), Algorithm::EdDSA).is_none());
+    }
+
+    #[test]
+    fn a_key_that_was_given_alone_serves_any_kid() {
+        let set = KeySet::from_pem(&Signer::of(Algorithm::EdDSA).pem()).unwrap();
+        let set = set.succeed(None, &HashSet::from([Box::from("b")]));
+        for kid in [None, Some("a"), Some("")] {
+            assert!(set.find(kid, Algorithm::EdDSA).is_some());
+            assert!(set.find(kid, Algorithm::ES256).is_none());
+        }
+        let mut nameless = es256("a");
+        nameless.as_object_mut().unwrap().remove("kid");
+        let set = parse(&json!([nameless])).unwrap();
+        assert!(set.find(None, Algorithm::ES256).is_some());
+        assert!(
+            set.find(Some("a"), Algorithm::ES256).is_none(),
+            "a published key does not"
+        );
     }
 
     #[test]

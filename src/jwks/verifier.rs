@@ -56,7 +56,6 @@ mod aws_lc {
 
     enum Prepared {
         Public(ParsedPublicKey),
-        // Boxed, as it is twenty times the size of a public key.
         Secret(Box<hmac::Key>),
     }
 
@@ -93,10 +92,10 @@ mod aws_lc {
                 }
                 Material::P256(point) | Material::P384(point) => public(point),
                 Material::Ed25519(key) => public(key),
-                Material::Secret(secret) => Some(Self::Secret(Box::new(hmac::Key::new(
-                    secret_algorithm(algorithm)?,
-                    secret,
-                )))),
+                Material::Secret(secret) => {
+                    let key = hmac::Key::new(secret_algorithm(algorithm)?, secret);
+                    Some(Self::Secret(Box::new(key)))
+                }
             }
         }
     }

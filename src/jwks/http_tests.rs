@@ -1,0 +1,363 @@
+//! Keys over real HTTP, from an issuer on this machine that does as it is told.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::testing::{json, keys};
+use super::*;
+use crate::ConfigError;
+use crate::algorithm::Algorithm;
+
+type Pages = Arc<Mutex<Vec<(&'static str, Page)>>>;
+type Page = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
+
+/// Serves pages by path, 404 elsewhere, and remembers what was asked for.
+struct Server {
+    origin: String,
+    pages: Pages,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let (pages, seen) = (Pages::default(), Arc::<Mutex<Vec<String>>>::default());
+        let app = Router::new()
+            .fallback(answer)
+            .with_state((pages.clone(), seen.clone()));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self {
+            origin,
+            pages,
+            seen,
+        }
+    }
+
+    fn page<R>(&self, path: &'static str, page: impl Fn(&Request) -> R + Send + Sync + 'static)
+    where
+        R: IntoResponse,
+    {
+        let page: Page = Arc::new(move |request| page(request).into_response());
+        let mut pages = self.pages.lock().unwrap();
+        pages.retain(|(known, _)| *known != path);
+        pages.push((path, page));
+    }
+
+    fn metadata(&self, path: &'static str, issuer: &str, jwks_uri: &str) {
+        let document = json!({"issuer": issuer, "jwks_uri": jwks_uri, "scopes_supported": []});
+        self.page(path, move |_| document.to_string());
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+
+    fn seen(&self) -> Vec<String> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    /// A cache of the keys at `/keys`.
+    fn cache(&self) -> JwksCache {
+        let source = JwksSource::uri("https://id/", self.url("/keys")).unwrap();
+        JwksCache::new([source]).unwrap()
+    }
+}
+
+async fn answer(
+    State((pages, seen)): State<(Pages, Arc<Mutex<Vec<String>>>)>,
+    request: Request,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    seen.lock().unwrap().push(path.clone());
+    let pages = pages.lock().unwrap().clone();
+    match pages.iter().find(|(known, _)| *known == path) {
+        Some((_, page)) => page(&request),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn failure(cache: &JwksCache) -> FetchError {
+    cache.warm().await.unwrap_err().source
+}
+
+const METADATA: &str = "/.well-known/openid-configuration";
+
+#[tokio::test]
+async fn keys_are_fetched_and_their_max_age_is_read() {
+    let server = Server::start().await;
+    server.page("/keys", |_| {
+        ([("cache-control", "max-age=120")], json(["a"]))
+    });
+    let hands = crate::ManualClock::at(0);
+    let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
+    let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
+    assert_eq!(
+        server.seen(),
+        Vec::<String>::new(),
+        "nothing is fetched before it is needed"
+    );
+    cache.warm().await.unwrap();
+    let issuer = cache.issuer("https://id/").unwrap();
+    let found = issuer.find(Some("a"), Algorithm::ES256, Patience::MayWait);
+    assert!(matches!(found, Found::Key(_)));
+    hands.advance(Duration::from_secs(120));
+    assert_eq!(cache.status()[0].state, IssuerState::Stale);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let server = Server::start().await;
+    server.page("/elsewhere", |_| json(["a"]));
+    for status in [301, 302, 303, 307, 308] {
+        let status = StatusCode::from_u16(status).unwrap();
+        server.page("/keys", move |_| (status, [("location", "/elsewhere")]));
+        let error = failure(&server.cache()).await;
+        assert!(matches!(error, FetchError::Status(code) if code == status.as_u16()));
+    }
+    assert_eq!(server.seen(), ["/keys"; 5]);
+}
+
+#[tokio::test]
+async fn anything_but_200_is_an_error() {
+    let server = Server::start().await;
+    for status in [201, 203, 304, 401, 404, 500, 503] {
+        let code = StatusCode::from_u16(status).unwrap();
+        server.page("/keys", move |_| (code, json(["a"])));
+        let error = failure(&server.cache()).await;
+        assert!(
+            matches!(error, FetchError::Status(found) if found == status),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_key_set_is_an_error_without_its_text() {
+    let server = Server::start().await;
+    for body in [
+        "",
+        "<html>secret</html>",
+        r#"{"keys":[]}"#,
+        r#"{"keys":[{"kty":"secret"}]}"#,
+    ] {
+        server.page("/keys", move |_| body);
+        let error = failure(&server.cache()).await;
+        assert_eq!(error.kind(), "key_set");
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_read_up_to_512_kib() {
+    let server = Server::start().await;
+    let padded = |bytes: usize| {
+        let keys = json(["a"]);
+        format!("{keys}{}", " ".repeat(bytes - keys.len()))
+    };
+    let (fits, too_large) = (padded(512 * 1024), padded(512 * 1024 + 1));
+    server.page("/keys", move |_| fits.clone());
+    server.cache().warm().await.unwrap();
+    server.page("/keys", move |_| too_large.clone());
+    assert_eq!(failure(&server.cache()).await.kind(), "too_large");
+    // Without a length, and without an end.
+    server.page("/keys", |_| {
+        let chunk = || Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 8192]));
+        Body::from_stream(futures_util::stream::repeat_with(chunk))
+    });
+    assert_eq!(failure(&server.cache()).await.kind(), "too_large");
+}
+
+#[tokio::test]
+async fn a_slow_issuer_is_given_up() {
+    let server = Server::start().await;
+    server.page("/keys", |_| {
+        Body::from_stream(futures_util::stream::once(pending::<
+            Result<Bytes, std::io::Error>,
+        >()))
+    });
+    let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
+    let cache = JwksCache::new([source.timeout(Duration::from_millis(50))]).unwrap();
+    assert_eq!(failure(&cache).await.kind(), "timed_out");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_there_is_an_error() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    drop(listener);
+    let cache = JwksCache::new([JwksSource::uri("https://id/", url).unwrap()]).unwrap();
+    assert_eq!(failure(&cache).await.kind(), "connection");
+}
+
+#[tokio::test]
+async fn an_unchanged_set_is_not_sent_again() {
+    let server = Server::start().await;
+    server.page("/keys", |request| {
+        let tag = [("etag", "\"v1\""), ("cache-control", "max-age=60")];
+        match request.headers().get("if-none-match") {
+            Some(known) if known == "\"v1\"" => (StatusCode::NOT_MODIFIED, tag).into_response(),
+            Some(_) => StatusCode::BAD_REQUEST.into_response(),
+            None => (tag, json(["a"])).into_response(),
+        }
+    });
+    let cache = server.cache();
+    cache.warm().await.unwrap();
+    cache.warm().await.unwrap();
+    assert_eq!((cache.status()[0].keys, server.seen().len()), (1, 2));
+}
+
+// === discovery ===
+
+#[tokio::test]
+async fn keys_are_discovered_and_the_place_is_remembered() {
+    let server = Server::start().await;
+    server.metadata(METADATA, &server.origin, &server.url("/keys"));
+    server.page("/keys", |_| json(["a"]));
+    let cache = JwksCache::from_issuer(&server.origin).unwrap();
+    cache.warm().await.unwrap();
+    cache.warm().await.unwrap();
+    assert_eq!(server.seen(), [METADATA, "/keys", "/keys"]);
+}
+
+#[tokio::test]
+async fn the_place_is_discovered_again_after_a_failed_fetch() {
+    let server = Server::start().await;
+    server.metadata(METADATA, &server.origin, &server.url("/old"));
+    server.page("/old", |_| json(["a"]));
+    let cache = JwksCache::from_issuer(&server.origin).unwrap();
+    cache.warm().await.unwrap();
+    server.page("/old", |_| StatusCode::GONE);
+    server.metadata(METADATA, &server.origin, &server.url("/new"));
+    server.page("/new", |_| json(["b"]));
+    assert_eq!(failure(&cache).await.kind(), "status");
+    cache.warm().await.unwrap();
+    assert_eq!(server.seen(), [METADATA, "/old", "/old", METADATA, "/new"]);
+}
+
+#[tokio::test]
+async fn rfc_8414_is_asked_where_openid_is_not_found() {
+    const PLACE: &str = "/.well-known/oauth-authorization-server/realms/a";
+    let server = Server::start().await;
+    let issuer = server.url("/realms/a");
+    server.metadata(PLACE, &issuer, &server.url("/keys"));
+    server.page("/keys", |_| json(["a"]));
+    JwksCache::from_issuer(&issuer)
+        .unwrap()
+        .warm()
+        .await
+        .unwrap();
+    assert_eq!(
+        server.seen(),
+        ["/realms/a/.well-known/openid-configuration", PLACE, "/keys"]
+    );
+}
+
+#[tokio::test]
+async fn metadata_of_another_issuer_are_refused() {
+    let server = Server::start().await;
+    server.page("/keys", |_| json(["a"]));
+    let cache = JwksCache::from_issuer(&server.origin).unwrap();
+    let jwks_uri = server.url("/keys");
+    for issuer in [
+        "https://id.example.com",
+        "",
+        &server.url("/"),
+        &server.origin.to_uppercase(),
+    ] {
+        server.metadata(METADATA, issuer, &jwks_uri);
+        assert_eq!(failure(&cache).await.kind(), "discovery", "{issuer}");
+    }
+    for document in ["", "[]", "{}", r#"{"issuer":7,"jwks_uri":"https://id/"}"#] {
+        server.page(METADATA, move |_| document);
+        assert_eq!(failure(&cache).await.kind(), "discovery", "{document}");
+    }
+    assert!(!server.seen().contains(&"/keys".to_owned()));
+}
+
+#[tokio::test]
+async fn metadata_must_not_lead_to_plain_http_elsewhere() {
+    let server = Server::start().await;
+    let cache = JwksCache::from_issuer(&server.origin).unwrap();
+    for jwks_uri in [
+        "http://id.example.com/keys",
+        "file:///etc/passwd",
+        "/keys",
+        "",
+    ] {
+        server.metadata(METADATA, &server.origin, jwks_uri);
+        assert_eq!(failure(&cache).await.kind(), "discovery", "{jwks_uri}");
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_redirect_are_an_error() {
+    let server = Server::start().await;
+    server.page(METADATA, |_| (StatusCode::FOUND, [("location", "/other")]));
+    let cache = JwksCache::from_issuer(&server.origin).unwrap();
+    assert_eq!(failure(&cache).await.kind(), "status");
+    assert_eq!(server.seen(), [METADATA]);
+}
+
+// === settings ===
+
+#[test]
+fn only_safe_urls_are_accepted() {
+    for url in [
+        "http://id.example.com/",
+        "id.example.com",
+        "ftp://id.example.com/",
+    ] {
+        assert!(matches!(
+            JwksSource::discover(url),
+            Err(ConfigError::Url { .. })
+        ));
+        assert!(matches!(
+            JwksSource::uri("i", url),
+            Err(ConfigError::Url { .. })
+        ));
+    }
+    assert!(JwksSource::dangerous_plain_uri("i", "http://id.example.com/").is_ok());
+    assert!(JwksSource::dangerous_plain_uri("i", "ftp://id.example.com/").is_err());
+    assert!(JwksCache::from_issuer("https://id.example.com/").is_ok());
+}
+
+#[test]
+fn root_certificates_are_for_what_is_fetched_over_http() {
+    let source = || JwksSource::uri("i", "https://id.example.com/").unwrap();
+    let trusting = source().root_certificates(ROOT.as_bytes()).unwrap();
+    assert!(JwksCache::new([trusting]).is_ok());
+    for pem in [
+        "",
+        "x",
+        "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+    ] {
+        let built = source()
+            .root_certificates(pem.as_bytes())
+            .and_then(|source| JwksCache::new([source]));
+        assert!(built.is_err(), "{pem}");
+    }
+    let fixed = JwksSource::keys("i", keys(["a"])).root_certificates(ROOT.as_bytes());
+    assert!(matches!(fixed, Err(ConfigError::Setting { .. })));
+}
+
+const ROOT: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdDCCARugAwIBAgIUBDR9NU6EVoX4K1TxJncf1F61GCkwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEcm9vdDAgFw0yNjExMjEwMzQzMTVaGA8yMTI2MTAyODAzNDMx
+NVowDzENMAsGA1UEAwwEcm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABF6R
+hUeCRw6S6pfEQxRZZIo6Fr5HT6FIngHoUDEetBhuDBjqZ7ubKGZGxVE6PDxf9Qxh
+N7m0cls7wuzjH/qjwTCjUzBRMB0GA1UdDgQWBBRbgwLTwtxiR+yfqXwwjtGn9Tiz
+9DAfBgNVHSMEGDAWgBRbgwLTwtxiR+yfqXwwjtGn9Tiz9DAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0cAMEQCIDBg+amTf3AEKq/Pdid+q2rWucTm9Xw2IyMt
+sBsXcHXnAiA0bvpDzgeosznQQ9j02W+1WI8VgijL29W652aGiY7ERg==
+-----END CERTIFICATE-----
+";
