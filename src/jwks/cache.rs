@@ -8,7 +8,7 @@ use super::fetch::WarmError;
 use super::health::IssuerStatus;
 use super::issuer::IssuerKeys;
 use super::source::JwksSource;
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// The keys of one or several issuers, fetched when they are needed. Clones share everything.
 ///

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Scheme;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// A URL that keys may be fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::endpoint::{Endpoint, Transport};
 use super::fetch::{BoxFuture, Fetch, FetchError, FetchJwks};
 use super::set::{KeySet, MAX_BYTES};
 use super::source::JwksSource;
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Where the keys are, until the client is built.
 pub(super) struct Origin {

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::testing::{json, keys};
 use super::*;
-use crate::ConfigError;
 use crate::algorithm::Algorithm;
+use crate::error::ConfigError;
 
 type Pages = Arc<Mutex<Vec<(&'static str, Page)>>>;
 type Page = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
@@ -97,7 +97,7 @@ async fn keys_are_fetched_and_their_max_age_is_read() {
     server.page("/keys", |_| {
         ([("cache-control", "max-age=120")], json(["a"]))
     });
-    let hands = crate::ManualClock::at(0);
+    let hands = crate::clock::ManualClock::at(0);
     let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
     let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
     assert_eq!(

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::verifier::{Material, Verifier};
 use super::{der, jwk};
-use crate::ConfigError;
 use crate::algorithm::{Algorithm, Algorithms};
+use crate::error::ConfigError;
 
 /// A key that was checked when it was loaded. It lives in one `Arc`, kept for as long as its issuer publishes it
 /// unchanged, so that whoever holds the `Arc` can tell by its address whether the key is still in force.

@@ -103,9 +103,9 @@ impl KeySet {
     /// every algorithm of its type.
     ///
     /// # Errors
-    /// [`ConfigError::Key`](crate::ConfigError::Key) if it is anything else, or a weak key.
+    /// [`ConfigError::Key`](crate::error::ConfigError::Key) if it is anything else, or a weak key.
     #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
-    pub fn from_pem(pem: &str) -> Result<Self, crate::ConfigError> {
+    pub fn from_pem(pem: &str) -> Result<Self, crate::error::ConfigError> {
         Key::from_pem(pem).map(Self::from_key)
     }
 

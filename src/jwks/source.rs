@@ -9,8 +9,8 @@ use tower::Service;
 use super::fetch::{Boxed, Fetch, FetchJwks};
 use super::issuer::IssuerKeys;
 use super::set::KeySet;
-use crate::ConfigError;
 use crate::clock::Clock;
+use crate::error::ConfigError;
 
 /// Where the keys of one issuer come from, and how long they are kept.
 ///

@@ -9,7 +9,8 @@ use tower::service_fn;
 use super::testing::{Answer, Issuer, keys};
 use super::*;
 use crate::algorithm::Algorithm;
-use crate::{Clock, ConfigError, ManualClock};
+use crate::clock::{Clock, ManualClock};
+use crate::error::ConfigError;
 
 const ISS: &str = "https://id.example.com/";
 
