@@ -97,7 +97,6 @@ impl fmt::Display for Algorithm {
 // === impl Algorithms ===
 
 impl Algorithms {
-    pub(crate) const HMAC: Self = Self::of(&[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]);
     pub(crate) const RSA: Self = Self::of(&[
         Algorithm::RS256,
         Algorithm::RS384,
@@ -108,6 +107,16 @@ impl Algorithms {
     ]);
     pub(crate) const ASYMMETRIC: Self =
         Self(Self::RSA.0 | Self::of(&[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]).0);
+
+    /// What a secret of this many bytes may verify: it must be as long as the hash (RFC 7518 section 3.2).
+    pub(crate) const fn hmac(secret_bytes: usize) -> Self {
+        match secret_bytes {
+            0..32 => Self(0),
+            32..48 => Self::of(&[Algorithm::HS256]),
+            48..64 => Self::of(&[Algorithm::HS256, Algorithm::HS384]),
+            64.. => Self::of(&[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]),
+        }
+    }
 
     pub(crate) const fn of(list: &[Algorithm]) -> Self {
         let mut bits = 0;

@@ -3,7 +3,7 @@
 use http::{Extensions, Method};
 
 use crate::identity::Identity;
-use crate::rejection::{Reason, Rejection};
+use crate::rejection::Rejection;
 
 /// Which layer decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) enum Stage {
 }
 
 /// What a layer decided about one request, as events and metrics tell it.
-#[cfg_attr(not(any(feature = "tracing", feature = "metrics")), allow(dead_code))]
+#[cfg_attr(not(all(feature = "tracing", feature = "metrics")), allow(dead_code))]
 pub(crate) struct Decision<'a> {
     pub(crate) stage: Stage,
     /// The layer's name, as configured.
@@ -89,7 +89,8 @@ mod count {
 
     use metrics::{Counter, Histogram, SharedString, counter, histogram};
 
-    use super::{Decision, Reason, Stage};
+    use super::{Decision, Stage};
+    use crate::rejection::Reason;
 
     pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
         match decision.tally.filter(|_| decision.rejection.is_none()) {
@@ -173,8 +174,9 @@ mod event {
     use http::{Extensions, Method};
     use tracing::{Level, field};
 
-    use super::{Decision, Identity, Reason, Stage};
+    use super::{Decision, Identity, Stage};
     use crate::clock::Clock;
+    use crate::rejection::Reason;
 
     pub(super) fn emit(
         decision: &Decision<'_>,

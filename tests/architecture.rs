@@ -212,15 +212,13 @@ fn module_of(file: &str) -> Module {
     path.split('/').map(str::to_owned).collect()
 }
 
-/// Code without the modules that are compiled for tests only.
+/// Code without the module of its tests, which stands last.
 fn without_tests(code: &str) -> String {
-    match code
-        .find("#[cfg(test)]\nmod tests")
-        .or(code.find("#[cfg(test)]\npub(crate) mod tests"))
-    {
-        Some(at) => code[..at].to_owned(),
-        None => code.to_owned(),
-    }
+    let lines: Vec<&str> = code.lines().collect();
+    let tests = lines.windows(2).position(|pair| {
+        pair[0].starts_with("#[cfg(") && pair[0].contains("test") && pair[1].contains("mod tests")
+    });
+    lines[..tests.unwrap_or(lines.len())].join("\n")
 }
 
 /// Code without comments and strings.

@@ -45,9 +45,6 @@ pub enum Skipped {
     DuplicateKid,
 }
 
-/// RFC 7518 section 3.2 asks for a secret as long as the hash of HS256.
-const MIN_SECRET: usize = 32;
-
 // === impl Key ===
 
 impl Key {
@@ -121,17 +118,16 @@ impl Key {
         })
     }
 
-    /// A shared secret. There is no other way to a symmetric key.
-    pub(crate) fn hmac(secret: &[u8], algorithms: Algorithms) -> Result<Self, ConfigError> {
-        if secret.len() < MIN_SECRET {
+    /// A shared secret, for the hashes that it is long enough for. There is no other way to a symmetric key.
+    pub(crate) fn hmac(secret: &[u8]) -> Result<Self, ConfigError> {
+        let material = Material::Secret(secret);
+        let algorithms = material.algorithms();
+        if algorithms.is_empty() {
             return Err(refused(
                 "a secret needs 32 bytes or more, from a random generator",
             ));
         }
-        if algorithms.is_empty() || !algorithms.minus(Algorithms::HMAC).is_empty() {
-            return Err(refused("a secret verifies HS256, HS384 and HS512 only"));
-        }
-        let verifier = Verifier::new(Material::Secret(secret), algorithms)
+        let verifier = Verifier::new(material, algorithms)
             .ok_or_else(|| refused("the backend refuses this secret"))?;
         Ok(Self {
             kid: None,
@@ -240,27 +236,21 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_or_a_foreign_algorithm_is_refused() {
-        let hs256 = Algorithms::of(&[Algorithm::HS256]);
-        assert!(Key::hmac(&[1; 31], hs256).is_err());
-        assert!(Key::hmac(&[1; 32], Algorithms::of(&[])).is_err());
-        assert!(
-            Key::hmac(
-                &[1; 32],
-                Algorithms::of(&[Algorithm::HS256, Algorithm::RS256])
-            )
-            .is_err()
-        );
-        let key = Key::hmac(&[1; 32], hs256).unwrap();
-        assert!(key.allows(Algorithm::HS256) && !key.allows(Algorithm::HS384));
+    fn a_secret_is_as_long_as_the_hash() {
+        assert!(Key::hmac(&[1; 31]).is_err());
+        for (bytes, expected) in [(32, 1), (47, 1), (48, 2), (63, 2), (64, 3), (100, 3)] {
+            let key = Key::hmac(&vec![1; bytes]).unwrap();
+            assert_eq!(key.algorithms().iter().count(), expected, "{bytes}");
+            assert!(key.allows(Algorithm::HS256) && !key.allows(Algorithm::RS256));
+        }
     }
 
     #[test]
     fn a_key_does_not_show_its_material() {
-        let key = Key::hmac(b"0123456789abcdef0123456789abcdef", Algorithms::HMAC).unwrap();
+        let key = Key::hmac(b"0123456789abcdef0123456789abcdef").unwrap();
         assert_eq!(
             format!("{key:?}"),
-            r#"Key { kid: None, algorithms: ["HS256", "HS384", "HS512"], .. }"#
+            r#"Key { kid: None, algorithms: ["HS256"], .. }"#
         );
     }
 }

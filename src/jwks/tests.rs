@@ -14,6 +14,12 @@ use crate::error::ConfigError;
 
 const ISS: &str = "https://id.example.com/";
 
+/// Whether this very key, and not another of its name, would verify a token now.
+fn holds(keys: &Arc<super::issuer::IssuerKeys>, key: &Arc<Key>) -> bool {
+    let found = keys.find(key.kid(), Algorithm::ES256, Patience::Waited);
+    matches!(found, Found::Key(found) if Arc::ptr_eq(&found, key))
+}
+
 struct Bench {
     issuer: Issuer,
     hands: ManualClock,
@@ -360,7 +366,7 @@ async fn an_unchanged_key_keeps_its_identity_and_a_removed_one_is_refused_at_onc
     bench.issuer.publishes(["b", "c"]);
     bench.cache.warm().await.unwrap();
     assert!(Arc::ptr_eq(&b, &bench.key("b")));
-    assert!(bench.keys().holds(&b) && !bench.keys().holds(&a));
+    assert!(holds(bench.keys(), &b) && !holds(bench.keys(), &a));
     assert_found!(bench.look(Some("a")).await, Found::Unknown);
 }
 
@@ -371,11 +377,11 @@ async fn stale_keys_serve_for_max_stale_while_the_issuer_is_down() {
     bench.issuer.answers(Answer::Status(503));
     for _ in 0..(600 + 3600) / 10 {
         bench.key("a");
-        assert!(bench.keys().holds(&a));
+        assert!(holds(bench.keys(), &a));
         bench.advance(10).await;
     }
     assert_eq!(bench.state(), IssuerState::Expired);
-    assert!(!bench.keys().holds(&a));
+    assert!(!holds(bench.keys(), &a));
     assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
     bench.issuer.publishes(["a"]);
     bench.advance(61).await;
@@ -526,7 +532,7 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
     assert!(bench.cache.purge(ISS, "a"));
     assert!(!bench.cache.purge(ISS, "a"), "it was known no longer");
     assert!(!bench.cache.purge("https://other/", "a"));
-    assert!(!bench.keys().holds(&a) && bench.keys().holds(&b));
+    assert!(!holds(bench.keys(), &a) && holds(bench.keys(), &b));
     assert_found!(bench.look(Some("a")).await, Found::Unknown);
     assert_eq!(bench.issuer.fetches(), 1, "it is not asked for");
     bench.cache.warm().await.unwrap();

@@ -37,7 +37,7 @@ impl Material<'_> {
             Self::P256(_) => Algorithms::of(&[Algorithm::ES256]),
             Self::P384(_) => Algorithms::of(&[Algorithm::ES384]),
             Self::Ed25519(_) => Algorithms::of(&[Algorithm::EdDSA]),
-            Self::Secret(_) => Algorithms::HMAC,
+            Self::Secret(secret) => Algorithms::hmac(secret.len()),
         }
     }
 }

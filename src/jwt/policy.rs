@@ -76,18 +76,20 @@ impl Issuer {
         }
     }
 
-    /// An issuer that shares a secret with this service: HS256, HS384 and HS512, and no other algorithm.
+    /// An issuer that shares a secret with this service: HS256 from 32 bytes, HS384 from 48, HS512 from 64, and no other
+    /// algorithm (RFC 7518 section 3.2).
     ///
     /// Whoever can verify such a token can also make one; prefer public keys.
     ///
     /// # Errors
     ///
-    /// If the secret is shorter than 32 bytes (RFC 7518 section 3.2).
+    /// If the secret is shorter than 32 bytes.
     #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
     pub fn with_secret(issuer: impl AsRef<str>, secret: &[u8]) -> Result<Self, ConfigError> {
+        let key = Key::hmac(secret)?;
         let mut this = Self::new(issuer);
-        this.algorithms = Algorithms::HMAC;
-        this.keys = Keys::Fixed(Arc::new(Key::hmac(secret, Algorithms::HMAC)?));
+        this.algorithms = key.algorithms();
+        this.keys = Keys::Fixed(Arc::new(key));
         Ok(this)
     }
 
@@ -199,12 +201,14 @@ impl Issuer {
             Keys::Fixed(key) => key.algorithms(),
             Keys::Cache(_) | Keys::Shared => Algorithms::ASYMMETRIC,
         };
+        let secret = usable.iter().all(Algorithm::is_symmetric);
         if self.algorithms.is_empty() {
             Some("name at least one")
-        } else if !self.algorithms.minus(usable).is_empty() && usable == Algorithms::HMAC {
-            Some("a shared secret verifies HS256, HS384 and HS512 only")
-        } else if self.algorithms.iter().any(|alg| alg.is_symmetric()) && usable != Algorithms::HMAC
-        {
+        } else if secret && !self.algorithms.minus(usable).is_empty() {
+            Some(
+                "a secret verifies HS256 from 32 bytes, HS384 from 48 and HS512 from 64, and nothing else",
+            )
+        } else if !secret && self.algorithms.iter().any(Algorithm::is_symmetric) {
             Some("HS256, HS384 and HS512 need `Issuer::with_secret`")
         } else if !self.algorithms.iter().any(|alg| usable.contains(alg)) {
             Some("the key verifies none of them")

@@ -143,16 +143,63 @@ async fn a_purged_key_is_refused_at_once() {
     assert_eq!(status(&stack, &token).await, 401);
 }
 
-#[tokio::test]
-async fn secrets_and_pem_keys_need_no_issuer_to_be_reachable() {
-    let secret = [7_u8; 32];
-    let policy = Issuer::with_secret("https://id.example.com/", &secret)
+#[test]
+fn a_secret_verifies_what_was_signed_with_it_and_no_key_stands_for_it() {
+    const ISS: &str = "https://id.example.com/";
+    let (secret, other) = ([7_u8; 64], [8_u8; 64]);
+    let claims =
+        serde_json::json!({"iss": ISS, "aud": AUDIENCE, "sub": "alice", "exp": 4_000_000_000_u64});
+    let policy = Issuer::with_secret(ISS, &secret)
         .unwrap()
         .audience(AUDIENCE);
     let auth = JwtAuthLayer::new([policy]).unwrap();
-    assert!(Issuer::with_secret("https://id.example.com/", &secret[1..]).is_err());
-    assert!(Issuer::with_public_key_pem("https://id.example.com/", "no pem").is_err());
-    assert!(auth.verify("a.b.c").is_err());
+    for algorithm in ["HS256", "HS384", "HS512"] {
+        assert!(
+            auth.verify(&hmac_token(algorithm, &secret, &claims))
+                .is_ok(),
+            "{algorithm}"
+        );
+        let forged = hmac_token(algorithm, &other, &claims);
+        assert_eq!(
+            auth.verify(&forged).unwrap_err().reason(),
+            portcullis::Reason::BadSignature
+        );
+    }
+    assert!(Issuer::with_secret(ISS, &secret[..31]).is_err());
+
+    let short = Issuer::with_secret(ISS, &secret[..32])
+        .unwrap()
+        .audience(AUDIENCE);
+    let short = JwtAuthLayer::new([short]).unwrap();
+    assert!(
+        short
+            .verify(&hmac_token("HS256", &secret[..32], &claims))
+            .is_ok()
+    );
+    let refused = short
+        .verify(&hmac_token("HS512", &secret[..32], &claims))
+        .unwrap_err();
+    assert_eq!(refused.reason(), portcullis::Reason::AlgorithmNotAllowed);
+
+    let mixed = [portcullis::Algorithm::HS256, portcullis::Algorithm::RS256];
+    for issuer in [Issuer::new(ISS), Issuer::with_secret(ISS, &secret).unwrap()] {
+        let mixed = issuer.audience(AUDIENCE).algorithms(mixed);
+        assert!(JwtAuthLayer::new([mixed]).is_err());
+    }
+}
+
+fn hmac_token(algorithm: &str, secret: &[u8], claims: &Value) -> String {
+    use aws_lc_rs::hmac;
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+    let hash = match algorithm {
+        "HS256" => hmac::HMAC_SHA256,
+        "HS384" => hmac::HMAC_SHA384,
+        _ => hmac::HMAC_SHA512,
+    };
+    let header = BASE64.encode(format!(r#"{{"alg":"{algorithm}"}}"#));
+    let signed = format!("{header}.{}", BASE64.encode(claims.to_string()));
+    let tag = hmac::sign(&hmac::Key::new(hash, secret), signed.as_bytes());
+    format!("{signed}.{}", BASE64.encode(tag))
 }
 
 #[tokio::test]

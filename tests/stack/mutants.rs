@@ -116,30 +116,27 @@ fn damage() -> impl Strategy<Value = Damage> {
         .prop_map(str::to_owned),
         "[ -~]{0,8}",
     ];
-    let (part, at) = (0..2_usize, any::<usize>());
+    let part = || 0..2_usize;
+    let at = any::<usize>();
     prop_oneof![
-        (0..3_usize, at.clone(), 0..8_u8).prop_map(|(part, at, bit)| Damage::FlipBit {
-            part,
-            at,
-            bit
-        }),
-        (at.clone(), any::<u8>()).prop_map(|(at, byte)| Damage::ReplaceByte { at, byte }),
-        at.clone().prop_map(|at| Damage::Cut { at }),
-        (at.clone(), "[ -~]{1,8}").prop_map(|(at, text)| Damage::Insert { at, text }),
+        (0..3_usize, at, 0..8_u8).prop_map(|(part, at, bit)| Damage::FlipBit { part, at, bit }),
+        (at, any::<u8>()).prop_map(|(at, byte)| Damage::ReplaceByte { at, byte }),
+        at.prop_map(|at| Damage::Cut { at }),
+        (at, "[ -~]{1,8}").prop_map(|(at, text)| Damage::Insert { at, text }),
         (0..3_usize, 0..3_usize).prop_map(|(first, second)| Damage::SwapParts { first, second }),
         (0..3_usize).prop_map(|part| Damage::RepeatPart { part }),
         (0..3_usize).prop_map(|part| Damage::DropPart { part }),
         (0..3_usize, "[=A.+/ ]{1,3}").prop_map(|(part, with)| Damage::Pad { part, with }),
-        (part.clone(), name, value()).prop_map(|(part, name, value)| Damage::Member {
+        (part(), name, value()).prop_map(|(part, name, value)| Damage::Member {
             part,
             name,
             value
         }),
-        (part.clone(), at.clone()).prop_map(|(part, at)| Damage::RemoveMember { part, at }),
-        (part.clone(), at).prop_map(|(part, at)| Damage::RepeatMember { part, at }),
-        (part.clone(), proptest::collection::vec(any::<u8>(), 0..40))
+        (part(), at).prop_map(|(part, at)| Damage::RemoveMember { part, at }),
+        (part(), at).prop_map(|(part, at)| Damage::RepeatMember { part, at }),
+        (part(), proptest::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(part, json)| Damage::Json { part, json }),
-        (part, 1..600_usize).prop_map(|(part, depth)| Damage::Nest { part, depth }),
+        (part(), 1..600_usize).prop_map(|(part, depth)| Damage::Nest { part, depth }),
     ]
 }
 
