@@ -1,4 +1,4 @@
-//! portcullis
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a backend nothing can be verified: the constructors are gone, and what they would have called is left.
 #![cfg_attr(
