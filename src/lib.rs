@@ -25,6 +25,7 @@ mod gate;
 mod identity;
 mod names;
 mod observe;
+mod origin;
 mod peer;
 mod realm;
 mod rejection;

@@ -12,6 +12,7 @@ const LEVELS: [&[&str]; 4] = [
         "flight",
         "identity",
         "names",
+        "origin",
         "peer",
         "realm",
         "rejection",

@@ -1,15 +1,16 @@
 //! Which URLs keys may be fetched from.
 
-use std::net::IpAddr;
-
 use http::Uri;
-use http::uri::Scheme;
 
 use crate::error::ConfigError;
+use crate::origin::{Origin, without_user_information};
 
 /// A URL that keys may be fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint(Uri);
+pub(super) struct Endpoint {
+    uri: Uri,
+    is_loopback: bool,
+}
 
 /// Which transport an endpoint may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,41 +28,38 @@ pub(super) enum Transport {
 impl Endpoint {
     pub(super) fn parse(url: &str, transport: Transport) -> Result<Self, ConfigError> {
         let refuse = |problem| {
-            let url = url.to_owned();
+            let url = without_user_information(url);
             Err(ConfigError::Url { url, problem })
         };
         let Ok(uri) = url.parse::<Uri>() else {
             return refuse("not a URL: give an absolute one, like https://id.example.com/keys");
         };
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return refuse("not absolute: give the scheme and the host too");
         };
         if url.contains('#') {
             return refuse("has a fragment: remove it");
         }
-        if authority.as_str().contains('@') || authority.host().is_empty() {
-            return refuse("the host must stand alone: no user, no password");
-        }
-        let endpoint = Self(uri.clone());
-        let allowed = *scheme == Scheme::HTTPS
-            || *scheme == Scheme::HTTP
-                && match transport {
-                    Transport::Https => false,
-                    Transport::HttpsOrLoopback => endpoint.is_loopback(),
-                    Transport::DangerousPlain => true,
-                };
+        let origin = match Origin::parse(scheme, authority.as_str()) {
+            Ok(origin) => origin,
+            Err(problem) => return refuse(problem),
+        };
+        let is_loopback = origin.is_loopback();
+        let allowed = origin.is_encrypted()
+            || match transport {
+                Transport::Https => false,
+                Transport::HttpsOrLoopback => is_loopback,
+                Transport::DangerousPlain => true,
+            };
         if !allowed {
             return refuse("use https: over http anybody on the way can put in keys of his own");
         }
-        Ok(endpoint)
+        Ok(Self { uri, is_loopback })
     }
 
     /// Whether it is on this very machine.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = self.0.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        host.eq_ignore_ascii_case("localhost")
-            || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        self.is_loopback
     }
 
     /// Where OpenID Connect Discovery puts the document: after the issuer's path.
@@ -83,22 +81,22 @@ impl Endpoint {
     }
 
     fn origin(&self) -> String {
-        let scheme = self.0.scheme_str().unwrap_or_default();
+        let scheme = self.uri.scheme_str().unwrap_or_default();
         let authority = self
-            .0
+            .uri
             .authority()
             .map_or("", |authority| authority.as_str());
         format!("{scheme}://{authority}")
     }
 
     fn path(&self) -> &str {
-        self.0.path().trim_end_matches('/')
+        self.uri.path().trim_end_matches('/')
     }
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.uri.fmt(f)
     }
 }
 

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::origin::{Origin, Transport};
 use super::policy::Policy;
 use super::service::TokenPropagation;
 use crate::error::ConfigError;
+use crate::origin::{Origin, Transport};
 
 /// Puts the caller's token on requests that leave for an origin on a list.
 ///

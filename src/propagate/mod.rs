@@ -55,7 +55,6 @@
 
 pub mod identity_headers;
 mod layer;
-mod origin;
 mod policy;
 mod report;
 mod scope;

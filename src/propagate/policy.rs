@@ -2,8 +2,8 @@
 
 use http::{HeaderValue, Uri};
 
-use super::origin::Origin;
 use crate::identity::Caller;
+use crate::origin::Origin;
 
 /// Where tokens may go.
 #[derive(Clone, Debug)]
@@ -108,8 +108,8 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{AUTHORIZATION, verified};
-    use super::super::origin::Transport;
     use super::*;
+    use crate::origin::Transport;
 
     fn policy(allowed: &[&str], implied: Option<&str>) -> Policy {
         let origin = |url: &str| Origin::configured(url, Transport::Encrypted).unwrap();

@@ -1,7 +1,7 @@
-//! The exact origin (RFC 6454 section 4) that a credential may be sent to.
+//! The exact origin (RFC 6454 section 4) that a credential may be sent to, or a key fetched from.
 //!
 //! There is one parser for what is configured and for what is called, so that the two cannot read an address in two
-//! ways. Whatever it does not understand is no origin, and gets nothing.
+//! ways. Whatever it does not understand is no origin: it gets nothing, and nothing is fetched from it.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -122,11 +122,12 @@ impl<'u> Origin<&'u str> {
         }
     }
 
-    fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.scheme == Scheme::Https
     }
 
-    fn is_loopback(&self) -> bool {
+    /// Whether it is on this very machine.
+    pub(crate) fn is_loopback(&self) -> bool {
         match self.host {
             Host::Name(name) => {
                 let address: Option<Ipv4Addr> = name.parse().ok();
@@ -201,7 +202,7 @@ fn parse_port(digits: &str) -> Option<u16> {
 }
 
 /// What stands before an `@` may be a password, which an error must not repeat.
-fn without_user_information(url: &str) -> String {
+pub(crate) fn without_user_information(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((_, rest)) => format!("(user information removed)@{rest}"),
         None => url.to_owned(),
