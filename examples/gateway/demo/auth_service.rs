@@ -162,25 +162,20 @@ async fn jwks(State(service): State<AuthService>) -> Response {
 }
 
 /// Signs with a new key from now on, without waiting until verifiers know it: each fetches it when it meets it.
-async fn rotate(State(service): State<AuthService>) -> Result<Json<Value>, Failure> {
+async fn rotate(State(service): State<AuthService>) -> Result<String, Failure> {
     let old = service.0.ring.rotate(Algorithm::ES256)?;
     let new = service.0.ring.signing_kid();
-    Ok(Json(json!({ "old": old, "new": new })))
+    Ok(format!("{new} signs, {old} is still published\n"))
 }
 
 /// Withdraws every key that does not sign any more, without waiting until its tokens have ended.
-async fn retire(State(service): State<AuthService>) -> Result<Json<Value>, Failure> {
+async fn retire(State(service): State<AuthService>) -> Result<String, Failure> {
     let ring = &service.0.ring;
     let signing = ring.signing_kid();
-    let old: Vec<_> = ring
-        .kids()
-        .into_iter()
-        .filter(|kid| *kid != signing)
-        .collect();
-    for kid in &old {
+    for kid in ring.kids().iter().filter(|kid| **kid != signing) {
         ring.retire(kid)?;
     }
-    Ok(Json(json!({ "retired": old })))
+    Ok(format!("{signing} is the only key\n"))
 }
 
 // === impl Failure ===

@@ -47,7 +47,10 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("BOB"))?;
         heading(f, "The right one: 200, over HTTP/2 to the upstream")?;
         writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("ALICE"))?;
-        heading(f, "Everybody: 200, but nobody claims to be alice")?;
+        heading(
+            f,
+            "A public route: 200, and headers that claim to be alice are gone",
+        )?;
         writeln!(
             f,
             "  curl -i {gateway}/public -H 'X-User-Id: alice' -H 'X_User_Roles: admin' {}",
@@ -66,7 +69,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  curl -X POST {auth_service}/retire")?;
         writeln!(
             f,
-            "  sleep 1; curl -i {gateway}/api/admin {}",
+            "  sleep 2; curl -i {gateway}/api/admin {}",
             bearer("ALICE")
         )?;
         writeln!(f, "\nCtrl-C ends it.")
