@@ -1,13 +1,14 @@
 //! Passes a request on to an upstream service, and the answer back, both as streams.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{CONNECTION, TE, TRANSFER_ENCODING};
-use axum::http::{HeaderValue, request::Parts};
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, request::Parts};
+use axum::response::{IntoResponse, Response};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -33,6 +34,7 @@ const TOKENS_GO_TO: [&str; 0] = [];
 /// How long an upstream may take until its answer begins.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 // === impl Proxy ===
 
@@ -44,7 +46,11 @@ impl Proxy {
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let client = |builder: &mut Builder| {
             // A client that follows no redirects and reads no proxy settings from the environment.
-            let client = builder.pool_timer(TokioTimer::new());
+            let client = builder
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                // A connection that many requests share must not fail them all for long once its peer is gone.
+                .http2_keep_alive_interval(KEEP_ALIVE);
             propagation.layer(client.build(connector.clone()))
         };
         Ok(Self {
@@ -86,12 +92,9 @@ impl Proxy {
                 headers::remove_hop_by_hop(response.headers_mut());
                 Ok(response)
             }
+            Ok(Err(error)) if is_the_clients(&error) => Ok(StatusCode::BAD_REQUEST.into_response()),
             Ok(Err(error)) => {
-                tracing::warn!(
-                    ?origin,
-                    error = &error as &dyn std::error::Error,
-                    "unreachable"
-                );
+                tracing::warn!(?origin, error = &error as &dyn Error, "unreachable");
                 Err(Reason::UpstreamUnreachable)
             }
             Err(_) => {
@@ -143,6 +146,12 @@ fn client_side(parts: &Parts) -> ClientSide {
         address: peer.map(|peer| peer.0.ip()),
         host,
     }
+}
+
+/// Whether the client's own body broke off or was malformed, which is no fault of the upstream's.
+fn is_the_clients(error: &hyper_util::client::legacy::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref());
+    source.is_some_and(hyper::Error::is_user)
 }
 
 /// What HTTP/2 says in its frames, HTTP/1.1 says in headers.

@@ -1,6 +1,5 @@
 //! The gateway alone, before a service and an issuer of the test.
 
-use std::future::Future;
 use std::net::SocketAddr;
 
 use axum::Router;

@@ -188,6 +188,21 @@ async fn a_service_that_is_not_there_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_malformed_is_the_clients_fault() {
+    let take = async |body: Bytes| body.len().to_string();
+    let upstream = serve(Router::new().fallback(take)).await;
+    let alone = Alone::before(upstream, Keys::Told).await;
+    let mut connection = TcpStream::connect(alone.gateway).await.unwrap();
+    let bearer = format!("authorization: Bearer {}", alone.token);
+    let lines = ["POST / HTTP/1.1", "host: a", "transfer-encoding: chunked"];
+    let request = [&lines[..], &[&bearer, "", "3", "one", "x", ""]].concat();
+    let request = request.join("\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let answer = head(&mut connection).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_service_that_does_not_answer_is_a_timeout() {
     let never = async || std::future::pending::<()>().await;
     let upstream = serve(Router::new().fallback(never)).await;
