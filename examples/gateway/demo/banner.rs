@@ -1,0 +1,97 @@
+//! What the demonstration says of itself: lines that work as they are, in bash and in zsh.
+
+use std::fmt;
+
+use super::Places;
+use super::auth_service::{ALICE, BOB};
+
+/// Headings start at the margin, the lines to paste are indented. A heading names the status that its line will show.
+pub(super) struct Banner<'p>(pub(super) &'p Places);
+
+// === impl Banner ===
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Places {
+            gateway,
+            auth_service,
+            orders,
+            admin,
+        } = self.0;
+        writeln!(f, "The gateway      {gateway}")?;
+        writeln!(f, "the auth service {auth_service}")?;
+        writeln!(f, "orders           {orders}")?;
+        writeln!(f, "admin            {admin}")?;
+
+        heading(
+            f,
+            "A token each for alice, who is an admin, and bob, who is a reader",
+        )?;
+        login(f, "ALICE", gateway, ALICE)?;
+        login(f, "BOB", gateway, BOB)?;
+
+        heading(f, "No token: 401")?;
+        writeln!(f, "  curl -i {gateway}/api/orders")?;
+        heading(
+            f,
+            "A good token: 200, and the upstream is told who is calling",
+        )?;
+        writeln!(
+            f,
+            "  curl -i '{gateway}/api/orders?page=2' {}",
+            bearer("BOB")
+        )?;
+        heading(f, "A token that was tampered with: 401")?;
+        writeln!(f, "  curl -i {gateway}/api/orders {}", bearer("{BOB}x"))?;
+        heading(f, "The wrong role: 403")?;
+        writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("BOB"))?;
+        heading(f, "The right one: 200, over HTTP/2 to the upstream")?;
+        writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("ALICE"))?;
+        heading(
+            f,
+            "A public route: 200, and headers that claim to be alice are gone",
+        )?;
+        writeln!(
+            f,
+            "  curl -i {gateway}/public -H 'X-User-Id: alice' -H 'X_User_Roles: admin' {}",
+            bearer("BOB")
+        )?;
+        heading(f, "One time too many: 429")?;
+        writeln!(
+            f,
+            "  for n in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{{http_code}}\\n' {gateway}/api/orders {}; done",
+            bearer("ALICE")
+        )?;
+        heading(f, "A new key signs, the old one is still published: 200")?;
+        writeln!(f, "  curl -X POST {auth_service}/rotate")?;
+        writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("ALICE"))?;
+        heading(f, "The old key is withdrawn: 401")?;
+        writeln!(f, "  curl -X POST {auth_service}/retire")?;
+        writeln!(
+            f,
+            "  sleep 2; curl -i {gateway}/api/admin {}",
+            bearer("ALICE")
+        )?;
+        writeln!(f, "\nCtrl-C ends it.")
+    }
+}
+
+fn heading(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    writeln!(f, "\n{text}")
+}
+
+fn login(
+    f: &mut fmt::Formatter<'_>,
+    variable: &str,
+    gateway: &str,
+    (user, password): (&str, &str),
+) -> fmt::Result {
+    let url = format!("{gateway}/auth/login");
+    let accept = "-H 'Accept: text/plain' -H 'Content-Type: application/json'";
+    let body = format!(r#"{{"user":"{user}","password":"{password}"}}"#);
+    writeln!(f, "  {variable}=$(curl -s {url} {accept} -d '{body}')")
+}
+
+fn bearer(variable: &str) -> String {
+    format!(r#"-H "Authorization: Bearer ${variable}""#)
+}
