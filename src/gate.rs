@@ -11,13 +11,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Extensions, HeaderMap, Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::answer::ResponseBody;
 use crate::observe::{self, Decision, Stopwatch};
-use crate::rejection::Rejection;
+use crate::rejection::{Reason, Rejection};
 use crate::respond::Protocol;
 
 /// A decision about requests. A clone must be cheap: one is kept for each request in flight.
@@ -38,8 +38,13 @@ pub(crate) trait Gate: Clone {
         request: &mut Request<B>,
     ) -> Result<Self::Ticket, Rejection>;
 
-    /// Writes what the client is told on a response of the inner service.
-    fn seal(&self, _ticket: Self::Ticket, _headers: &mut HeaderMap) {}
+    /// Writes what the client is told on a response of the inner service, or learns from it.
+    fn seal<R>(&self, _ticket: Self::Ticket, _response: &mut Response<R>) {}
+
+    /// Whether refusals are reported and then let through.
+    fn reports_only(&self) -> bool {
+        false
+    }
 
     fn describe<'a>(
         &'a self,
@@ -85,12 +90,12 @@ pin_project! {
 pin_project! {
     struct Waiting<G: Gate, S: Service<Request<B>>, B> {
         gate: G,
-        wait: Wait<G::Answer>,
+        // Until the gate has decided.
+        wait: Option<Wait<G::Answer>>,
         watch: Stopwatch,
         inner: S,
         // Until the inner service is called.
         request: Option<Request<B>>,
-        // From the decision on.
         pass: Option<Pass<G>>,
         #[pin]
         called: Option<S::Future>,
@@ -136,15 +141,18 @@ where
                 GateFuture::passed(self.inner.call(request), Some(Pass { gate, ticket }))
             }
             Begin::Reject(rejection) => {
-                self.give_readiness_back();
                 report(&gate, &request, Some(&rejection), watch);
+                if lets_through(&gate, &rejection) {
+                    return GateFuture::passed(self.inner.call(request), None);
+                }
+                self.give_readiness_back();
                 GateFuture::refused(rejection, Protocol::of(&request))
             }
             Begin::Wait(wait) => {
                 self.give_readiness_back();
                 GateFuture::waiting(Waiting {
                     gate,
-                    wait,
+                    wait: Some(wait),
                     watch,
                     inner: self.inner.clone(),
                     request: Some(request),
@@ -171,6 +179,11 @@ fn report<G: Gate, B>(
 ) {
     let decision = gate.describe(request.extensions(), rejection);
     observe::report(&decision, request.method(), request.extensions(), watch);
+}
+
+/// A misconfiguration is never let through: nothing was decided.
+fn lets_through<G: Gate>(gate: &G, rejection: &Rejection) -> bool {
+    gate.reports_only() && rejection.reason() != Reason::NotConfigured
 }
 
 // === impl GateFuture ===
@@ -224,7 +237,7 @@ where
 
 fn seal<G: Gate, R>(pass: Option<Pass<G>>, mut response: Response<R>) -> Response<ResponseBody<R>> {
     if let Some(Pass { gate, ticket }) = pass {
-        gate.seal(ticket, response.headers_mut());
+        gate.seal(ticket, &mut response);
     }
     response.map(ResponseBody::inner)
 }
@@ -240,8 +253,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let (Some(request), None) = (this.request.as_mut(), this.pass.as_ref()) {
-            let answer = ready!(this.wait.as_mut().poll(cx));
+        if let (Some(request), Some(wait)) = (this.request.as_mut(), this.wait.as_mut()) {
+            let answer = ready!(wait.as_mut().poll(cx));
+            *this.wait = None;
             let verdict = this.gate.finish(answer, request);
             report(this.gate, request, verdict.as_ref().err(), *this.watch);
             match verdict {
@@ -249,6 +263,7 @@ where
                     let gate = this.gate.clone();
                     *this.pass = Some(Pass { gate, ticket });
                 }
+                Err(rejection) if lets_through(this.gate, &rejection) => {}
                 Err(rejection) => {
                     let protocol = Protocol::of(request);
                     *this.request = None;

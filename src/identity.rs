@@ -2,7 +2,8 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use http::{Extensions, HeaderValue};
@@ -158,6 +159,15 @@ impl Identity {
         // Keeping it is a favour to the next reader; one that asks for a second type reads for itself.
         let _ = self.0.parsed.typed.set(Arc::clone(&claims) as _);
         Ok(claims)
+    }
+
+    /// A pseudonym of the caller for logs: a hash of issuer and subject under a key that is new in every process, so that
+    /// logs cannot be searched for a known subject.
+    #[must_use]
+    pub fn pseudonym(&self) -> String {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let hash = KEY.hash_one((self.issuer(), self.subject()));
+        format!("{hash:016x}")
     }
 
     pub(crate) fn bearer(&self) -> &Bearer {

@@ -19,6 +19,7 @@ mod algorithm;
 mod answer;
 mod claim_path;
 mod clock;
+mod decision;
 mod error;
 mod flight;
 mod gate;
@@ -52,6 +53,7 @@ pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use claim_path::ClaimPath;
 pub use clock::{Clock, ManualClock};
+pub use decision::{DecisionLog, DecisionRecord};
 pub use error::ConfigError;
 pub use identity::{Caller, Identity};
 #[cfg(feature = "issue")]

@@ -1,13 +1,16 @@
 //! One event and one set of metrics per decision, whatever the layer.
 
+use std::time::Duration;
+
 use http::{Extensions, Method};
 
+use crate::clock::Clock;
+use crate::decision::{DecisionLog, DecisionRecord};
 use crate::identity::Identity;
-use crate::rejection::Rejection;
+use crate::rejection::{Reason, Rejection};
 
 /// Which layer decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(any(feature = "tracing", feature = "metrics")), allow(dead_code))]
 pub(crate) enum Stage {
     Authentication,
     Authorization,
@@ -21,7 +24,7 @@ pub(crate) struct Decision<'a> {
     pub(crate) stage: Stage,
     /// The layer's name, as configured.
     pub(crate) policy: &'a str,
-    /// Authentication's setting; what propagation passes on; `enforce` elsewhere.
+    /// `enforce` or [`REPORT`]; `optional` for authentication, what is passed on for propagation.
     pub(crate) mode: &'static str,
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) rejection: Option<&'a Rejection>,
@@ -40,11 +43,62 @@ pub(crate) struct Tally {
     seconds: std::sync::OnceLock<metrics::Histogram>,
 }
 
-/// Measures what a decision took, where something reports it.
+/// Measures what a decision took.
 #[derive(Clone, Copy)]
-pub(crate) struct Stopwatch {
-    #[cfg(any(feature = "tracing", feature = "metrics"))]
-    started: Option<std::time::Duration>,
+pub(crate) struct Stopwatch(Option<Duration>);
+
+/// The mode of a layer whose refusals are reported and then let through.
+pub(crate) const REPORT: &str = "report";
+
+// === impl Decision ===
+
+impl Decision<'_> {
+    fn reason(&self) -> Option<Reason> {
+        self.rejection.map(Rejection::reason)
+    }
+
+    /// Whether the request was refused in earnest.
+    fn is_refused(&self) -> bool {
+        self.rejection.is_some() && !self.would_refuse()
+    }
+
+    /// Whether the request passes although there is a reason against it.
+    fn would_refuse(&self) -> bool {
+        self.mode == REPORT
+            && self
+                .reason()
+                .is_some_and(|reason| reason != Reason::NotConfigured)
+    }
+
+    fn event(&self) -> &'static str {
+        let known = self.identity.is_some();
+        match self.stage {
+            Stage::Authentication if self.is_refused() => "auth.failure",
+            Stage::Authentication if known => "auth.success",
+            Stage::Authentication => "auth.anonymous",
+            Stage::Authorization if self.is_refused() => "authz.denied",
+            Stage::Authorization if self.would_refuse() => "authz.would_deny",
+            Stage::Authorization => "authz.allowed",
+            Stage::RateLimit if self.is_refused() => "ratelimit.limited",
+            Stage::RateLimit if self.would_refuse() => "ratelimit.would_limit",
+            Stage::RateLimit => "ratelimit.admitted",
+            Stage::Propagation if self.is_refused() => "propagation.refused",
+            Stage::Propagation if known => "propagation.sent",
+            Stage::Propagation => "propagation.anonymous",
+        }
+    }
+
+    #[cold]
+    fn record(&self, duration: Option<Duration>) -> DecisionRecord {
+        DecisionRecord {
+            event: self.event(),
+            reason: self.reason(),
+            report_only: self.would_refuse(),
+            policy: self.policy.into(),
+            caller: self.identity.cloned(),
+            duration,
+        }
+    }
 }
 
 // === impl Stopwatch ===
@@ -52,35 +106,30 @@ pub(crate) struct Stopwatch {
 impl Stopwatch {
     /// Reading the clock costs more than some of the gates, so only those start it whose duration is reported.
     pub(crate) fn start(timed: bool) -> Self {
-        #[cfg(not(any(feature = "tracing", feature = "metrics")))]
-        let _ = timed;
-        Self {
-            #[cfg(any(feature = "tracing", feature = "metrics"))]
-            started: timed.then(|| crate::clock::Clock::System.monotonic()),
-        }
+        Self(timed.then(|| Clock::System.monotonic()))
     }
 
-    #[cfg(any(feature = "tracing", feature = "metrics"))]
-    fn elapsed(self) -> Option<std::time::Duration> {
-        let now = crate::clock::Clock::System.monotonic();
-        Some(now.saturating_sub(self.started?))
+    fn elapsed(self) -> Option<Duration> {
+        Some(Clock::System.monotonic().saturating_sub(self.0?))
     }
 }
 
 /// Reports one decision.
-#[allow(unused_variables)]
 pub(crate) fn report(
     decision: &Decision<'_>,
     method: &Method,
     extensions: &Extensions,
     watch: Stopwatch,
 ) {
-    #[cfg(any(feature = "tracing", feature = "metrics"))]
     let elapsed = watch.elapsed();
     #[cfg(feature = "metrics")]
     count::count(decision, elapsed);
     #[cfg(feature = "tracing")]
     event::emit(decision, method, extensions, elapsed);
+    if let Some(log) = extensions.get::<DecisionLog>() {
+        log.push(decision.record(elapsed));
+    }
+    let _ = method;
 }
 
 #[cfg(feature = "metrics")]
@@ -110,7 +159,7 @@ mod count {
     }
 
     fn counter(decision: &Decision<'_>) -> Counter {
-        let reason = decision.rejection.map(|rejection| rejection.reason());
+        let reason = decision.reason();
         let policy = SharedString::from_owned(decision.policy.to_owned());
         match decision.stage {
             Stage::Authentication => {
@@ -129,12 +178,12 @@ mod count {
             Stage::Authorization => counter!(
                 "portcullis_authz_decisions_total",
                 "policy" => policy,
-                "decision" => if reason.is_none() { "allow" } else { "deny" },
+                "decision" => verdict(decision),
             ),
             Stage::RateLimit => counter!(
                 "portcullis_ratelimit_decisions_total",
                 "policy" => policy,
-                "decision" => if reason.is_none() { "allow" } else { "deny" },
+                "decision" => verdict(decision),
                 "source" => "local",
             ),
             Stage::Propagation => counter!(
@@ -146,6 +195,14 @@ mod count {
                     None => "anonymous",
                 },
             ),
+        }
+    }
+
+    fn verdict(decision: &Decision<'_>) -> &'static str {
+        match decision.rejection {
+            None => "allow",
+            Some(_) if decision.would_refuse() => "would_deny",
+            Some(_) => "deny",
         }
     }
 
@@ -166,15 +223,13 @@ mod count {
 
 #[cfg(feature = "tracing")]
 mod event {
-    use std::hash::{BuildHasher, RandomState};
-    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use http::{Extensions, Method};
-    use tracing::{Level, field};
+    use tracing::Level;
 
-    use super::{Decision, Identity, Stage};
+    use super::{Decision, Identity};
     use crate::clock::Clock;
     use crate::rejection::Reason;
 
@@ -184,19 +239,19 @@ mod event {
         extensions: &Extensions,
         elapsed: Option<Duration>,
     ) {
-        let reason = decision.rejection.map(|rejection| rejection.reason());
+        let reason = decision.reason();
         // The level of an event is part of its callsite, hence one arm each.
         macro_rules! emit {
             ($level:ident) => {
                 tracing::event!(
                     target: "portcullis",
                     Level::$level,
-                    event = name(decision),
+                    event = decision.event(),
                     code = reason.map(Reason::code),
                     policy = decision.policy,
                     mode = decision.mode,
                     issuer = decision.identity.map(Identity::issuer),
-                    user.hash = decision.identity.map(hash).map(field::display),
+                    user.hash = decision.identity.map(Identity::pseudonym),
                     method = %method,
                     route = route(extensions),
                     duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
@@ -216,28 +271,6 @@ mod event {
             }
             Some(_) => emit!(INFO),
         }
-    }
-
-    fn name(decision: &Decision<'_>) -> &'static str {
-        match (decision.stage, decision.rejection.is_some()) {
-            (Stage::Authentication, true) => "auth.failure",
-            (Stage::Authentication, false) if decision.identity.is_some() => "auth.success",
-            (Stage::Authentication, false) => "auth.anonymous",
-            (Stage::Authorization, true) => "authz.denied",
-            (Stage::Authorization, false) => "authz.allowed",
-            (Stage::RateLimit, true) => "ratelimit.limited",
-            (Stage::RateLimit, false) => "ratelimit.admitted",
-            (Stage::Propagation, true) => "propagation.refused",
-            (Stage::Propagation, false) if decision.identity.is_some() => "propagation.sent",
-            (Stage::Propagation, false) => "propagation.anonymous",
-        }
-    }
-
-    /// A subject's pseudonym, keyed anew in every process, so that logs cannot be searched for a known subject.
-    fn hash(identity: &Identity) -> String {
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let hash = KEY.hash_one((identity.issuer(), identity.subject()));
-        format!("{hash:016x}")
     }
 
     /// The route's template, never the path, which may hold secrets and would make every line a new one.

@@ -197,17 +197,17 @@ fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
         ),
     ];
     let mut text = String::from("Bearer");
-    let mut separator = ' ';
+    let mut separator = " ";
     for (name, value) in parameters {
         let Some(value) = value.filter(|value| is_quotable(value)) else {
             continue;
         };
-        text.push(separator);
+        text.push_str(separator);
         text.push_str(name);
         text.push_str("=\"");
         text.push_str(value);
         text.push('"');
-        separator = ',';
+        separator = ", ";
     }
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.insert(WWW_AUTHENTICATE, value);

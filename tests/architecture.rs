@@ -8,6 +8,7 @@ const LEVELS: [&[&str]; 4] = [
     &["algorithm", "answer", "clock"],
     &[
         "claim_path",
+        "decision",
         "error",
         "flight",
         "identity",

@@ -45,9 +45,9 @@ impl Gate for Scripted {
         }
     }
 
-    fn seal(&self, ticket: u64, headers: &mut HeaderMap) {
+    fn seal<R>(&self, ticket: u64, response: &mut Response<R>) {
         self.sealed.fetch_add(1, Ordering::Relaxed);
-        headers.insert("x-ticket", ticket.into());
+        response.headers_mut().insert("x-ticket", ticket.into());
     }
 
     fn describe<'a>(&'a self, _: &'a Extensions, rejection: Option<&'a Rejection>) -> Decision<'a> {

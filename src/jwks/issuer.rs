@@ -77,7 +77,17 @@ pub(crate) enum Patience {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     flight: Flown,
+    /// A fetch that began before the token came may have been answered before the token's key was published. Then one
+    /// that begins now is waited for.
+    again: Option<(Arc<IssuerKeys>, Box<str>)>,
     _seat: OwnedSemaphorePermit,
+}
+
+/// A fetch that may bring an unknown kid.
+enum Asked {
+    /// It began before.
+    Joined(Flown),
+    Started(Flown),
 }
 
 pub(super) const NEVER: u64 = u64::MAX;
@@ -212,7 +222,9 @@ impl IssuerKeys {
             return self.unavailable(now);
         }
         match self.flight.join() {
-            Some(flight) => self.wait(flight).unwrap_or_else(|| self.unavailable(now)),
+            Some(flight) => self
+                .wait(flight, None)
+                .unwrap_or_else(|| self.unavailable(now)),
             // The backoff runs, or the fetch ended just now.
             None => self.find(kid, algorithm, Patience::Waited),
         }
@@ -227,8 +239,12 @@ impl IssuerKeys {
     ) -> Found {
         if patience == Patience::MayWait {
             observe::unknown_kid(&self.issuer);
-            let flight = self.ask_for(kid, generation, now);
-            if let Some(wait) = flight.and_then(|flight| self.wait(flight)) {
+            let asked = self.ask_for(kid, generation, now);
+            let wait = |asked| match asked {
+                Asked::Joined(flight) => self.wait(flight, Some(kid)),
+                Asked::Started(flight) => self.wait(flight, None),
+            };
+            if let Some(wait) = asked.and_then(wait) {
                 return wait;
             }
         }
@@ -239,7 +255,7 @@ impl IssuerKeys {
     }
 
     /// Joins the fetch under way, or spends a refetch on this kid.
-    fn ask_for(self: &Arc<Self>, kid: &str, generation: u64, now: Duration) -> Option<Flown> {
+    fn ask_for(self: &Arc<Self>, kid: &str, generation: u64, now: Duration) -> Option<Asked> {
         self.fetch.as_ref()?;
         // Its hash, so that no token decides how much memory is kept.
         let kid_hash = self.hasher.hash_one(kid);
@@ -250,18 +266,31 @@ impl IssuerKeys {
             return None;
         }
         if let Some(flight) = self.flight.join() {
-            return Some(flight);
+            return Some(Asked::Joined(flight));
         }
         if !lock(&self.health).may_ask(kid_hash, generation, now, cooldown) {
             return None;
         }
-        self.start(When::Now)
+        self.start(When::Now).map(Asked::Started)
     }
 
-    fn wait(&self, flight: Flown) -> Option<Found> {
+    /// Asks once more for a kid that the fetch it waited for did not bring.
+    fn ask_again(self: &Arc<Self>, kid: &str) -> Option<Flown> {
+        let snapshot = self.current.load_full()?;
+        if snapshot.keys.knows(kid) {
+            return None;
+        }
+        let asked = self.ask_for(kid, snapshot.generation, self.clock.monotonic())?;
+        match asked {
+            Asked::Joined(flight) | Asked::Started(flight) => Some(flight),
+        }
+    }
+
+    fn wait(self: &Arc<Self>, flight: Flown, again: Option<&str>) -> Option<Found> {
         let seat = Arc::clone(&self.seats).try_acquire_owned().ok()?;
         Some(Found::Wait(Waiter {
             flight,
+            again: again.map(|kid| (Arc::clone(self), kid.into())),
             _seat: seat,
         }))
     }
@@ -301,7 +330,13 @@ impl Future for Waiter {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(Pin::new(&mut self.flight).poll(cx));
-        Poll::Ready(())
+        loop {
+            ready!(Pin::new(&mut self.flight).poll(cx));
+            let again = self.again.take();
+            let Some(flight) = again.and_then(|(keys, kid)| keys.ask_again(&kid)) else {
+                return Poll::Ready(());
+            };
+            self.flight = flight;
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Request};
+use http::{Extensions, HeaderMap, Request, Response};
 
 use super::fields::{Fields, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::gcra::{Gcra, Verdict};
@@ -59,8 +59,9 @@ impl Gate for LimitGate {
         match answer {}
     }
 
-    fn seal(&self, verdict: Verdict, headers: &mut HeaderMap) {
+    fn seal<R>(&self, verdict: Verdict, response: &mut Response<R>) {
         if let Some(fields) = &self.0.fields {
+            let headers = response.headers_mut();
             headers.append(&RATE_LIMIT_POLICY, fields.policy());
             headers.append(&RATE_LIMIT, fields.state(&verdict));
         }

@@ -116,7 +116,7 @@ async fn a_bad_token_is_401_with_the_reason_and_nothing_of_the_token() {
             .find(|(code, _)| *code == reason)
             .unwrap();
         let challenge =
-            format!(r#"Bearer realm="api",error="invalid_token",error_description="{text}""#);
+            format!(r#"Bearer realm="api", error="invalid_token", error_description="{text}""#);
         let answer = send(&stack, request(Some(&token))).await;
         check(reason, &answer, 401, Some(&challenge));
         let all = format!("{:?} {:?}", answer.headers, answer.body);
@@ -157,7 +157,7 @@ async fn two_tokens_are_a_malformed_request() {
     let token = issuer.token("alice").sign();
     let text = "the credentials are malformed or given more than once";
     let challenge =
-        format!(r#"Bearer realm="api",error="invalid_request",error_description="{text}""#);
+        format!(r#"Bearer realm="api", error="invalid_request", error_description="{text}""#);
     let twice = |mut request: Request<Body>| {
         let value = request.headers()["authorization"].clone();
         request.headers_mut().append("authorization", value);
@@ -225,7 +225,7 @@ async fn a_caller_without_the_role_is_403_and_told_what_is_needed() {
     let stack = stack((auth.optional(), RequireRoleLayer::rule(rule)));
     let text = "the caller lacks a role, scope or permission";
     let challenge = format!(
-        r#"Bearer realm="api",error="insufficient_scope",error_description="{text}",scope="orders:read""#
+        r#"Bearer realm="api", error="insufficient_scope", error_description="{text}", scope="orders:read""#
     );
     let token = issuer.token("alice").role("guest").sign();
     let answer = send(&stack, request(Some(&token))).await;
@@ -241,7 +241,7 @@ async fn a_caller_without_the_role_is_403_and_told_what_is_needed() {
         text,
     );
 
-    let challenge = Some(r#"Bearer realm="api",scope="orders:read""#);
+    let challenge = Some(r#"Bearer realm="api", scope="orders:read""#);
     check(
         "missing_token",
         &send(&stack, request(None)).await,
