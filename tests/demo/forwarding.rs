@@ -80,6 +80,8 @@ async fn a_request_arrives_as_it_was_sent_without_what_was_for_the_gateway() {
             "X-User-Id: root",
             "X_USER_ROLES: root",
             "x-user.scopes: root",
+            "Cookie: a=1",
+            "Cookie: b=2",
             "X-Kept: 1",
         ],
     )
@@ -94,6 +96,7 @@ async fn a_request_arrives_as_it_was_sent_without_what_was_for_the_gateway() {
     let host = format!("host: {upstream}");
     let expected = [
         "connection: te",
+        "cookie: a=1; b=2",
         &host,
         "te: trailers",
         "x-forwarded-for: 127.0.0.1",
