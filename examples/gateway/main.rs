@@ -2,6 +2,7 @@
 //!
 //! `cargo run --example gateway` runs a whole demonstration in one process and prints `curl` lines to try. See README.md.
 
+mod config;
 mod demo;
 mod entrance;
 mod gateway;
