@@ -28,6 +28,7 @@ mod names;
 mod observe;
 mod origin;
 mod peer;
+mod preflight;
 mod realm;
 mod rejection;
 mod respond;

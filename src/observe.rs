@@ -24,7 +24,7 @@ pub(crate) struct Decision<'a> {
     pub(crate) stage: Stage,
     /// The layer's name, as configured.
     pub(crate) policy: &'a str,
-    /// `enforce` or [`REPORT`]; `optional` for authentication, what is passed on for propagation.
+    /// As [`mode`] says; `optional` for authentication, what is passed on for propagation.
     pub(crate) mode: &'static str,
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) rejection: Option<&'a Rejection>,
@@ -48,7 +48,12 @@ pub(crate) struct Tally {
 pub(crate) struct Stopwatch(Option<Duration>);
 
 /// The mode of a layer whose refusals are reported and then let through.
-pub(crate) const REPORT: &str = "report";
+const REPORT: &str = "report";
+
+/// The mode of a layer that enforces, or only reports.
+pub(crate) const fn mode(report_only: bool) -> &'static str {
+    if report_only { REPORT } else { "enforce" }
+}
 
 // === impl Decision ===
 

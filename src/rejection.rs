@@ -186,6 +186,11 @@ impl Reason {
         self.row().detail
     }
 
+    /// Whether the request bore a token, and the token does not hold.
+    pub(crate) fn is_invalid_token(self) -> bool {
+        self.challenge() == Challenge::InvalidToken
+    }
+
     pub(crate) const fn challenge(self) -> Challenge {
         self.row().challenge
     }

@@ -15,6 +15,7 @@ const LEVELS: [&[&str]; 4] = [
         "names",
         "origin",
         "peer",
+        "preflight",
         "realm",
         "rejection",
     ],

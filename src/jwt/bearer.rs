@@ -60,7 +60,7 @@ fn is_token_char(byte: u8) -> bool {
 }
 
 /// RFC 9110 section 11.2.
-fn is_token68(token: &[u8]) -> bool {
+pub(super) fn is_token68(token: &[u8]) -> bool {
     let bare = token.trim_ascii_end();
     let end = bare.iter().rposition(|byte| *byte != b'=');
     let body = end.and_then(|end| bare.get(..=end)).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The layer, which is its own builder.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use tower::Layer;
 
 use super::policy::Issuer;
@@ -77,9 +77,60 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// The length in bytes beyond which a token is not read. The default: 8192.
-    pub fn max_token_bytes(mut self, bytes: usize) -> Self {
-        self.gate.settings_mut().max_token_bytes = bytes;
+    /// Reads tokens from the cookie `name` too.
+    ///
+    /// Browsers send cookies along with requests that other sites cause. Use a name that starts with `__Host-`, the
+    /// attributes `Secure`, `HttpOnly` and `SameSite`, and guard what changes state against forgery
+    /// (`tower_http::csrf::CsrfLayer`).
+    ///
+    /// # Errors
+    ///
+    /// If it is no name of a cookie (RFC 6265 section 4.1.1).
+    pub fn cookie(mut self, name: &str) -> Result<Self, ConfigError> {
+        // The names of cookies and of headers are made of the same characters.
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            return Err(ConfigError::Setting {
+                setting: "cookie",
+                problem: "use a name of letters, digits, `-` and `_`, such as `__Host-token`",
+            });
+        }
+        self.gate.settings_mut().sources.cookie = Some(name.into());
+        Ok(self)
+    }
+
+    /// Reads tokens from the header `name` too, as its whole value.
+    ///
+    /// # Errors
+    ///
+    /// If it is no name of a header, or one that has a meaning of its own.
+    pub fn header(mut self, name: &str) -> Result<Self, ConfigError> {
+        let taken = ["authorization", "cookie", "host", "sec-websocket-protocol"];
+        let problem = |problem| ConfigError::Header {
+            name: name.to_owned(),
+            problem,
+        };
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| problem("use the name of a header, such as `x-access-token`"))?;
+        if taken.contains(&header.as_str()) {
+            return Err(problem("it has a meaning of its own; name another"));
+        }
+        self.gate.settings_mut().sources.header = Some(header);
+        Ok(self)
+    }
+
+    /// Reads tokens from `Sec-WebSocket-Protocol: bearer, <token>` too, which is the only header that a browser lets
+    /// a page set on a WebSocket. The announcement is echoed when the connection is upgraded.
+    pub fn websocket_protocol(mut self) -> Self {
+        self.gate.settings_mut().sources.websocket_protocol = true;
+        self
+    }
+
+    /// Lets true CORS preflights pass without a token, as [`Caller::Anonymous`](crate::Caller::Anonymous): OPTIONS with
+    /// `Origin` and `Access-Control-Request-Method`, into which browsers put no credentials.
+    ///
+    /// A CORS layer outside of this one answers them itself and makes this unnecessary.
+    pub fn pass_cors_preflight(mut self) -> Self {
+        self.gate.settings_mut().passes_preflight = true;
         self
     }
 
@@ -104,7 +155,7 @@ impl JwtAuthLayer {
     /// As a request with this token would be refused; with [`Reason::KeysUnavailable`] as long as no keys were fetched.
     pub fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let settings = self.gate.settings();
-        if token.len() > settings.max_token_bytes {
+        if token.len() > settings.verifier.max_token_bytes() {
             return Err(Reason::TokenTooLarge.into());
         }
         let bearer = HeaderValue::try_from([Bearer::SCHEME, token].concat())

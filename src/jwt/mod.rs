@@ -47,6 +47,7 @@ mod json;
 mod layer;
 mod policy;
 mod service;
+mod sources;
 mod verify;
 
 pub use layer::JwtAuthLayer;

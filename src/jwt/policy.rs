@@ -42,6 +42,7 @@ pub struct Issuer {
     algorithms: Algorithms,
     types: Vec<Box<str>>,
     leeway: Duration,
+    pub(super) max_token_bytes: usize,
     pub(super) places: Places,
     pub(super) keys: Keys,
 }
@@ -71,6 +72,7 @@ impl Issuer {
             algorithms: Algorithms::ASYMMETRIC,
             types: ["at+jwt", "JWT", ""].map(Into::into).into(),
             leeway: Duration::from_secs(60),
+            max_token_bytes: 8192,
             places: Places::default(),
             keys: Keys::Shared,
         }
@@ -134,6 +136,12 @@ impl Issuer {
     /// How far the issuer's clock may be from ours: at most 10 minutes. The default: 60 seconds.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
+        self
+    }
+
+    /// The length in bytes beyond which a token is not read. The default: 8192.
+    pub fn max_token_bytes(mut self, bytes: usize) -> Self {
+        self.max_token_bytes = bytes;
         self
     }
 

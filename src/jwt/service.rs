@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, Request};
+use http::{Extensions, Request, Response};
 
-use super::bearer;
+use super::sources::{Credential, Echo, Sources};
 use super::verify::{Obstacle, Verifier};
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Bearer, Caller, Identity};
 use crate::jwks::{JwksCache, Patience};
 use crate::observe::{Decision, Stage, Tally};
+use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 
@@ -25,8 +26,9 @@ pub(super) struct JwtGate(Arc<Settings>);
 pub(super) struct Settings {
     pub(super) verifier: Verifier,
     pub(super) realm: Realm,
-    pub(super) max_token_bytes: usize,
+    pub(super) sources: Sources,
     pub(super) optional: bool,
+    pub(super) passes_preflight: bool,
     /// One counter of successes for each issuer, in the verifier's order.
     tallies: Box<[Tally]>,
 }
@@ -39,8 +41,9 @@ impl JwtGate {
             tallies: verifier.issuers.iter().map(|_| Tally::default()).collect(),
             verifier,
             realm: Realm::default(),
-            max_token_bytes: 8192,
+            sources: Sources::default(),
             optional: false,
+            passes_preflight: false,
         }))
     }
 
@@ -77,37 +80,55 @@ impl JwtGate {
     }
 }
 
+impl Settings {
+    /// Whether a request without a token may pass.
+    fn lets_pass<B>(&self, request: &Request<B>) -> bool {
+        self.optional || self.passes_preflight && is_preflight(request.method(), request.headers())
+    }
+}
+
 impl Gate for JwtGate {
     const TIMED: bool = true;
-    type Ticket = ();
-    type Answer = Bearer;
+    type Ticket = Echo;
+    type Answer = Credential;
 
     fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
         // Whatever claims to have authenticated the request before is not this layer.
         request.extensions_mut().remove::<Caller>();
         let settings = &*self.0;
-        let bearer = match bearer::take(request.headers_mut(), settings.max_token_bytes) {
-            Ok(Some(bearer)) => bearer,
-            Ok(None) if settings.optional => {
+        let max_bytes = settings.verifier.max_token_bytes();
+        let credential = match settings.sources.take(request.headers_mut(), max_bytes) {
+            Ok(Some(credential)) => credential,
+            Ok(None) if settings.lets_pass(request) => {
                 request.extensions_mut().insert(Caller::Anonymous);
-                return Begin::Pass(());
+                return Begin::Pass(Echo::Nothing);
             }
             Ok(None) => return Begin::Reject(self.refusal(Reason::MissingToken.into())),
             Err(reason) => return Begin::Reject(self.refusal(reason.into())),
         };
-        match self.authenticate(&bearer, request, Patience::MayWait) {
-            Ok(()) => Begin::Pass(()),
+        match self.authenticate(&credential.bearer, request, Patience::MayWait) {
+            Ok(()) => Begin::Pass(credential.echo),
             Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refusal(rejection)),
             Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
-                bearer
+                credential
             })),
         }
     }
 
-    fn finish<B>(&self, bearer: Bearer, request: &mut Request<B>) -> Result<(), Rejection> {
-        self.authenticate(&bearer, request, Patience::Waited)
-            .map_err(|obstacle| self.refusal(obstacle.into_rejection()))
+    fn finish<B>(
+        &self,
+        credential: Credential,
+        request: &mut Request<B>,
+    ) -> Result<Echo, Rejection> {
+        match self.authenticate(&credential.bearer, request, Patience::Waited) {
+            Ok(()) => Ok(credential.echo),
+            Err(obstacle) => Err(self.refusal(obstacle.into_rejection())),
+        }
+    }
+
+    fn seal<R>(&self, echo: Echo, response: &mut Response<R>) {
+        echo.apply(response);
     }
 
     fn describe<'a>(

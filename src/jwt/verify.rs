@@ -52,6 +52,12 @@ impl Verifier {
         })
     }
 
+    /// The length beyond which no issuer's token is read.
+    pub(super) fn max_token_bytes(&self) -> usize {
+        let limits = self.issuers.iter().map(|issuer| issuer.max_token_bytes);
+        limits.max().unwrap_or_default()
+    }
+
     /// Decides on one token. `above` is the handle that a `JwksCacheLayer` above put into the request.
     ///
     /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
@@ -70,6 +76,9 @@ impl Verifier {
         let named = peek_issuer(&payload)?;
         let issuer = self.issuers.iter().find(|own| *own.name == *named);
         let issuer = issuer.ok_or(Reason::WrongIssuer)?;
+        if bearer.token().len() > issuer.max_token_bytes {
+            return Err(Reason::TokenTooLarge.into());
+        }
         issuer.check_header(&header)?;
 
         let key = self.key(issuer, &header, above, patience)?;

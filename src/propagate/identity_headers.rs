@@ -6,7 +6,7 @@ mod names;
 mod owned;
 mod service;
 
-pub use field::IdentityField;
+pub use field::{IdentityField, Made};
 pub use layer::IdentityHeadersLayer;
 pub use service::{IdentityHeaders, ResponseFuture};
 

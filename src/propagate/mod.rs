@@ -60,7 +60,7 @@ mod report;
 mod scope;
 mod service;
 
-pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer};
+pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer, Made};
 pub use layer::TokenPropagationLayer;
 pub use scope::{current_caller, with_caller};
 pub use service::TokenPropagation;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::gcra::Verdict;
+use super::gcra::Left;
 use super::quota::Quota;
 
 pub(crate) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -56,10 +56,10 @@ impl Fields {
     }
 
     /// `"name";r=50;t=30`
-    pub(crate) fn state(&self, verdict: &Verdict) -> HeaderValue {
+    pub(crate) fn state(&self, left: Left) -> HeaderValue {
         let mut state = Text::member(&self.name);
-        state.parameter(";r=", verdict.remaining.into());
-        state.parameter(";t=", seconds(verdict.more_in));
+        state.parameter(";r=", left.permits.into());
+        state.parameter(";t=", seconds(left.more_in));
         state.value()
     }
 }
@@ -118,14 +118,12 @@ mod tests {
     #[track_caller]
     fn check(quota: Quota, remaining: u32, more_in: Duration, policy: &str, state: &str) {
         let fields = Fields::new("default", &quota);
-        let verdict = Verdict {
-            arrival: 0,
-            remaining,
+        let left = Left {
+            permits: remaining,
             more_in,
-            retry_after: None,
         };
         assert_eq!(fields.policy(), policy);
-        assert_eq!(fields.state(&verdict), state);
+        assert_eq!(fields.state(left), state);
     }
 
     #[test]
@@ -151,14 +149,12 @@ mod tests {
         let name = "n".repeat(NAME_LIMIT);
         let quota = Quota::per(1, Duration::MAX).burst(u32::MAX);
         let fields = Fields::new(&name, &quota);
-        let verdict = Verdict {
-            arrival: 0,
-            remaining: u32::MAX,
+        let left = Left {
+            permits: u32::MAX,
             more_in: Duration::from_secs(u64::MAX),
-            retry_after: None,
         };
         let state = format!("\"{name}\";r={};t={}", u32::MAX, u64::MAX);
-        assert_eq!(fields.state(&verdict), state);
+        assert_eq!(fields.state(left), state);
         let window = quota.window_seconds();
         let policy = format!("\"{name}\";q={};w={window}", u32::MAX);
         assert_eq!(fields.policy(), policy);

@@ -23,12 +23,17 @@ pub(crate) struct Gcra {
 pub(crate) struct Verdict {
     /// The state to keep.
     pub(crate) arrival: u64,
-    /// How many permits are left.
-    pub(crate) remaining: u32,
-    /// How long until there is one more. Never zero.
-    pub(crate) more_in: Duration,
+    pub(crate) left: Left,
     /// How long a refused request had better wait. Never zero; `None` says that it is admitted.
     pub(crate) retry_after: Option<Duration>,
+}
+
+/// What a caller has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) permits: u32,
+    /// How long until there is one more. Never zero.
+    pub(crate) more_in: Duration,
 }
 
 /// A sum that saturates is larger than this, hence refused.
@@ -60,11 +65,13 @@ impl Gcra {
 
     fn verdict(&self, arrival: u64, owed: u64, retry_after: Option<Duration>) -> Verdict {
         let free = self.capacity.saturating_sub(owed);
-        let (remaining, part) = (free / self.interval, free % self.interval);
+        let (permits, part) = (free / self.interval, free % self.interval);
         Verdict {
             arrival,
-            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            more_in: Duration::from_nanos(self.interval - part),
+            left: Left {
+                permits: u32::try_from(permits).unwrap_or(u32::MAX),
+                more_in: Duration::from_nanos(self.interval - part),
+            },
             retry_after,
         }
     }
@@ -106,11 +113,11 @@ mod tests {
     fn a_burst_passes_and_then_the_rate() {
         let mut caller = Caller::new(Quota::per_second(10).burst(3));
         let now = 3600 * SECOND;
-        let left: Vec<u32> = (0..3).map(|_| caller.ask(now, ONE).remaining).collect();
+        let left: Vec<u32> = (0..3).map(|_| caller.ask(now, ONE).left.permits).collect();
         assert_eq!(left, [2, 1, 0]);
         let refused = caller.ask(now, ONE);
         assert_eq!(refused.retry_after, Some(Duration::from_millis(100)));
-        assert_eq!(refused.more_in, Duration::from_millis(100));
+        assert_eq!(refused.left.more_in, Duration::from_millis(100));
         assert!(!caller.admits(now + SECOND / 10 - 1));
         assert!(caller.admits(now + SECOND / 10));
         assert!(!caller.admits(now + SECOND / 10));
@@ -128,11 +135,11 @@ mod tests {
     fn a_request_may_cost_more_than_one_permit() {
         let five = NonZeroU32::new(5).unwrap();
         let mut caller = Caller::new(Quota::per_second(1).burst(8));
-        assert_eq!(caller.ask(SECOND, five).remaining, 3);
+        assert_eq!(caller.ask(SECOND, five).left.permits, 3);
         let refused = caller.ask(SECOND, five);
-        assert_eq!(refused.remaining, 3);
+        assert_eq!(refused.left.permits, 3);
         assert_eq!(refused.retry_after, Some(Duration::from_secs(2)));
-        assert_eq!(refused.more_in, Duration::from_secs(1));
+        assert_eq!(refused.left.more_in, Duration::from_secs(1));
     }
 
     #[test]
@@ -140,7 +147,7 @@ mod tests {
         let mut caller = Caller::new(Quota::per_second(1).burst(2));
         let verdict = caller.ask(SECOND, NonZeroU32::MAX);
         assert!(verdict.retry_after.is_some());
-        assert_eq!((verdict.arrival, verdict.remaining), (0, 2));
+        assert_eq!((verdict.arrival, verdict.left.permits), (0, 2));
     }
 
     #[test]
@@ -148,7 +155,7 @@ mod tests {
         let mut caller = Caller::new(Quota::per_minute(0));
         let refused = caller.ask(SECOND, ONE);
         assert_eq!(refused.retry_after, Some(Duration::from_secs(60)));
-        assert_eq!(refused.remaining, 0);
+        assert_eq!(refused.left.permits, 0);
     }
 
     #[test]
@@ -198,7 +205,7 @@ mod tests {
                 let expected = bucket.admits((permits, interval, burst), now, cost);
                 let verdict = caller.ask(now, NonZeroU32::new(cost).unwrap());
                 prop_assert_eq!(verdict.retry_after.is_none(), expected);
-                prop_assert_eq!(u128::from(verdict.remaining), bucket.level / u128::from(interval));
+                prop_assert_eq!(u128::from(verdict.left.permits), bucket.level / u128::from(interval));
             }
         }
 

@@ -1,5 +1,6 @@
 //! The layer, which is its own builder.
 
+use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -9,15 +10,16 @@ use http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 use tower::Layer;
 
-use super::fields::{self, Fields};
-use super::gcra::Gcra;
-use super::key::{By, Counted, KeyHasher};
+use super::fields;
+use super::key::{By, Counted};
+use super::limit::{Counts, Limit, QuotaFor, Ready};
 use super::memory::Memory;
 use super::quota::Quota;
-use super::service::{Limit, LimitGate, RateLimit};
+use super::service::{LimitGate, RateLimit, Settings};
 use crate::claim_path::ClaimPath;
 use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::identity::Identity;
 use crate::observe::Tally;
 use crate::peer::Peer;
 
@@ -25,10 +27,13 @@ use crate::peer::Peer;
 ///
 /// Clones, and all services made from them, count together: a layer on three routes is one limit over the three. Build
 /// a second layer for a second count.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct RateLimitLayer {
     quota: Quota,
+    quota_for: Option<Arc<QuotaFor>>,
+    counts: Counts,
+    report_only: bool,
     name: Arc<str>,
     counted: Counted,
     cost: NonZeroU32,
@@ -45,6 +50,9 @@ impl RateLimitLayer {
     pub fn new(quota: Quota) -> Self {
         Self {
             quota,
+            quota_for: None,
+            counts: Counts::Requests,
+            report_only: false,
             name: Arc::from("default"),
             counted: Counted {
                 by: By::Address,
@@ -110,6 +118,50 @@ impl RateLimitLayer {
         self.by(By::Custom(Arc::new(move |headers, extensions, hasher| {
             read(headers, extensions).map(|key| key.hash(hasher))
         })))
+    }
+
+    /// Changes the quota. A clone with another quota counts apart from the original, in the same memory.
+    pub fn with_quota(mut self, quota: Quota) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// Chooses the quota of each verified caller, by a plan or a claim for example; `None` is no limit. Anonymous callers
+    /// have the layer's own.
+    ///
+    /// ```
+    /// use portcullis::{Quota, RateLimitLayer};
+    ///
+    /// let by_plan = RateLimitLayer::new(Quota::per_minute(10)).by_client().quota_for(|me| {
+    ///     match me.claim("plan")?.as_str()? {
+    ///         "pro" => Some(Quota::per_minute(1_000)),
+    ///         "free" => Some(Quota::per_minute(60)),
+    ///         _ => None,
+    ///     }
+    /// });
+    /// ```
+    pub fn quota_for(
+        mut self,
+        choose: impl Fn(&Identity) -> Option<Quota> + Send + Sync + 'static,
+    ) -> Self {
+        self.quota_for = Some(Arc::new(choose));
+        self
+    }
+
+    /// Counts only requests that `JwtAuthLayer` refused for an invalid token, and refuses a caller that has used up its
+    /// quota of them before any signature is verified. It stands outside `JwtAuthLayer`.
+    ///
+    /// What counts is the refusal itself, not its status: an upstream's 401 does not.
+    pub fn failures_only(mut self) -> Self {
+        self.counts = Counts::Failures;
+        self
+    }
+
+    /// Decides, counts and logs what it would refuse (`would_deny`), and lets it through: for trying a quota on real
+    /// traffic.
+    pub fn report_only(mut self) -> Self {
+        self.report_only = true;
+        self
     }
 
     /// Names the policy in the fields that clients see, in the body of a refusal, and in metrics and events. The
@@ -201,17 +253,16 @@ impl RateLimitLayer {
     }
 
     fn limit(&self) -> Limit {
-        let told = self.tells_clients;
         Limit {
             name: Arc::clone(&self.name),
-            policy: KeyHasher::after(&(&self.name, self.quota)),
-            gcra: Gcra::new(&self.quota),
+            own: Ready::new(&self.name, &self.quota),
+            quota_for: self.quota_for.clone(),
+            counts: self.counts,
             cost: self.cost,
             counted: self.counted.clone(),
             memory: Arc::clone(&self.memory),
             clock: self.clock.clone(),
-            fields: told.then(|| Fields::new(&self.name, &self.quota)),
-            tally: Tally::default(),
+            tells_clients: self.tells_clients,
         }
     }
 }
@@ -220,8 +271,24 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        let gate = self.enabled.then(|| LimitGate(Arc::new(self.limit())));
+        let settings = || Settings {
+            limit: self.limit(),
+            report_only: self.report_only,
+            tally: Tally::default(),
+        };
+        let gate = self.enabled.then(|| LimitGate(Arc::new(settings())));
         RateLimit::new(gate, inner)
+    }
+}
+
+impl fmt::Debug for RateLimitLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitLayer")
+            .field("name", &self.name)
+            .field("quota", &self.quota)
+            .field("counted", &self.counted)
+            .field("cost", &self.cost)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::gcra::{Gcra, Verdict};
 use super::key::Key;
@@ -77,13 +77,25 @@ impl Memory {
 
     /// Decides about one request of the key's caller and keeps the new state.
     pub(crate) fn charge(&self, key: Key, now: u64, gcra: &Gcra, cost: NonZeroU32) -> Verdict {
-        let Some(shard) = self.shards.get(scale(key.shard(), self.shards.len())) else {
+        match self.table(key) {
+            Some(mut table) => table.charge(key, now, gcra, cost),
             // There always is one; a caller who owes for ever is refused.
-            return gcra.decide(u64::MAX, now, cost);
-        };
+            None => gcra.decide(u64::MAX, now, cost),
+        }
+    }
+
+    /// Decides as [`charge`](Self::charge) would, and keeps nothing.
+    pub(crate) fn peek(&self, key: Key, now: u64, gcra: &Gcra, cost: NonZeroU32) -> Verdict {
+        let arrival = self
+            .table(key)
+            .map_or(u64::MAX, |table| table.arrival(key, now));
+        gcra.decide(arrival, now, cost)
+    }
+
+    fn table(&self, key: Key) -> Option<MutexGuard<'_, Table>> {
+        let shard = self.shards.get(scale(key.shard(), self.shards.len()))?;
         // A table is whole between any two statements, so a panic elsewhere leaves nothing to fear.
-        let mut table = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.charge(key, now, gcra, cost)
+        Some(shard.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -98,10 +110,7 @@ impl fmt::Debug for Memory {
 impl Table {
     fn charge(&mut self, key: Key, now: u64, gcra: &Gcra, cost: NonZeroU32) -> Verdict {
         let place = self.place(key, now);
-        let arrival = match place {
-            Some(Place::Found(_, arrival)) => arrival,
-            Some(Place::Vacant(_) | Place::Taken(_)) | None => 0,
-        };
+        let arrival = place.map_or(0, Place::arrival);
         let verdict = gcra.decide(arrival, now, cost);
         // A refusal changes nothing, so a stranger who is refused leaves nothing to remember.
         if verdict.retry_after.is_none() {
@@ -109,6 +118,10 @@ impl Table {
             self.put(Slot { key, arrival }, place, now);
         }
         verdict
+    }
+
+    fn arrival(&self, key: Key, now: u64) -> u64 {
+        self.place(key, now).map_or(0, Place::arrival)
     }
 
     fn put(&mut self, slot: Slot, mut place: Option<Place>, now: u64) {
@@ -169,6 +182,14 @@ impl Table {
 // === impl Place ===
 
 impl Place {
+    /// The key's state; 0 for one that was never seen.
+    fn arrival(self) -> u64 {
+        match self {
+            Self::Found(_, arrival) => arrival,
+            Self::Vacant(_) | Self::Taken(_) => 0,
+        }
+    }
+
     fn index(self) -> usize {
         match self {
             Self::Found(index, _) | Self::Vacant(index) | Self::Taken(index) => index,
@@ -332,7 +353,7 @@ mod tests {
                 *arrival = expected.arrival;
                 let verdict = memory.charge(key(name), now, &gcra, ONE);
                 prop_assert_eq!(verdict.retry_after, expected.retry_after);
-                prop_assert_eq!(verdict.remaining, expected.remaining);
+                prop_assert_eq!(verdict.left.permits, expected.left.permits);
             }
         }
     }

@@ -55,6 +55,7 @@ mod fields;
 mod gcra;
 mod key;
 mod layer;
+mod limit;
 mod memory;
 mod quota;
 mod service;

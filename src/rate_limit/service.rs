@@ -1,42 +1,28 @@
-//! The gate that counts, and the service behind it.
+//! The service: glue between the limit and the gate.
 
 use std::convert::Infallible;
-use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Request, Response};
+use http::{Extensions, Request, Response};
 
-use super::fields::{Fields, RATE_LIMIT, RATE_LIMIT_POLICY};
-use super::gcra::{Gcra, Verdict};
-use super::key::{Counted, KeyHasher};
-use super::memory::Memory;
-use crate::clock::Clock;
+use super::limit::{Limit, Ticket};
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
-use crate::observe::{Decision, Stage, Tally};
-use crate::rejection::{Reason, Rejection};
+use crate::observe::{Decision, Stage, Tally, mode};
+use crate::rejection::Rejection;
 
 gated_service! {
     /// A service behind [`RateLimitLayer`](super::RateLimitLayer).
     RateLimit, LimitGate
 }
 
-/// A limit, shared by all requests in flight.
 #[derive(Clone, Debug)]
-pub(super) struct LimitGate(pub(super) Arc<Limit>);
+pub(super) struct LimitGate(pub(super) Arc<Settings>);
 
-/// What a layer was set up with, made ready to decide.
-pub(super) struct Limit {
-    pub(super) name: Arc<str>,
-    /// Keeps this policy's keys from meeting another's in the same memory.
-    pub(super) policy: KeyHasher,
-    pub(super) gcra: Gcra,
-    pub(super) cost: NonZeroU32,
-    pub(super) counted: Counted,
-    pub(super) memory: Arc<Memory>,
-    pub(super) clock: Clock,
-    pub(super) fields: Option<Fields>,
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) limit: Limit,
+    pub(super) report_only: bool,
     pub(super) tally: Tally,
 }
 
@@ -44,27 +30,28 @@ pub(super) struct Limit {
 
 impl Gate for LimitGate {
     const TIMED: bool = false;
-    type Ticket = Verdict;
+    type Ticket = Ticket;
     // Memory answers at once.
     type Answer = Infallible;
 
     fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
-        match self.0.decide(request.headers(), request.extensions()) {
-            Ok(verdict) => Begin::Pass(verdict),
+        let limit = &self.0.limit;
+        match limit.decide(request.headers(), request.extensions()) {
+            Ok(ticket) => Begin::Pass(ticket),
             Err(rejection) => Begin::Reject(rejection),
         }
     }
 
-    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<Verdict, Rejection> {
+    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<Ticket, Rejection> {
         match answer {}
     }
 
-    fn seal<R>(&self, verdict: Verdict, response: &mut Response<R>) {
-        if let Some(fields) = &self.0.fields {
-            let headers = response.headers_mut();
-            headers.append(&RATE_LIMIT_POLICY, fields.policy());
-            headers.append(&RATE_LIMIT, fields.state(&verdict));
-        }
+    fn seal<R>(&self, ticket: Ticket, response: &mut Response<R>) {
+        self.0.limit.seal(ticket, response);
+    }
+
+    fn reports_only(&self) -> bool {
+        self.0.report_only
     }
 
     fn describe<'a>(
@@ -74,51 +61,11 @@ impl Gate for LimitGate {
     ) -> Decision<'a> {
         Decision {
             stage: Stage::RateLimit,
-            policy: &self.0.name,
-            mode: "enforce",
+            policy: &self.0.limit.name,
+            mode: mode(self.0.report_only),
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection,
             tally: Some(&self.0.tally),
         }
-    }
-}
-
-// === impl Limit ===
-
-impl Limit {
-    fn decide(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Verdict, Rejection> {
-        let policy = self.policy.clone();
-        let key = self.counted.key(policy, headers, extensions)?;
-        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
-        let verdict = self.memory.charge(key, now, &self.gcra, self.cost);
-        match verdict.retry_after {
-            None => Ok(verdict),
-            Some(after) => {
-                // `Retry-After` overrides `t`, so it must never be the earlier one.
-                let after = after.max(verdict.more_in);
-                let rejection = Rejection::new(Reason::RateLimited).with_retry_after(after);
-                Err(self.explain(rejection, &verdict))
-            }
-        }
-    }
-
-    #[cold]
-    fn explain(&self, mut rejection: Rejection, verdict: &Verdict) -> Rejection {
-        rejection.details_mut().violated = Some(Arc::clone(&self.name));
-        match &self.fields {
-            None => rejection,
-            Some(fields) => rejection
-                .with_header(RATE_LIMIT_POLICY.clone(), fields.policy())
-                .with_header(RATE_LIMIT.clone(), fields.state(verdict)),
-        }
-    }
-}
-
-impl fmt::Debug for Limit {
-    /// The hasher would show its secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limit")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
     }
 }

@@ -50,6 +50,20 @@ impl RequireRoleLayer {
         Ok(self)
     }
 
+    /// Lets true CORS preflights pass that `JwtAuthLayer` let pass: see
+    /// [`JwtAuthLayer::pass_cors_preflight`](crate::JwtAuthLayer::pass_cors_preflight).
+    pub fn pass_cors_preflight(mut self) -> Self {
+        self.gate.settings_mut().passes_preflight = true;
+        self
+    }
+
+    /// Decides, counts and logs what it would refuse (`would_deny`), and lets it through: for trying a rule on real
+    /// traffic. A misconfiguration is refused still.
+    pub fn report_only(mut self) -> Self {
+        self.gate.settings_mut().report_only = true;
+        self
+    }
+
     /// Switched off, it lets every request pass.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;

@@ -20,8 +20,11 @@ enum Node {
     Role(Box<str>),
     Scope(Box<str>),
     Permission(Box<str>),
+    Client(Box<str>),
+    Subject(Box<str>),
     Any(Box<[Rule]>),
     All(Box<[Rule]>),
+    Not(Box<Rule>),
 }
 
 impl Rule {
@@ -43,6 +46,25 @@ impl Rule {
         Self(Node::Permission(name.as_ref().into()))
     }
 
+    /// The token was issued to this client (`azp`, else `client_id`).
+    #[must_use]
+    pub fn client(id: impl AsRef<str>) -> Self {
+        Self(Node::Client(id.as_ref().into()))
+    }
+
+    /// The caller is this subject. With several issuers a subject alone names nobody.
+    #[must_use]
+    pub fn subject(subject: impl AsRef<str>) -> Self {
+        Self(Node::Subject(subject.as_ref().into()))
+    }
+
+    /// `rule` does not hold. An anonymous caller is refused all the same.
+    #[must_use]
+    #[allow(clippy::should_implement_trait)] // a rule is made by its words, as the others are
+    pub fn not(rule: Self) -> Self {
+        Self(Node::Not(rule.into()))
+    }
+
     /// At least one of `rules` holds. Of none, none does: an empty list admits nobody.
     #[must_use]
     pub fn any(rules: impl IntoIterator<Item = Self>) -> Self {
@@ -62,8 +84,11 @@ impl Rule {
             Node::Role(name) => caller.roles().contains(name),
             Node::Scope(name) => caller.scopes().contains(name),
             Node::Permission(name) => caller.permissions().contains(name),
+            Node::Client(id) => caller.client() == Some(id),
+            Node::Subject(subject) => caller.subject() == &**subject,
             Node::Any(rules) => rules.iter().any(|rule| rule.holds(caller)),
             Node::All(rules) => rules.iter().all(|rule| rule.holds(caller)),
+            Node::Not(rule) => !rule.holds(caller),
         }
     }
 
@@ -80,7 +105,8 @@ impl Rule {
             Node::Any(rules) | Node::All(rules) => {
                 rules.iter().for_each(|rule| rule.collect_scopes(names));
             }
-            Node::Scope(_) | Node::Role(_) | Node::Permission(_) => {}
+            // Of what must not be there nothing is asked for.
+            _ => {}
         }
     }
 }
@@ -91,6 +117,9 @@ impl fmt::Display for Rule {
             Node::Role(name) => return write!(f, "role:{name}"),
             Node::Scope(name) => return write!(f, "scope:{name}"),
             Node::Permission(name) => return write!(f, "permission:{name}"),
+            Node::Client(id) => return write!(f, "client:{id}"),
+            Node::Subject(subject) => return write!(f, "subject:{subject}"),
+            Node::Not(rule) => return write!(f, "not({rule})"),
             Node::Any(rules) => ("any", rules),
             Node::All(rules) => ("all", rules),
         };
@@ -122,6 +151,11 @@ mod tests {
             (Rule::permission("a"), false),
             (Rule::role("A"), false),
             (Rule::role(""), false),
+            (Rule::subject("alice"), true),
+            (Rule::subject("bob"), false),
+            (Rule::client("app"), false),
+            (Rule::not(Rule::client("app")), true),
+            (Rule::not(Rule::role("a")), false),
             (Rule::any([]), false),
             (Rule::all([]), true),
         ] {
@@ -160,21 +194,24 @@ mod tests {
             )
         });
         leaf.prop_recursive(4, 32, 4, |inner| {
-            let list = proptest::collection::vec(inner, 0..4);
-            (list, any::<bool>()).prop_map(|(list, any)| {
-                let (rules, tables): (Vec<_>, Vec<u16>) = list.into_iter().unzip();
-                if any {
-                    (
-                        Rule::any(rules),
-                        tables.iter().fold(0, |all, table| all | table),
-                    )
-                } else {
-                    (
-                        Rule::all(rules),
-                        tables.iter().fold(u16::MAX, |all, table| all & table),
-                    )
-                }
-            })
+            let list = proptest::collection::vec(inner.clone(), 0..4);
+            let not = inner.prop_map(|(rule, table)| (Rule::not(rule), !table));
+            let combined =
+                (list, any::<bool>()).prop_map(|(list, any): (Vec<(Rule, u16)>, bool)| {
+                    let (rules, tables): (Vec<_>, Vec<u16>) = list.into_iter().unzip();
+                    if any {
+                        (
+                            Rule::any(rules),
+                            tables.iter().fold(0, |all, table| all | table),
+                        )
+                    } else {
+                        (
+                            Rule::all(rules),
+                            tables.iter().fold(u16::MAX, |all, table| all & table),
+                        )
+                    }
+                });
+            prop_oneof![3 => combined, 1 => not]
         })
     }
 

@@ -8,7 +8,8 @@ use http::{Extensions, Request};
 use super::rule::Rule;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
-use crate::observe::{Decision, Stage, Tally};
+use crate::observe::{Decision, Stage, Tally, mode};
+use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 
@@ -29,6 +30,8 @@ pub(super) struct Settings {
     scope: Option<Arc<str>>,
     pub(super) name: Box<str>,
     pub(super) realm: Realm,
+    pub(super) report_only: bool,
+    pub(super) passes_preflight: bool,
     tally: Tally,
 }
 
@@ -41,6 +44,8 @@ impl RequireGate {
             scope: rule.scopes().map(Into::into),
             name: "require".into(),
             realm: Realm::default(),
+            report_only: false,
+            passes_preflight: false,
             tally: Tally::default(),
             rule,
         }))
@@ -78,6 +83,11 @@ impl Gate for RequireGate {
     type Answer = Infallible;
 
     fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+        let anonymous = matches!(Caller::of(request.extensions()), Some(Caller::Anonymous));
+        if self.0.passes_preflight && anonymous && is_preflight(request.method(), request.headers())
+        {
+            return Begin::Pass(());
+        }
         match self.decide(Caller::of(request.extensions())) {
             Ok(()) => Begin::Pass(()),
             Err(rejection) => Begin::Reject(rejection),
@@ -88,6 +98,10 @@ impl Gate for RequireGate {
         match answer {}
     }
 
+    fn reports_only(&self) -> bool {
+        self.0.report_only
+    }
+
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
@@ -96,7 +110,7 @@ impl Gate for RequireGate {
         Decision {
             stage: Stage::Authorization,
             policy: &self.0.name,
-            mode: "enforce",
+            mode: mode(self.0.report_only),
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection,
             tally: Some(&self.0.tally),

@@ -3,6 +3,7 @@
 mod keys;
 mod mutants;
 mod reports;
+mod settings;
 mod wire;
 
 use std::convert::Infallible;

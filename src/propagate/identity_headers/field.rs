@@ -1,5 +1,8 @@
 //! What of an identity a header can tell, and in which words.
 
+use std::fmt;
+use std::sync::Arc;
+
 use http::HeaderValue;
 use serde_json::Value;
 
@@ -27,11 +30,35 @@ pub enum IdentityField {
     Permissions,
     /// A claim: a string, an integer, a boolean, or an array of strings.
     Claim(ClaimPath),
+    /// What a function makes of the identity: see [`from_fn`](Self::from_fn).
+    Made(Made),
 }
+
+/// A function of the identity. Two are equal if one is a clone of the other.
+#[derive(Clone)]
+pub struct Made(Arc<Make>);
+
+type Make = dyn Fn(&Identity) -> Option<String> + Send + Sync;
 
 // === impl IdentityField ===
 
 impl IdentityField {
+    /// What `make` makes of the identity, such as the name by which a partner is known; `None` leaves the header away.
+    ///
+    /// ```
+    /// use portcullis::IdentityHeadersLayer;
+    /// use portcullis::propagate::IdentityField;
+    ///
+    /// let partner = IdentityField::from_fn(|me| match me.client()? {
+    ///     "acme-mobile" => Some("acme".to_owned()),
+    ///     _ => None,
+    /// });
+    /// assert!(IdentityHeadersLayer::new().header("x-consumer", partner).is_ok());
+    /// ```
+    pub fn from_fn(make: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self::Made(Made(Arc::new(make)))
+    }
+
     /// The header's value, `None` where there is nothing to tell.
     ///
     /// What the upstream could take for something else is refused, not escaped: escapes are decoded by one service and
@@ -45,7 +72,24 @@ impl IdentityField {
             Self::Scopes => list(identity.scopes().iter().map(Some)),
             Self::Permissions => list(identity.permissions().iter().map(Some)),
             Self::Claim(path) => identity.claim_at(path).map_or(Ok(None), claim),
+            Self::Made(made) => made.0(identity).map_or(Ok(None), |text| scalar(&text)),
         }
+    }
+}
+
+// === impl Made ===
+
+impl PartialEq for Made {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Made {}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Made")
     }
 }
 

@@ -1,0 +1,227 @@
+//! The settings that change who passes: report only, failures only, quotas by caller, other sources, preflights.
+
+use std::num::NonZeroU32;
+
+use http::Method;
+use portcullis::{
+    Caller, DecisionLog, ManualClock, Quota, RateLimitLayer, Reason, RequireRoleLayer, Rule,
+};
+
+use super::*;
+
+fn status(answer: &Answer) -> u16 {
+    answer.status.as_u16()
+}
+
+#[tokio::test]
+async fn report_only_lets_through_and_says_what_it_would_have_done() {
+    let (issuer, auth) = warm_auth().await;
+    let limit = RateLimitLayer::new(Quota::per_hour(1))
+        .by_subject()
+        .report_only();
+    let role = RequireRoleLayer::any(["admin"])
+        .named("admins")
+        .report_only();
+    let stack = stack((auth, limit, role));
+    let token = issuer.token("alice").role("guest").sign();
+    send(&stack, request(Some(&token))).await;
+
+    let log = DecisionLog::default();
+    let mut second = request(Some(&token));
+    second.extensions_mut().insert(log.clone());
+    let answer = send(&stack, second).await;
+    assert_eq!(status(&answer), 200);
+    let records = log.records();
+    let told: Vec<_> = records
+        .iter()
+        .map(|r| (r.event, r.reason, r.report_only))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("auth.success", None, false),
+            ("ratelimit.would_limit", Some(Reason::RateLimited), true),
+            ("authz.would_deny", Some(Reason::InsufficientScope), true),
+        ]
+    );
+    assert_eq!(&*records[2].policy, "admins");
+    assert!(records[0].duration.is_some());
+    assert_eq!(records[0].caller.as_ref().unwrap().pseudonym().len(), 16);
+}
+
+#[tokio::test]
+async fn report_only_does_not_hide_a_misconfiguration() {
+    let stack = stack(RequireRoleLayer::any(["admin"]).report_only());
+    assert_eq!(status(&send(&stack, request(None)).await), 500);
+}
+
+#[tokio::test]
+async fn an_address_that_sends_bad_tokens_is_stopped_before_they_are_verified() {
+    let (issuer, auth) = warm_auth().await;
+    let failures = RateLimitLayer::new(Quota::per_hour(3)).failures_only();
+    let stack = stack((failures, auth, RequireRoleLayer::any(["admin"])));
+    let good = issuer.token("alice").role("admin").sign();
+    let guest = issuer.token("alice").role("guest").sign();
+    let bad = issuer.token("alice").expired().sign();
+    // Neither success, nor a lack of rights, nor a lack of credentials counts.
+    for _ in 0..5 {
+        assert_eq!(status(&send(&stack, request(Some(&good))).await), 200);
+        assert_eq!(status(&send(&stack, request(Some(&guest))).await), 403);
+        assert_eq!(status(&send(&stack, request(None)).await), 401);
+    }
+    for _ in 0..3 {
+        assert_eq!(status(&send(&stack, request(Some(&bad))).await), 401);
+    }
+    let answer = send(&stack, request(Some(&good))).await;
+    assert_eq!(status(&answer), 429);
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() > 1000);
+
+    let mut elsewhere = request(Some(&good));
+    let peer: SocketAddr = "203.0.113.8:1".parse().unwrap();
+    elsewhere.extensions_mut().insert(PeerAddr(peer));
+    assert_eq!(status(&send(&stack, elsewhere).await), 200);
+}
+
+#[tokio::test]
+async fn an_inner_service_s_own_401_is_no_failed_authentication() {
+    let limit = RateLimitLayer::new(Quota::per_hour(1)).failures_only();
+    let service = limit.layer(service_fn(|_: Request<Body>| async {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        Ok::<_, Infallible>(response)
+    }));
+    for _ in 0..5 {
+        let response = service.clone().oneshot(request(None)).await.unwrap();
+        assert_eq!(response.status(), 401);
+    }
+}
+
+#[tokio::test]
+async fn the_quota_is_the_caller_s_own() {
+    let (issuer, auth) = warm_auth().await;
+    let clock = ManualClock::at(1);
+    let limit = RateLimitLayer::new(Quota::per_hour(1))
+        .by_subject()
+        .clock(clock);
+    let limit = limit.quota_for(|me| match me.claim("plan")?.as_str()? {
+        "pro" => Some(Quota::per_hour(3)),
+        _ => Some(Quota::per_hour(1)),
+    });
+    let stack = stack((auth.optional(), limit));
+    for (plan, admitted) in [(Some("pro"), 3), (Some("free"), 1), (None, 20)] {
+        let token = issuer.token(plan.unwrap_or("nobody"));
+        let token = plan
+            .map_or(token.clone(), |plan| token.claim("plan", plan))
+            .sign();
+        let mut passed = 0;
+        for _ in 0..20 {
+            let answer = send(&stack, request(Some(&token))).await;
+            passed += usize::from(status(&answer) == 200);
+            if plan == Some("pro") {
+                assert_eq!(answer.header("ratelimit-policy"), r#""default";q=3;w=3600"#);
+            }
+            assert_eq!(answer.headers.contains_key("ratelimit"), plan.is_some());
+        }
+        assert_eq!(passed, admitted, "{plan:?}");
+    }
+    // An anonymous caller has the layer's own.
+    assert_eq!(status(&send(&stack, request(None)).await), 200);
+    assert_eq!(status(&send(&stack, request(None)).await), 429);
+}
+
+#[tokio::test]
+async fn limits_of_one_memory_count_apart_and_survive_a_new_layer() {
+    let base = RateLimitLayer::new(Quota::per_hour(100)).cost(NonZeroU32::MIN);
+    let of = |name: &str, quota| base.clone().with_quota(quota).named(name).unwrap();
+    let first = stack(of("a", Quota::per_hour(1)));
+    assert_eq!(status(&send(&first, request(None)).await), 200);
+    // As a reload builds it: the same name and quota is the same count.
+    let again = stack(of("a", Quota::per_hour(1)));
+    assert_eq!(status(&send(&again, request(None)).await), 429);
+    let other = stack(of("b", Quota::per_hour(1)));
+    assert_eq!(status(&send(&other, request(None)).await), 200);
+}
+
+#[tokio::test]
+async fn a_token_is_read_from_a_cookie_only_where_that_is_switched_on() {
+    let (issuer, auth) = warm_auth().await;
+    let token = issuer.token("alice").sign();
+    let with_cookie = || {
+        let mut request = request(None);
+        let cookie = format!("theme=dark; __Host-token={token}").parse().unwrap();
+        request.headers_mut().insert("cookie", cookie);
+        request
+    };
+    let off = stack(auth.clone());
+    assert_eq!(status(&send(&off, with_cookie()).await), 401);
+    let on = stack(auth.clone().cookie("__Host-token").unwrap());
+    assert_eq!(status(&send(&on, with_cookie()).await), 200);
+    let mut both = with_cookie();
+    both.headers_mut()
+        .insert("authorization", format!("Bearer {token}").parse().unwrap());
+    assert_eq!(status(&send(&on, both).await), 400);
+    assert!(auth.clone().cookie("a b").is_err() && auth.header("cookie").is_err());
+}
+
+#[tokio::test]
+async fn a_true_preflight_passes_only_where_the_layers_were_told_so() {
+    let (_issuer, auth) = warm_auth().await;
+    let role = || RequireRoleLayer::any(["admin"]);
+    let strict = stack((auth.clone(), role()));
+    let told = stack((
+        auth.clone().pass_cors_preflight(),
+        role().pass_cors_preflight(),
+    ));
+    let half = stack((auth.pass_cors_preflight(), role()));
+    let preflight = || {
+        let mut request = request(None);
+        *request.method_mut() = Method::OPTIONS;
+        request
+            .headers_mut()
+            .insert("origin", "https://app.example".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("access-control-request-method", "POST".parse().unwrap());
+        request
+    };
+    assert_eq!(status(&send(&told, preflight()).await), 200);
+    assert_eq!(status(&send(&strict, preflight()).await), 401);
+    assert_eq!(status(&send(&half, preflight()).await), 401);
+    for damage in ["method", "origin", "access-control-request-method"] {
+        let mut request = preflight();
+        match damage {
+            "method" => *request.method_mut() = Method::GET,
+            name => drop(request.headers_mut().remove(name)),
+        }
+        assert_eq!(status(&send(&told, request).await), 401, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn partners_are_told_apart_by_client() {
+    let (issuer, auth) = warm_auth().await;
+    let denied = Rule::not(Rule::any([
+        Rule::client("blocked"),
+        Rule::subject("mallory"),
+    ]));
+    let stack = stack((auth.optional(), RequireRoleLayer::rule(denied)));
+    for (subject, client, expected) in [
+        ("alice", "acme", 200),
+        ("alice", "blocked", 403),
+        ("mallory", "acme", 403),
+    ] {
+        let token = issuer.token(subject).claim("azp", client).sign();
+        assert_eq!(status(&send(&stack, request(Some(&token))).await), expected);
+    }
+    // Nobody is not "not mallory".
+    assert_eq!(status(&send(&stack, request(None)).await), 401);
+}
+
+#[tokio::test]
+async fn a_caller_that_somebody_else_put_there_does_not_count() {
+    let (_issuer, auth) = warm_auth().await;
+    let stack = stack(auth);
+    let mut forged = request(None);
+    forged.extensions_mut().insert(Caller::Anonymous);
+    assert_eq!(status(&send(&stack, forged).await), 401);
+}
