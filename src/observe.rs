@@ -257,7 +257,7 @@ mod event {
                     mode = decision.mode,
                     issuer = decision.identity.map(Identity::issuer),
                     user.hash = decision.identity.map(Identity::pseudonym),
-                    method = %method,
+                    method = name_of(method),
                     route = route(extensions),
                     duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
                     fix = decision.rejection.and_then(|rejection| rejection.details()?.fix),
@@ -275,6 +275,15 @@ mod event {
                 }
             }
             Some(_) => emit!(INFO),
+        }
+    }
+
+    /// A client may send any word for a method, of any length.
+    fn name_of(method: &Method) -> &str {
+        match method.as_str() {
+            known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS"
+            | "TRACE" | "PATCH" | "QUERY") => known,
+            _ => "other",
         }
     }
 

@@ -73,7 +73,13 @@ fn the_layers_add_little_to_the_verification_itself() {
         let keys = JwksCache::new([JwksSource::discover(issuer.issuer()).unwrap()]).unwrap();
         keys.warm().await.unwrap();
         let policy = Issuer::new(issuer.issuer()).audience("orders-api");
-        (issuer, JwtAuthLayer::new([policy]).unwrap().with_keys(keys))
+        (
+            issuer,
+            JwtAuthLayer::new([policy])
+                .unwrap()
+                .with_keys(keys)
+                .unwrap(),
+        )
     });
     let token = issuer
         .token("alice")

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{Members, OneOrMany, Seconds, Text, blame};
+use super::json::{Checked, Members, OneOrMany, Presence, Seconds, Text, blame};
 use crate::claim_path::ClaimPath;
 use crate::names::Names;
 use crate::rejection::Reason;
@@ -141,7 +141,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut members = Members::new();
         let mut required = self.0.required.len();
         while let Some(name) = members.next(&mut map)? {
-            required -= usize::from(self.0.required.iter().any(|own| **own == *name));
+            let is_required = self.0.required.iter().any(|own| **own == *name);
             let text = match name {
                 "iss" => Some(&mut claims.issuer),
                 "jti" => Some(&mut claims.token_id),
@@ -155,8 +155,10 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 "iat" => Some(&mut claims.issued_at),
                 _ => None,
             };
+            let mut presence = Presence::Something;
             if self.0.begins_with(name) {
                 let value = map.next_value::<&'de RawValue>()?;
+                presence = Checked::document(value.get()).map_err(A::Error::custom)?;
                 if let Some(text) = text {
                     *text = Some(parse::<Text<'de>, _>(value)?.0);
                 }
@@ -168,8 +170,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
             } else if name == "aud" {
                 claims.audience = Some(map.next_value()?);
             } else {
-                map.next_value::<IgnoredAny>()?;
+                presence = map.next_value_seed(Checked::new())?;
             }
+            required -= usize::from(is_required && presence == Presence::Something);
         }
         if required > 0 {
             return Err(A::Error::custom("a required claim is missing"));
@@ -298,7 +301,7 @@ impl<'de> Visitor<'de> for Member<'_> {
             if name == self.0 {
                 found = Some(map.next_value()?);
             } else {
-                map.next_value::<IgnoredAny>()?;
+                map.next_value_seed(Checked::new())?;
             }
         }
         Ok(found)

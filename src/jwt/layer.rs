@@ -56,9 +56,13 @@ impl JwtAuthLayer {
     }
 
     /// Verifies with the keys of `cache`, for issuers that have none of their own.
-    pub fn with_keys(mut self, cache: JwksCache) -> Self {
-        self.gate.settings_mut().verifier.shared_keys = Some(cache);
-        self
+    ///
+    /// # Errors
+    ///
+    /// If `cache` holds no keys of such an issuer.
+    pub fn with_keys(mut self, cache: JwksCache) -> Result<Self, ConfigError> {
+        self.gate.settings_mut().verifier.share(cache)?;
+        Ok(self)
     }
 
     /// Lets requests without a token pass as [`Caller::Anonymous`](crate::Caller::Anonymous). A bad token never passes.

@@ -145,9 +145,14 @@ impl Issuer {
         self
     }
 
-    /// Refuses tokens without these claims.
+    /// Refuses tokens without these claims, or with `null` for one. Called again, it adds to them.
     pub fn required_claims<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
-        self.places.required = names.into_iter().map(Into::into).collect();
+        let required = &mut self.places.required;
+        for name in names {
+            if !required.iter().any(|own| **own == *name) {
+                required.push(name.into());
+            }
+        }
         self
     }
 
@@ -188,6 +193,11 @@ impl Issuer {
                 issuer: issuer(),
                 problem,
             });
+        }
+        if let Keys::Cache(cache) = &self.keys
+            && cache.issuer(&self.name).is_none()
+        {
+            return Err(ConfigError::MissingKeys { issuer: issuer() });
         }
         if self.leeway > MAX_LEEWAY {
             return Err(ConfigError::Setting {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::claims::{Claims, peek_issuer};
 use super::header::{Compact, Header, decode};
@@ -16,9 +17,12 @@ use crate::rejection::{Reason, Rejection};
 #[derive(Clone)]
 pub(super) struct Verifier {
     pub(super) issuers: Arc<[Issuer]>,
-    pub(super) shared_keys: Option<JwksCache>,
+    shared_keys: Option<JwksCache>,
     pub(super) clock: Clock,
 }
+
+/// 2020-01-01. A clock before it was never set, and would take every token for fresh.
+const EARLIEST: Duration = Duration::from_secs(1_577_836_800);
 
 /// Why a token is not verified.
 pub(super) enum Obstacle {
@@ -50,6 +54,18 @@ impl Verifier {
             shared_keys: None,
             clock: Clock::System,
         })
+    }
+
+    /// Gives the issuers without keys of their own this cache.
+    pub(super) fn share(&mut self, cache: JwksCache) -> Result<(), ConfigError> {
+        for issuer in self.issuers.iter() {
+            if matches!(issuer.keys, Keys::Shared) && cache.issuer(&issuer.name).is_none() {
+                let issuer = issuer.name.to_string();
+                return Err(ConfigError::MissingKeys { issuer });
+            }
+        }
+        self.shared_keys = Some(cache);
+        Ok(())
     }
 
     /// The length beyond which no issuer's token is read.
@@ -87,7 +103,13 @@ impl Verifier {
         }
 
         let claims = Claims::read(&payload, &issuer.places)?;
-        issuer.check_claims(&claims, self.clock.unix_time())?;
+        let now = self.clock.unix_time();
+        if now < EARLIEST {
+            return Err(Obstacle::Refusal(Rejection::misconfigured(
+                "the clock stands before 2020, so no token can be judged by it: set the system's clock",
+            )));
+        }
+        issuer.check_claims(&claims, now)?;
         let verified = Verified {
             issuer: Arc::clone(&issuer.name),
             subject: claims.subject.as_deref().unwrap_or_default().into(),

@@ -95,6 +95,9 @@ async fn warm_auth() -> (TestIssuer, JwtAuthLayer) {
     let keys = JwksCache::new([source]).unwrap();
     keys.warm().await.unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
-    let auth = JwtAuthLayer::new([policy]).unwrap().with_keys(keys);
+    let auth = JwtAuthLayer::new([policy])
+        .unwrap()
+        .with_keys(keys)
+        .unwrap();
     (issuer, auth)
 }
