@@ -26,7 +26,7 @@
 //! # let issuer = TestIssuer::start().await?;
 //! let auth = JwtAuthLayer::from_issuer(issuer.issuer(), "orders-api")?;
 //! let service = ServiceBuilder::new().layer(auth).service(service_fn(
-//!     async |_request: Request<String>| Ok::<_, std::convert::Infallible>(Response::new(String::new())),
+//!     |_: Request<String>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) },
 //! ));
 //!
 //! let token = issuer.token("alice").audience("orders-api").sign();

@@ -1,5 +1,6 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
+mod extractors;
 mod keys;
 mod mutants;
 mod reports;
