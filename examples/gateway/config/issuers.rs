@@ -1,0 +1,184 @@
+//! `[[issuers]]`: whose tokens are accepted, and what they must be like.
+
+use std::time::Duration;
+
+use portcullis::ConfigError;
+
+use super::build::problem;
+use super::document::Item;
+use super::keys;
+use super::model::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
+use super::names::algorithm;
+use super::section::{Fault, Section};
+use super::values::{any_text, choice, claim, duration, length, name, period, some, text};
+
+const OTHER_PROFILES: [&str; 6] = ["keycloak", "auth0", "entra", "okta", "cognito", "google"];
+
+const RESERVED: [&str; 4] = ["aud", "exp", "nbf", "iat"];
+
+/// What the library may find fault with.
+const KEYS: [&str; 6] = [
+    "issuer",
+    "jwks_uri",
+    "jwks_file",
+    "public_key_file",
+    "algorithms",
+    "leeway",
+];
+
+/// All issuers; none that is named twice.
+pub(super) fn read(root: &mut Section<'_>) -> Vec<IssuerSettings> {
+    let mut issuers: Vec<IssuerSettings> = Vec::new();
+    let place = root.place_of("issuers");
+    let is_given = root.has("issuers");
+    let sections = root.sections("issuers");
+    if is_given && sections.is_empty() {
+        root.problem(&place, "issuers", "must name at least one");
+    }
+    for section in sections {
+        let context = section.context;
+        let Some(issuer) = read_one(section) else {
+            continue;
+        };
+        let twin = issuers.iter().find(|other| other.issuer == issuer.issuer);
+        if let Some(twin) = twin {
+            let text = format!(
+                "issuer {:?} is at {} already: merge the two, an issuer has one policy",
+                issuer.issuer, twin.place
+            );
+            context.problems.add(&issuer.place, text);
+        }
+        issuers.push(issuer);
+    }
+    issuers
+}
+
+fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
+    let place = section.place.clone();
+    let places = KEYS.map(|key| (key, section.place_of(key)));
+    let issuer = section.required("issuer", text(name));
+    let keys = keys::read(&mut section);
+    let ca_place = section.place_of("ca");
+    let ca = section.certificates("ca");
+    let is_fetched = matches!(
+        keys,
+        Some(KeySource::Discovery | KeySource::JwksUri(_)) | None
+    );
+    if ca.is_some() && !is_fetched {
+        section.problem(&ca_place, "ca", "trusts nobody: these keys are not fetched");
+    }
+    let audiences = section.required("audiences", some(text(name)));
+    let default = match &keys {
+        Some(KeySource::Secret(secret)) => keys::hmac(secret),
+        _ => keys::ASYMMETRIC.to_vec(),
+    };
+    let algorithms_place = section.place_of("algorithms");
+    let algorithms = section.or("algorithms", default, some(text(algorithm)));
+    let types = ["at+jwt", "JWT", ""].map(str::to_owned).to_vec();
+    let token_types = section.or("token_types", types, some(text(any_text)));
+    let required_claims = section.or("required_claims", Vec::new(), |item| item.all(text(name)));
+    let leeway = section.or("leeway", Duration::from_secs(60), text(duration));
+    let max_token_bytes = section.or("max_token_bytes", 8192, length);
+    section.get("profile", |item| {
+        if OTHER_PROFILES.contains(&item.text()?) {
+            let text = "is not supported yet: use \"generic\", and name the claims with subject_claim, roles_claim and permissions_claim";
+            return Err(Fault::from(format!("{:?} {text}", item.text()?)));
+        }
+        choice(&[("generic", ())])(item)
+    });
+    let subject_claim = section.or("subject_claim", named("sub"), free_claim);
+    let roles_claim = section.or("roles_claim", named("roles"), free_claim);
+    let permissions_claim = section.or("permissions_claim", named("permissions"), free_claim);
+    let jwks = section
+        .section("jwks")
+        .map_or(JwksSettings::default(), jwks);
+    section.finish();
+    let settings = IssuerSettings {
+        place,
+        issuer: issuer?,
+        keys: keys?,
+        ca,
+        audiences: audiences?,
+        algorithms,
+        token_types,
+        required_claims,
+        leeway,
+        max_token_bytes,
+        subject_claim,
+        roles_claim,
+        permissions_claim,
+        jwks,
+    };
+    let sound = keys::algorithms_fit(&section, &algorithms_place, &settings);
+    // What is known to be wrong already is not said twice.
+    let sound = sound && settings.jwks.min_ttl <= settings.jwks.max_ttl;
+    if let Some(Err(error)) = sound.then(|| settings.try_out()) {
+        let key = key_of(&error, &settings.keys);
+        let own = places.iter().find(|(own, _)| *own == key);
+        let place = own.map_or(&settings.place, |(_, place)| place);
+        section.fault(place, key, Fault::from(problem(error)));
+    }
+    Some(settings)
+}
+
+/// Which key the library found fault with.
+fn key_of(error: &ConfigError, keys: &KeySource) -> &'static str {
+    match (error, keys) {
+        (ConfigError::Algorithms { .. }, _) => "algorithms",
+        (ConfigError::Setting { setting, .. }, _) if *setting == "leeway" => "leeway",
+        (_, KeySource::Discovery) => "issuer",
+        (_, KeySource::JwksUri(_)) => "jwks_uri",
+        (_, KeySource::JwksFile(_)) => "jwks_file",
+        (_, KeySource::PublicKeyFile(_)) => "public_key_file",
+        (_, KeySource::Secret(_)) => "secret",
+    }
+}
+
+fn jwks(mut section: Section<'_>) -> JwksSettings {
+    let default = JwksSettings::default();
+    let min_place = section.place_of("min_ttl");
+    let settings = JwksSettings {
+        default_ttl: section.or("default_ttl", default.default_ttl, text(period)),
+        min_ttl: section.or("min_ttl", default.min_ttl, text(period)),
+        max_ttl: section.or("max_ttl", default.max_ttl, text(period)),
+        cooldown: section.or("cooldown", default.cooldown, text(period)),
+        timeout: section.or("timeout", default.timeout, text(period)),
+        max_stale: section.or("max_stale", default.max_stale, text(duration)),
+    };
+    if settings.min_ttl > settings.max_ttl {
+        let text = "is longer than `max_ttl`: lower it, or raise the other";
+        section.problem(&min_place, "min_ttl", text);
+    }
+    section.finish();
+    settings
+}
+
+/// A claim's place where no time and no audience stands.
+fn free_claim(item: &Item) -> Result<ClaimPlace, Fault> {
+    let place = claim(item)?;
+    match place.0.as_slice() {
+        [name, ..] if RESERVED.contains(&name.as_str()) => {
+            Err(format!("{name:?} has a meaning of its own: name another claim").into())
+        }
+        _ => Ok(place),
+    }
+}
+
+fn named(claim: &str) -> ClaimPlace {
+    ClaimPlace(vec![claim.to_owned()])
+}
+
+// === impl JwksSettings ===
+
+impl Default for JwksSettings {
+    fn default() -> Self {
+        Self {
+            default_ttl: Duration::from_secs(600),
+            min_ttl: Duration::from_secs(60),
+            max_ttl: Duration::from_secs(3600),
+            cooldown: Duration::from_secs(30),
+            timeout: Duration::from_secs(2),
+            max_stale: Duration::from_secs(3600),
+        }
+    }
+}
