@@ -129,6 +129,26 @@ impl JwtAuthLayer {
         self
     }
 
+    /// Reads tokens from the query parameter `name` too, `access_token` for example.
+    ///
+    /// Whoever writes URLs down, as every proxy, browser and access log on the way does, writes down the token. RFC 9700
+    /// section 4.3.2 forbids it. The parameter is taken out before the layers below see the URL.
+    ///
+    /// # Errors
+    ///
+    /// If the name holds what would have to be escaped.
+    pub fn dangerous_query_parameter(mut self, name: &str) -> Result<Self, ConfigError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            return Err(ConfigError::Setting {
+                setting: "query parameter",
+                problem: "use letters, digits, `-`, `_`, `.` and `~`, such as `access_token`",
+            });
+        }
+        self.gate.settings_mut().sources.query = Some(name.into());
+        Ok(self)
+    }
+
     /// Lets true CORS preflights pass without a token, as [`Caller::Anonymous`](crate::Caller::Anonymous): OPTIONS with
     /// `Origin` and `Access-Control-Request-Method`, into which browsers put no credentials.
     ///

@@ -46,10 +46,12 @@ mod header;
 mod json;
 mod layer;
 mod policy;
+mod profile;
 mod service;
 mod sources;
 mod verify;
 
 pub use layer::JwtAuthLayer;
 pub use policy::Issuer;
+pub use profile::Profile;
 pub use service::{JwtAuth, ResponseFuture};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::claims::{Claims, Places};
 use super::header::Header;
+use super::profile::Profile;
 use crate::algorithm::{Algorithm, Algorithms};
 use crate::claim_path::ClaimPath;
 use crate::error::ConfigError;
@@ -70,7 +71,12 @@ impl Issuer {
             name: issuer.as_ref().into(),
             audiences: Vec::new(),
             algorithms: Algorithms::ASYMMETRIC,
-            types: ["at+jwt", "JWT", ""].map(Into::into).into(),
+            types: Profile::Generic
+                .types()
+                .iter()
+                .copied()
+                .map(Into::into)
+                .collect(),
             leeway: Duration::from_secs(60),
             max_token_bytes: 8192,
             places: Places::default(),
@@ -105,6 +111,13 @@ impl Issuer {
         let mut this = Self::new(issuer);
         this.keys = Keys::Fixed(Arc::new(Key::from_pem(pem)?));
         Ok(this)
+    }
+
+    /// Reads tokens as this kind of issuer makes them, and refuses its other tokens. It resets every place and `typ`, so
+    /// call it before the setters that change them.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.places = profile.places();
+        self.token_types(profile.types().iter().copied())
     }
 
     /// Verifies with the keys of `cache`.
@@ -164,13 +177,13 @@ impl Issuer {
 
     /// Where the roles stand, as a string or an array of strings. The default: `roles`.
     pub fn roles_claim(mut self, place: impl Into<ClaimPath>) -> Self {
-        self.places.roles = place.into();
+        self.places.roles = Some(place.into());
         self
     }
 
     /// Where the permissions stand, as a string or an array of strings. The default: `permissions`.
     pub fn permissions_claim(mut self, place: impl Into<ClaimPath>) -> Self {
-        self.places.permissions = place.into();
+        self.places.permissions = Some(place.into());
         self
     }
 

@@ -97,7 +97,7 @@ impl Gate for JwtGate {
         request.extensions_mut().remove::<Caller>();
         let settings = &*self.0;
         let max_bytes = settings.verifier.max_token_bytes();
-        let credential = match settings.sources.take(request.headers_mut(), max_bytes) {
+        let credential = match settings.sources.take(request, max_bytes) {
             Ok(Some(credential)) => credential,
             Ok(None) if settings.lets_pass(request) => {
                 request.extensions_mut().insert(Caller::Anonymous);
