@@ -78,6 +78,8 @@ mod http_tests;
 mod testing;
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod tests;
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod vectors_tests;
 
 pub use cache::JwksCache;
 pub use fetch::{FetchError, FetchJwks, WarmError};
