@@ -171,6 +171,12 @@ impl Identity {
         format!("{hash:016x}")
     }
 
+    /// How many bytes the texts of the token take.
+    pub(crate) fn text_bytes(&self) -> usize {
+        // The lists repeat what the payload says.
+        self.0.bearer.0.len() + 2 * self.0.payload.len()
+    }
+
     pub(crate) fn bearer(&self) -> &Bearer {
         &self.0.bearer
     }
@@ -229,18 +235,27 @@ pub(crate) mod tests {
     /// A verified caller with these roles, scopes and permissions.
     pub(crate) fn caller(roles: &[&str], scopes: &[&str], permissions: &[&str]) -> Identity {
         Identity::new(Verified {
+            roles: roles.iter().copied().collect(),
+            scopes: scopes.iter().copied().collect(),
+            permissions: permissions.iter().copied().collect(),
+            ..verified()
+        })
+    }
+
+    pub(crate) fn verified() -> Verified {
+        Verified {
             issuer: "https://id.example.com/".into(),
             subject: "alice".into(),
             client: None,
             token_id: None,
             expires_at: 0,
-            roles: roles.iter().copied().collect(),
-            scopes: scopes.iter().copied().collect(),
-            permissions: permissions.iter().copied().collect(),
+            roles: Names::default(),
+            scopes: Names::default(),
+            permissions: Names::default(),
             payload: br#"{"sub":"alice","deep":{"er":7}}"#.to_vec(),
             bearer: Bearer::new(HeaderValue::from_static("Bearer secret.token.text")),
             parsed: Parsed::default(),
-        })
+        }
     }
 
     #[test]

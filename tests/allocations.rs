@@ -87,6 +87,8 @@ fn the_layers_add_little_to_the_verification_itself() {
         .scope("a b")
         .sign();
 
+    let remembering = auth.clone();
+    let auth = auth.token_cache(0);
     let verify = || -> Identity { auth.verify(&token).unwrap() };
     drop(verify());
     let (verification, identity) = allocations(verify);
@@ -123,6 +125,17 @@ fn the_layers_add_little_to_the_verification_itself() {
         .layer(RequireRoleLayer::any(["admin", "reader"]))
         .service_fn(inner);
     assert_eq!(cost(&mut limited, &token), stacked);
+
+    // A token that comes again.
+    let mut again = ServiceBuilder::new()
+        .layer(remembering)
+        .layer(RequireRoleLayer::any(["admin", "reader"]))
+        .service_fn(inner);
+    let remembered = cost(&mut again, &token);
+    assert!(
+        remembered <= 2,
+        "{remembered} allocations for a token seen before"
+    );
 
     future_sizes(auth);
 }

@@ -171,6 +171,16 @@ impl IssuerKeys {
         }
     }
 
+    /// Whether this very key is still in force. What was verified with a key that is not has to be verified again.
+    pub(crate) fn holds(self: &Arc<Self>, key: &Arc<Key>) -> bool {
+        let now = self.clock.monotonic();
+        self.refresh_if_due(now);
+        let current = self.current.load();
+        current
+            .as_ref()
+            .is_some_and(|snapshot| now < snapshot.serves_until && snapshot.keys.holds(key))
+    }
+
     /// Drops a key at once and for good.
     pub(super) fn purge(&self, kid: &str) -> bool {
         // Held while the snapshot is replaced, or a refresh that ends now could bring the key back.

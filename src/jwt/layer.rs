@@ -158,9 +158,18 @@ impl JwtAuthLayer {
         self
     }
 
+    /// Remembers verified tokens in at most so many bytes: 64 MiB by default, none for 0.
+    ///
+    /// A token that comes again is compared whole and its signature is not verified again. Its times, and whether its key is still
+    /// in force, are checked each time. Clones of a layer remember together.
+    pub fn token_cache(mut self, max_bytes: usize) -> Self {
+        self.gate.settings_mut().verifier.remember_in(max_bytes);
+        self
+    }
+
     /// Judges the times in a token by this clock.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.gate.settings_mut().verifier.clock = clock;
+        self.gate.settings_mut().verifier.set_clock(clock);
         self
     }
 
@@ -187,7 +196,8 @@ impl JwtAuthLayer {
         let verified = settings
             .verifier
             .verify(&Bearer::new(bearer), None, Patience::Waited);
-        verified.map_err(Obstacle::into_rejection)
+        let verified = verified.map_err(Obstacle::into_rejection)?;
+        Ok(verified.identity)
     }
 }
 

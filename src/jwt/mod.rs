@@ -41,6 +41,7 @@
 //! ```
 
 mod bearer;
+mod cache;
 mod claims;
 mod header;
 mod json;

@@ -260,22 +260,30 @@ impl Issuer {
         Ok(())
     }
 
+    /// Whether a token with these times is valid now.
+    pub(super) fn is_current(&self, expires_at: u64, starts_at: u64, now: Duration) -> bool {
+        !self.is_past(expires_at, now) && !self.is_to_come(starts_at, now)
+    }
+
+    fn is_past(&self, expires_at: u64, now: Duration) -> bool {
+        now.as_secs() >= expires_at.saturating_add(self.leeway.as_secs())
+    }
+
+    fn is_to_come(&self, starts_at: u64, now: Duration) -> bool {
+        starts_at > now.as_secs().saturating_add(self.leeway.as_secs())
+    }
+
     /// What can be told once the signature holds.
     pub(super) fn check_claims(&self, claims: &Claims<'_>, now: Duration) -> Result<(), Reason> {
         if claims.issuer.as_deref() != Some(&*self.name) {
             return Err(Reason::WrongIssuer);
         }
-        let leeway = self.leeway.as_secs();
-        let now = now.as_secs();
         let expires_at = claims.expires_at.ok_or(Reason::InvalidClaim)?;
-        if now >= expires_at.saturating_add(leeway) {
+        let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
+        if self.is_past(expires_at, now) {
             return Err(Reason::Expired);
         }
-        let starts = [claims.not_before, claims.issued_at].into_iter().flatten();
-        if starts
-            .into_iter()
-            .any(|start| start > now.saturating_add(leeway))
-        {
+        if self.is_to_come(starts_at, now) {
             return Err(Reason::NotYetValid);
         }
         let audience = claims.audience.as_ref().ok_or(Reason::InvalidClaim)?;

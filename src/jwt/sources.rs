@@ -23,8 +23,9 @@ pub(super) struct Credential {
 }
 
 /// What a browser must hear of the protocols that it offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Echo {
+    #[default]
     Nothing,
     /// It closes a WebSocket whose server chose none of them.
     WebSocketProtocol,

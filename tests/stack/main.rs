@@ -3,6 +3,7 @@
 mod extractors;
 mod keys;
 mod mutants;
+mod remembered;
 mod reports;
 mod settings;
 mod wire;

@@ -60,7 +60,7 @@ impl Gate for HeadersGate {
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
-        rejection: Option<&'a Rejection>,
+        verdict: Result<&Self::Ticket, &'a Rejection>,
     ) -> Decision<'a> {
         let identity = Caller::of(extensions).and_then(Caller::identity);
         let tally = match identity {
@@ -72,7 +72,8 @@ impl Gate for HeadersGate {
             policy: "identity_headers",
             mode: "headers",
             identity,
-            rejection,
+            rejection: verdict.err(),
+            cached: false,
             tally: Some(tally),
         }
     }
