@@ -142,11 +142,12 @@ impl Verifier {
     /// which says what is wrong.
     fn recall(
         &self,
+        cache: &TokenCache,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         now: Duration,
     ) -> Option<Identity> {
-        let remembered = self.cache.as_ref()?.find(bearer.token())?;
+        let remembered = cache.find(bearer.token())?;
         let issuer = self.issuers.get(remembered.issuer)?;
         let expires_at = remembered.identity.expires_at().as_secs();
         if !issuer.is_current(expires_at, remembered.starts_at, now) {
