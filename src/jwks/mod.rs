@@ -12,6 +12,9 @@
 //! 5. A key that is absent from a successful refresh is refused at once. An empty or unreadable answer is a failed
 //!    refresh, not a removal. [`JwksCache::purge`] drops a key for good.
 //!
+//! Nobody waits longer than a fetch can take and a second. A fetch that has not ended by then was started on a runtime that
+//! nobody drives; it is given up, and the next lookup starts another on its own.
+//!
 //! A set is read key by key: a key that is symmetric, private, weak, ambiguous or not meant for signatures is
 //! [skipped](Skipped), and spoils no other.
 //!
@@ -49,12 +52,14 @@ mod issuer;
 mod jwk;
 mod key;
 mod layer;
+mod ledger;
 mod observe;
 mod refresh;
 mod service;
 mod set;
 mod source;
 mod verifier;
+mod waiter;
 
 #[cfg(all(
     feature = "reqwest",
@@ -88,5 +93,6 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
-pub(crate) use issuer::{Found, Patience, Waiter};
+pub(crate) use issuer::{Found, Patience};
 pub(crate) use key::Key;
+pub(crate) use waiter::Waiter;

@@ -191,6 +191,12 @@ impl Settings {
         self.timeout.saturating_mul(self.requests)
     }
 
+    /// How long anyone waits for a fetch. It ends before, unless nobody drives its runtime.
+    pub(super) fn patience(&self) -> Duration {
+        const SLACK: Duration = Duration::from_secs(1);
+        self.deadline().saturating_add(SLACK)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |setting, problem| Err(ConfigError::Setting { setting, problem });
         if self.min_ttl.is_zero() {

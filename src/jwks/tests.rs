@@ -277,6 +277,102 @@ async fn a_runtime_that_goes_away_leaves_the_cache_usable() {
     assert_found!(bench.look(Some("a")).await, Found::Key(_));
 }
 
+/// Time passes by itself when nothing else is left to do.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
+/// Looks up from a runtime that nobody drives.
+fn find_on(stalled: &tokio::runtime::Runtime, bench: &Bench, kid: &str) -> Found {
+    let _entered = stalled.enter();
+    bench.find(kid)
+}
+
+#[test]
+fn a_fetch_that_nobody_drives_hangs_nobody_and_is_replaced() {
+    let (stalled, driven) = (runtime(), runtime());
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    driven.block_on(async {
+        assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+        assert_eq!(bench.cache.status()[0].last_error, Some("abandoned"));
+        settle().await;
+        bench.key("a");
+    });
+    assert_found!(find_on(&stalled, &bench, "junk"), Found::Wait(_));
+    driven.block_on(async {
+        bench.key("a");
+        assert_found!(bench.look(Some("b")).await, Found::Unavailable { .. });
+        settle().await;
+        assert_eq!(bench.cache.status()[0].last_error, None);
+        bench.key("a");
+    });
+    assert_eq!(bench.issuer.fetches(), 2, "those on the driven runtime");
+}
+
+#[test]
+fn warming_does_not_wait_for_a_fetch_that_nobody_drives() {
+    let (stalled, driven) = (runtime(), runtime());
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    let error = driven.block_on(bench.cache.warm()).unwrap_err();
+    assert_eq!(error.source.kind(), "abandoned");
+    driven.block_on(bench.cache.warm()).unwrap();
+}
+
+#[test]
+fn an_overdue_refresh_is_replaced_by_the_lookup_that_notices() {
+    let (stalled, driven) = (runtime(), runtime());
+    let bench = driven.block_on(Bench::warm(["a"]));
+    let gate = bench.issuer.close();
+    bench.hands.advance(Duration::from_secs(599));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Key(_));
+    stalled.block_on(settle());
+    assert_eq!(bench.issuer.fetches(), 2);
+    bench.issuer.publishes(["b"]);
+    driven.block_on(async {
+        bench.advance(2).await;
+        bench.key("a");
+        settle().await;
+        assert_eq!(bench.issuer.fetches(), 2, "it may still come");
+        let Found::Wait(waiter) = bench.find("junk") else {
+            panic!()
+        };
+        bench.advance(1).await;
+        bench.key("a");
+        settle().await;
+        assert_eq!(bench.issuer.fetches(), 3);
+        // Whoever waited for the first wakes by it, not by his own clock.
+        let woken = tokio::time::timeout(Duration::from_millis(1), waiter);
+        woken.await.unwrap();
+        gate.notify_waiters();
+        settle().await;
+        bench.key("b");
+    });
+    bench.issuer.publishes(["a"]);
+    gate.notify_one();
+    stalled.block_on(settle());
+    bench.key("b");
+    assert_eq!(bench.state(), IssuerState::Fresh);
+    assert_eq!(bench.cache.status()[0].last_error, None);
+}
+
+#[test]
+fn where_no_time_is_kept_nobody_waits_and_nothing_panics() {
+    let stalled = runtime();
+    let timeless = tokio::runtime::Builder::new_current_thread().build();
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    let found = timeless.unwrap().block_on(bench.look(Some("a")));
+    assert_found!(found, Found::Unavailable { .. });
+    stalled.block_on(settle());
+    bench.key("a");
+}
+
 #[tokio::test]
 async fn the_task_does_not_keep_the_cache_alive() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
