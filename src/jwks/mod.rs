@@ -24,6 +24,11 @@
 //! first tokens are still verified with the old set while the new one is fetched; lower `max_stale` where a removed key
 //! must not be honoured then.
 //!
+//! The two refetches of a cooldown are all that unknown kids have, and tokens with invented kids can use them up: anyone
+//! can send those. Under such an attack, tokens of a new key may be refused for up to one cooldown if the issuer signs with it
+//! as soon as it publishes it. An issuer that publishes a key before it signs with it, by the time to live or longer, is not
+//! affected: refreshes that are due cannot be used up.
+//!
 //! ```
 //! use portcullis::{JwksCache, JwksSource, KeySet};
 //!
