@@ -165,15 +165,14 @@ impl IssuerKeys {
     pub(super) fn purge(&self, kid: &str) -> bool {
         // Held while the snapshot is replaced, or a refresh that ends now could bring the key back.
         let mut ledger = lock(&self.ledger);
-        ledger.distrusted.insert(kid.into());
+        ledger.distrust.add(kid);
         let current = self.current.load_full();
         let Some(snapshot) = current.filter(|snapshot| snapshot.keys.names(kid)) else {
             return false;
         };
+        let keys = &snapshot.keys;
         self.current.store(Some(Arc::new(Snapshot {
-            keys: snapshot
-                .keys
-                .succeed(Some(&snapshot.keys), &ledger.distrusted),
+            keys: keys.succeed(Some(keys), &mut ledger.distrust),
             ..*snapshot
         })));
         true
@@ -252,7 +251,7 @@ impl IssuerKeys {
         // Its hash, so that no token decides how much memory is kept.
         let kid_hash = self.hasher.hash_one(kid);
         let cooldown = self.settings.cooldown;
-        if lock(&self.ledger).distrusted.contains(kid) {
+        if lock(&self.ledger).distrust.names(kid) {
             return None;
         }
         if lock(&self.health).is_answered(kid_hash, generation, now, cooldown) {

@@ -15,7 +15,14 @@ pub(crate) struct Key {
     verifier: Verifier,
     /// The JWK as its issuer wrote it; `None` for a secret.
     source: Option<Box<str>>,
+    /// `None` for a secret.
+    fingerprint: Option<Fingerprint>,
 }
+
+/// What a public key is known by, however it is written: two keys that have it in common have one owner, since the
+/// private half of one follows from that of the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Box<[u8]>);
 
 /// Why a key of a set is not used. The others of its set are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +64,7 @@ impl Key {
                 algorithms: jwk.algorithms,
                 verifier,
                 source: Some(text.into()),
+                fingerprint: Fingerprint::of(material),
             })
         })
     }
@@ -115,6 +123,7 @@ impl Key {
             algorithms,
             verifier: Verifier::new(material, algorithms).ok_or_else(unreadable)?,
             source: Some(pem.into()),
+            fingerprint: Fingerprint::of(material),
         })
     }
 
@@ -134,6 +143,7 @@ impl Key {
             algorithms,
             verifier,
             source: None,
+            fingerprint: None,
         })
     }
 
@@ -154,6 +164,10 @@ impl Key {
         self.allows(algorithm) && self.verifier.verify(algorithm, signed, signature)
     }
 
+    pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_ref()
+    }
+
     /// Whether the two were loaded from the same text.
     pub(super) fn is_unchanged(&self, other: &Self) -> bool {
         self.source.is_some() && self.source == other.source
@@ -172,6 +186,26 @@ impl fmt::Debug for Key {
 fn refused(problem: &str) -> ConfigError {
     ConfigError::Key {
         problem: problem.to_owned(),
+    }
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    fn of(material: Material<'_>) -> Option<Self> {
+        Some(Self(match material {
+            // With any exponent: who knows the factors knows the private half for each.
+            Material::Rsa { modulus, .. } => modulus.into(),
+            // Without the sign: who knows a private number knows its negative.
+            Material::P256(point) | Material::P384(point) => point.get(1..=point.len() / 2)?.into(),
+            Material::Ed25519(key) => {
+                let mut key = *key;
+                let [.., last] = &mut key;
+                *last &= 0x7f;
+                key.into()
+            }
+            Material::Secret(_) => return None,
+        }))
     }
 }
 

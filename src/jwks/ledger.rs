@@ -1,13 +1,13 @@
 //! What fetches and purges must agree on before they replace the keys in force.
 
-use std::collections::HashSet;
 use std::time::Duration;
+
+use super::distrust::Distrust;
 
 /// Locked while the snapshot is replaced.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// The kids that were purged.
-    pub(super) distrusted: HashSet<Box<str>>,
+    pub(super) distrust: Distrust,
     expected: Option<Expected>,
 }
 

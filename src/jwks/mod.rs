@@ -10,7 +10,7 @@
 //! 4. While the issuer is down, old keys serve for another hour. Then, and when there were never any, the answer is
 //!    "come back later", attempts are 1 to 60 seconds apart, and the first that succeeds ends it.
 //! 5. A key that is absent from a successful refresh is refused at once. An empty or unreadable answer is a failed
-//!    refresh, not a removal. [`JwksCache::purge`] drops a key for good.
+//!    refresh, not a removal. [`JwksCache::purge`] drops a key for good, under whatever name it comes back.
 //!
 //! Nobody waits longer than a fetch can take and a second. A fetch that has not ended by then was started on a runtime that
 //! nobody drives; it is given up, and the next lookup starts another on its own.
@@ -51,6 +51,7 @@
 
 mod cache;
 mod der;
+mod distrust;
 mod fetch;
 mod health;
 mod issuer;

@@ -101,17 +101,17 @@ impl IssuerKeys {
             return;
         }
         match answer {
-            Ok(fetched) => self.succeeded(fetched, &ledger),
+            Ok(fetched) => self.succeeded(fetched, &mut ledger),
             Err(error) => self.failed(error),
         }
     }
 
-    fn succeeded(&self, fetched: &KeySet, ledger: &Ledger) {
+    fn succeeded(&self, fetched: &KeySet, ledger: &mut Ledger) {
         let now = self.clock.monotonic();
         let ttl = self.settings.ttl(fetched.freshness());
         let previous = self.current.load_full();
         let before = previous.as_ref().map(|snapshot| &snapshot.keys);
-        let keys = fetched.succeed(before, &ledger.distrusted);
+        let keys = fetched.succeed(before, &mut ledger.distrust);
         let change = match before {
             Some(before) if keys.is_same(before) => Change::Same,
             _ => Change::Changed,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tower::service_fn;
 
-use super::testing::{Answer, Issuer, keys};
+use super::testing::{Answer, Issuer, Signer, keys};
 use super::*;
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, ManualClock};
@@ -94,10 +94,15 @@ async fn settle() {
     }
 }
 
+fn published(keys: &[serde_json::Value]) -> Answer {
+    let set = serde_json::json!({ "keys": keys }).to_string();
+    Answer::Keys(KeySet::from_json(set.as_bytes()).unwrap())
+}
+
 macro_rules! assert_found {
-    ($found:expr, $pattern:pat) => {{
+    ($found:expr, $pattern:pat $(if $guard:expr)?) => {{
         let found = $found;
-        assert!(matches!(found, $pattern), "{found:?}");
+        assert!(matches!(&found, $pattern $(if $guard)?), "{found:?}");
     }};
 }
 
@@ -645,7 +650,10 @@ async fn waiters_are_bounded() {
 
 #[tokio::test]
 async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
-    let bench = Bench::warm(["a", "b"]).await;
+    let jwk = |kid| Signer::of(Algorithm::ES256).jwk(kid);
+    let other = Signer::fresh().jwk("b");
+    let bench = Bench::new(published(&[jwk("a"), other.clone()]));
+    bench.cache.warm().await.unwrap();
     let (a, b) = (bench.key("a"), bench.key("b"));
     assert!(bench.cache.purge(ISS, "a"));
     assert!(!bench.cache.purge(ISS, "a"), "it was known no longer");
@@ -656,6 +664,23 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
     bench.cache.warm().await.unwrap();
     assert_found!(bench.look(Some("a")).await, Found::Unknown);
     assert!(Arc::ptr_eq(&b, &bench.key("b")));
+
+    let mut nameless = jwk("");
+    nameless.as_object_mut().unwrap().remove("kid");
+    let restated = published(&[jwk("c"), nameless, other]);
+    bench.issuer.answers(restated);
+    bench.cache.warm().await.unwrap();
+    assert_found!(bench.look(Some("c")).await, Found::Unknown);
+    assert_found!(bench.look(None).await, Found::Key(key) if Arc::ptr_eq(&b, &key));
+    assert!(Arc::ptr_eq(&b, &bench.key("b")));
+}
+
+#[tokio::test]
+async fn a_purge_takes_every_name_of_the_key_with_it() {
+    let bench = Bench::warm(["a", "b"]).await;
+    assert!(bench.cache.purge(ISS, "a"));
+    assert_found!(bench.look(Some("b")).await, Found::Unknown);
+    assert_eq!(bench.cache.status()[0].keys, 0);
 }
 
 #[tokio::test]
