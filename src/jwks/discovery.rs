@@ -73,14 +73,20 @@ impl Discovery {
                 "its issuer is another than the configured one",
             ));
         }
-        // A document from afar must not send requests to this machine.
         let transport = if self.endpoint.is_loopback() {
             Transport::HttpsOrLoopback
         } else {
             Transport::Https
         };
-        Endpoint::parse(&metadata.jwks_uri, transport)
-            .map_err(|_| FetchError::Discovery("its jwks_uri is no https URL"))
+        let endpoint = Endpoint::parse(&metadata.jwks_uri, transport)
+            .map_err(|_| FetchError::Discovery("its jwks_uri is no https URL"))?;
+        // A document from afar must not send requests to this machine or into its network.
+        if endpoint.is_local() && !self.endpoint.is_local() {
+            return Err(FetchError::Discovery(
+                "its jwks_uri leads to a local address: name that with `JwksSource::uri`",
+            ));
+        }
+        Ok(endpoint)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<KeysAt>> {
@@ -92,5 +98,42 @@ impl Fetch for Discovery {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
         let discovery = self.clone();
         Box::pin(async move { discovery.get(request.timeout()).await })
+    }
+}
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_local_issuer_may_lead_to_a_local_place() {
+        #[track_caller]
+        fn check(issuer: &str, jwks_uri: &str, accepted: bool) {
+            let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback).unwrap();
+            let client = Client::new(&endpoint, Vec::new()).unwrap();
+            let discovery = Discovery::new(client, endpoint, issuer.into());
+            let document = serde_json::json!({"issuer": issuer, "jwks_uri": jwks_uri});
+            let found = discovery.check(document.to_string().as_bytes());
+            assert_eq!(found.is_ok(), accepted, "{issuer} {jwks_uri}: {found:?}");
+        }
+        for place in [
+            "localhost",
+            "127.1",
+            "10.0.0.1",
+            "169.254.169.254",
+            "[::ffff:10.0.0.1]",
+        ] {
+            let jwks_uri = format!("https://{place}:8443/keys");
+            check("https://id.example.com", &jwks_uri, false);
+            check("https://10.0.0.1", &jwks_uri, true);
+            check("http://127.0.0.1:3000", &jwks_uri, true);
+        }
+        check("https://10.0.0.1", "http://127.0.0.1/keys", false);
+        check("https://10.0.0.1", "https://id.example.com/keys", true);
+        check(
+            "https://id.example.com",
+            "https://keys.example.net/keys",
+            true,
+        );
     }
 }

@@ -10,6 +10,7 @@ use crate::origin::{Origin, without_user_information};
 pub(super) struct Endpoint {
     uri: Uri,
     is_loopback: bool,
+    is_local: bool,
 }
 
 /// Which transport an endpoint may have.
@@ -54,12 +55,22 @@ impl Endpoint {
         if !allowed {
             return refuse("use https: over http anybody on the way can put in keys of his own");
         }
-        Ok(Self { uri, is_loopback })
+        let is_local = origin.is_local();
+        Ok(Self {
+            uri,
+            is_loopback,
+            is_local,
+        })
     }
 
     /// Whether it is on this very machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.is_loopback
+    }
+
+    /// Whether it is on this machine or on a network that strangers do not reach.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Where OpenID Connect Discovery puts the document: after the issuer's path.

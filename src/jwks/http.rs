@@ -50,6 +50,10 @@ pub(super) struct Answer {
 impl JwksSource {
     /// Keys at the URL that the issuer's metadata name: OpenID Connect Discovery, or RFC 8414 where that is not found.
     ///
+    /// Metadata of an issuer elsewhere must not lead to this machine or into its network: `localhost`, and loopback,
+    /// private, link-local and unspecified addresses are refused then. Where the keys are there on purpose, name them
+    /// with [`uri`](Self::uri). Names are not resolved for this.
+    ///
     /// # Errors
     /// [`ConfigError::Url`] if the issuer is no https URL. To this very machine, http will do.
     pub fn discover(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
@@ -144,7 +148,10 @@ impl Origin {
 // === impl Client ===
 
 impl Client {
-    fn new(endpoint: &Endpoint, roots: Vec<reqwest::Certificate>) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        roots: Vec<reqwest::Certificate>,
+    ) -> Result<Self, ConfigError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
