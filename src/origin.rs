@@ -46,7 +46,7 @@ impl Origin {
     /// Reads a configured origin: `scheme://host` or `scheme://host:port`, and nothing else.
     pub(crate) fn configured(url: &str, transport: Transport) -> Result<Self, ConfigError> {
         let problem = |problem| ConfigError::Url {
-            url: without_user_information(url),
+            url: without_secrets(url),
             problem,
         };
         let (scheme, authority) = url
@@ -248,12 +248,18 @@ fn parse_port(digits: &str) -> Option<u16> {
     all_digits.then(|| digits.parse().ok()).flatten()
 }
 
-/// What stands before an `@` may be a password, which an error must not repeat.
-pub(crate) fn without_user_information(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((_, rest)) => format!("(user information removed)@{rest}"),
-        None => url.to_owned(),
+/// A URL as an error may repeat it: what stands before an `@` may be a password, and a query may hold a key.
+pub(crate) fn without_secrets(url: &str) -> String {
+    const CUT: [char; 2] = ['?', '#'];
+    let Some((user, rest)) = url.rsplit_once('@') else {
+        return url.split(CUT).next().unwrap_or_default().to_owned();
+    };
+    if user.contains(CUT) {
+        // An `@` in the query, or a `?` in the password: who knows?
+        return "(removed)".to_owned();
     }
+    let rest = rest.split(CUT).next().unwrap_or_default();
+    format!("(user information removed)@{rest}")
 }
 
 #[cfg(test)]
@@ -445,8 +451,23 @@ mod tests {
 
     #[test]
     fn credentials_in_a_url_are_not_repeated() {
-        let error = Origin::configured("https://me:hunter2@host", Transport::Encrypted);
-        assert!(!error.unwrap_err().to_string().contains("hunter2"));
+        #[track_caller]
+        fn check(url: &str, shown: &str) {
+            assert_eq!(without_secrets(url), shown, "{url}");
+            let error = Origin::configured(url, Transport::Encrypted).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        check("https://me:hunter2@host", "(user information removed)@host");
+        check(
+            "https://hunter2@host/k?key=hunter2#hunter2",
+            "(user information removed)@host/k",
+        );
+        check("https://host/k?key=hunter2", "https://host/k");
+        check("https://host/k#hunter2", "https://host/k");
+        check("https://host?to=me@hunter2", "(removed)");
+        check("https://me:hunter2?x@host/", "(removed)");
+        check("https://me:hunter2#x@host/?y", "(removed)");
+        check("hunter2@", "(user information removed)@");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use http::Uri;
 
 use crate::error::ConfigError;
-use crate::origin::{Origin, without_user_information};
+use crate::origin::{Origin, without_secrets};
 
 /// A URL that keys may be fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum Transport {
 impl Endpoint {
     pub(super) fn parse(url: &str, transport: Transport) -> Result<Self, ConfigError> {
         let refuse = |problem| {
-            let url = without_user_information(url);
+            let url = without_secrets(url);
             Err(ConfigError::Url { url, problem })
         };
         let Ok(uri) = url.parse::<Uri>() else {
@@ -61,6 +61,11 @@ impl Endpoint {
             is_loopback,
             is_local,
         })
+    }
+
+    /// As an error may show it.
+    pub(super) fn without_secrets(&self) -> String {
+        without_secrets(&self.uri.to_string())
     }
 
     /// Whether it is on this very machine.
@@ -156,6 +161,26 @@ mod tests {
         ] {
             check(url, DangerousPlain, false);
         }
+    }
+
+    #[test]
+    fn an_error_repeats_neither_user_information_nor_the_query() {
+        for url in [
+            "https://me:hunter2@id.example.com/",
+            "https://id.example.com/keys?key=hunter2#x",
+            "http://id.example.com/?secret=hunter2",
+            "https://id.example.com:x/?secret=hunter2",
+            "/keys?hunter2",
+        ] {
+            let error = Endpoint::parse(url, Transport::HttpsOrLoopback).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        let endpoint = Endpoint::parse("https://id.example.com/keys?key=hunter2", Transport::Https);
+        assert_eq!(
+            endpoint.unwrap().without_secrets(),
+            "https://id.example.com/keys"
+        );
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Keys over HTTP, by reqwest: no redirects, nothing but 200, at most 512 KiB, a deadline for every request.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -163,7 +162,7 @@ impl Client {
             builder = builder.tls_certs_only(roots);
         }
         let client = builder.build().map_err(|_| ConfigError::Url {
-            url: endpoint.to_string(),
+            url: endpoint.without_secrets(),
             problem: "no TLS client can be built: check the certificates, the system's too",
         })?;
         Ok(Self(client))
@@ -246,12 +245,6 @@ impl Fetch for KeysAt {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
         let keys = self.clone();
         Box::pin(async move { keys.get(request.timeout()).await })
-    }
-}
-
-impl fmt::Debug for KeysAt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KeysAt").field(&self.endpoint).finish()
     }
 }
 
