@@ -11,6 +11,7 @@ use super::endpoint::{Endpoint, Transport};
 use super::fetch::{BoxFuture, Fetch, FetchError, FetchJwks};
 use super::set::{KeySet, MAX_BYTES};
 use super::source::JwksSource;
+use crate::clock::Clock;
 use crate::error::ConfigError;
 
 /// Where the keys are, until the client is built.
@@ -48,6 +49,8 @@ pub(super) struct Answer {
 
 impl JwksSource {
     /// Keys at the URL that the issuer's metadata name: OpenID Connect Discovery, or RFC 8414 where that is not found.
+    ///
+    /// They are read before the first fetch, after a failed one, and once a day.
     ///
     /// Metadata of an issuer elsewhere must not lead to this machine or into its network: `localhost`, and loopback,
     /// private, link-local and unspecified addresses are refused then. Where the keys are there on purpose, name them
@@ -130,7 +133,7 @@ impl Origin {
     }
 
     /// Builds the client; nothing is sent.
-    pub(super) fn connect(self) -> Result<Arc<dyn Fetch>, ConfigError> {
+    pub(super) fn connect(self, clock: Clock) -> Result<Arc<dyn Fetch>, ConfigError> {
         Ok(match self.place {
             Place::Uri(endpoint) => {
                 let client = Client::new(&endpoint, self.roots)?;
@@ -138,7 +141,7 @@ impl Origin {
             }
             Place::Issuer(endpoint, issuer) => {
                 let client = Client::new(&endpoint, self.roots)?;
-                Arc::new(Discovery::new(client, endpoint, issuer))
+                Arc::new(Discovery::new(client, endpoint, issuer, clock))
             }
         })
     }
@@ -214,6 +217,10 @@ impl KeysAt {
             endpoint,
             last: Arc::default(),
         }
+    }
+
+    pub(super) fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint == *endpoint
     }
 
     pub(super) async fn get(&self, timeout: Duration) -> Result<KeySet, FetchError> {

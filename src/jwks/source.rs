@@ -156,7 +156,7 @@ impl JwksSource {
                 feature = "reqwest",
                 any(feature = "aws-lc-rs", feature = "rust-crypto")
             ))]
-            Origin::Http(origin) => origin.connect()?,
+            Origin::Http(origin) => origin.connect(self.clock.clone())?,
         };
         Ok(IssuerKeys::fetched(
             self.issuer,
