@@ -44,7 +44,8 @@ pub enum Skipped {
     Mismatch,
     /// An unknown `kty`, or a `crv` that is not P-256, P-384 or Ed25519.
     Unsupported,
-    /// An RSA key that is below 2048 bits or above 8192, or whose exponent is below 65537 or even.
+    /// An RSA key that is below 2048 bits or above 8192, or whose exponent is below 65537 or even; an Ed25519 key of
+    /// small order, under which anybody can sign.
     Weak,
     /// The numbers make no key: a wrong length, or a point that is not on its curve.
     Material,
@@ -113,7 +114,13 @@ impl Key {
                 _ => return Err(unreadable()),
             },
             jsonwebtoken::AlgorithmFamily::Ed => {
-                Material::Ed25519(content.try_into().map_err(|_| unreadable())?)
+                let key = content.try_into().map_err(|_| unreadable())?;
+                if !jwk::ed25519_is_sound(key) {
+                    return Err(refused(
+                        "an Ed25519 key of small order, under which anybody can sign",
+                    ));
+                }
+                Material::Ed25519(key)
             }
             jsonwebtoken::AlgorithmFamily::Hmac => return Err(unreadable()),
         };
@@ -222,7 +229,7 @@ impl fmt::Display for Skipped {
             Self::Algorithm => "`alg` is no known signature",
             Self::Mismatch => "`alg`, `kty` and `crv` do not go together",
             Self::Unsupported => "an unsupported `kty` or `crv`",
-            Self::Weak => "a weak RSA key",
+            Self::Weak => "a weak key",
             Self::Material => "the numbers make no key",
             Self::DuplicateKid => "its `kid` is not unique",
         })
