@@ -130,15 +130,29 @@ fn settings_that_protect_nothing_are_refused() {
         refused(vec![source(ISS), source(ISS)]),
         ConfigError::DuplicateIssuer { issuer }
     );
-    for source in [
-        source(ISS).cooldown(Duration::ZERO),
-        source(ISS).timeout(Duration::ZERO),
-        source(ISS).min_ttl(Duration::ZERO),
-        source(ISS)
-            .min_ttl(Duration::from_secs(10))
-            .max_ttl(Duration::from_secs(9)),
+    let second = Duration::from_secs(1);
+    let (too_short, week) = (second - Duration::from_nanos(1), 7 * 24 * 3600 * second);
+    for (source, named) in [
+        (source(ISS).cooldown(too_short), "cooldown"),
+        (source(ISS).timeout(Duration::ZERO), "timeout"),
+        (source(ISS).min_ttl(too_short), "min_ttl"),
+        (
+            source(ISS).min_ttl(second * 10).max_ttl(second * 9),
+            "min_ttl",
+        ),
+        (source(ISS).max_ttl(week + second), "max_ttl"),
+        (source(ISS).max_stale(week + second), "max_stale"),
+        (source(ISS).max_stale(Duration::MAX), "max_stale"),
     ] {
-        assert!(matches!(refused(vec![source]), ConfigError::Setting { .. }));
+        let ConfigError::Setting { setting, .. } = refused(vec![source]) else {
+            panic!("{named}")
+        };
+        assert_eq!(setting, format!("jwks {named}"));
+    }
+    let least = source(ISS).min_ttl(second).max_ttl(second).cooldown(second);
+    let most = source(ISS).max_ttl(week).max_stale(week);
+    for source in [least.max_stale(Duration::ZERO), most] {
+        assert!(JwksCache::new([source]).is_ok());
     }
     assert!(JwksCache::new([source("https://a/"), source("https://A/")]).is_ok());
 }
