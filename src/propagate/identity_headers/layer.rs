@@ -2,7 +2,7 @@ use tower::Layer;
 
 use super::field::IdentityField;
 use super::owned::Owned;
-use super::service::{HeadersGate, IdentityHeaders};
+use super::service::{HeadersGate, IdentityHeaders, Mode};
 use crate::error::ConfigError;
 
 /// Tells the service below who is calling, in headers that no client can forge.
@@ -112,7 +112,8 @@ impl IdentityHeadersLayer {
         self
     }
 
-    /// Switches the headers on or off. Off, the client's own pass as they came; the caller's scope is opened still.
+    /// Switches the headers on or off. Off, none is set, and those that a client sends are removed as ever; the caller's
+    /// scope is opened still.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
@@ -123,7 +124,8 @@ impl<S> Layer<S> for IdentityHeadersLayer {
     type Service = IdentityHeaders<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let gate = self.enabled.then(|| HeadersGate::new(self.owned.clone()));
-        IdentityHeaders::new(gate, inner)
+        let mode = if self.enabled { Mode::Set } else { Mode::Off };
+        let gate = HeadersGate::new(self.owned.clone(), mode);
+        IdentityHeaders::new(Some(gate), inner)
     }
 }
