@@ -17,7 +17,7 @@ use crate::error::ConfigError;
 /// Put it inside `JwtAuthLayer`, and on public routes too: without a verified caller it removes and sets nothing.
 ///
 /// The client sees nothing of it, except 401 `invalid_claim` for a token that holds what would be read as something
-/// else upstream: a role with a comma, a control character, outer blanks, or text that is not visible ASCII.
+/// else upstream: a role or a claim with a comma, a control character, outer blanks, or text that is not visible ASCII.
 ///
 /// The upstream must be reachable through this service alone, or anyone may set the headers there. Trailers are part of
 /// the body and are not looked at. Where tokens of several issuers are accepted a subject is not enough: add
