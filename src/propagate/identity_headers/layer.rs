@@ -7,7 +7,8 @@ use crate::error::ConfigError;
 
 /// Tells the service below who is calling, in headers that no client can forge.
 ///
-/// 1. The client's `Connection` header is applied: what it nominates is removed, and it nominates nothing any more.
+/// 1. The client's `Connection` header is applied: what it nominates is removed, and it nominates nothing any more. What
+///    messages depend on or a proxy in front sets (`x-forwarded-*`, `x-request-id`, `traceparent`) stays.
 /// 2. Every header that this layer owns is removed, in every spelling that a server may take for the same: any case,
 ///    and any separator for `-`.
 /// 3. The headers are set from a verified caller. What is missing stays away.

@@ -152,6 +152,17 @@ async fn a_nominated_header_neither_drops_ours_nor_survives() {
 }
 
 #[tokio::test]
+async fn a_nominated_header_that_is_owned_is_removed_whoever_sets_it_elsewhere() {
+    let layer = IdentityHeadersLayer::none().header("x-forwarded-user", IdentityField::Subject);
+    let sent = [
+        ("connection", "x-forwarded-user"),
+        ("x-forwarded-user", "root"),
+    ];
+    let told = upstream(&layer.unwrap(), None, &sent).await.unwrap();
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_role_that_could_be_read_as_two_is_refused() {
     let layer = IdentityHeadersLayer::new();
     for role in ["reader,admin", " admin", "admin ", "", "a\r\nb", "ädmin"] {
