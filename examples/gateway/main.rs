@@ -13,6 +13,7 @@ mod upstream;
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,6 +34,14 @@ struct Arguments {
     /// Leaves one part of the gateway out, which the walk-through has to notice.
     #[arg(long = "break", value_name = "PART", requires = "demo_check")]
     without: Option<demo::Part>,
+
+    /// The configuration file: listeners, issuers, limits, routes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["issuer", "demo_check"])]
+    config: Option<PathBuf>,
+
+    /// Validates the configuration, prints what is in force without its secrets, and ends.
+    #[arg(long, requires = "config")]
+    check: bool,
 
     /// The issuer whose tokens are accepted, exactly as their `iss` claim spells it.
     #[arg(long, value_name = "URL", requires_all = ["audience", "upstream"])]
@@ -72,6 +81,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    if let Some(file) = &arguments.config {
+        let configuration = config::load(file, std::env::vars_os())?;
+        if arguments.check {
+            print!("{configuration}");
+            return Ok(());
+        }
+        return Err("a configuration can only be checked yet: add --check".into());
+    }
     if let (Some(issuer), Some(audience), Some(upstream)) =
         (&arguments.issuer, &arguments.audience, &arguments.upstream)
     {

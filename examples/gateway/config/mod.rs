@@ -1,5 +1,30 @@
 //! The configuration file: what it may say, and how it is read.
-#![allow(dead_code)] // Until the gateway is built from it.
+//!
+//! Text becomes a tree whose values know their lines (`document`), the environment replaces some of them
+//! (`environment`), and each section asks for its keys by name (`section`): what nobody asked for is an error, as is
+//! every value that will not do. All errors are told at once.
+// The gateway uses what it can; the model has all of the contract that is read.
+#![allow(dead_code)]
 
+mod build;
+mod callers;
+mod document;
+mod environment;
+mod files;
+mod issuers;
+mod limits;
 pub(crate) mod model;
+mod print;
+mod problems;
+mod read;
+mod requirement;
+mod route;
+mod routes;
 pub(crate) mod secrets;
+mod section;
+mod values;
+
+pub(crate) use read::load;
+
+#[cfg(test)]
+mod tests;

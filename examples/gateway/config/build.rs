@@ -1,0 +1,71 @@
+//! The library's values, made from the model. Reading tries them out, so that what the library refuses names a line.
+
+use portcullis::{ConfigError, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet};
+
+use super::model::{IssuerSettings, KeySource};
+
+// === impl IssuerSettings ===
+
+impl IssuerSettings {
+    /// What the issuer's tokens must be like. It has keys of its own only if they are a secret; all others come from
+    /// [`source`](Self::source).
+    pub(crate) fn policy(&self) -> Result<Issuer, ConfigError> {
+        let mut policy = match &self.keys {
+            KeySource::Secret(secret) => Issuer::with_secret(&self.issuer, secret.reveal())?,
+            _ => Issuer::new(&self.issuer),
+        };
+        for audience in &self.audiences {
+            policy = policy.audience(audience);
+        }
+        Ok(policy
+            .algorithms(self.algorithms.iter().copied())
+            .token_types(self.token_types.iter().map(String::as_str))
+            .required_claims(self.required_claims.iter().map(String::as_str))
+            .leeway(self.leeway)
+            .subject_claim(self.subject_claim.path())
+            .roles_claim(self.roles_claim.path())
+            .permissions_claim(self.permissions_claim.path()))
+    }
+
+    /// Where the issuer's public keys come from; `None` for one that shares a secret.
+    pub(crate) fn source(&self) -> Result<Option<JwksSource>, ConfigError> {
+        let issuer = &self.issuer;
+        let key = |problem: String| ConfigError::Key { problem };
+        let source = match &self.keys {
+            KeySource::Discovery => JwksSource::discover(issuer)?,
+            KeySource::JwksUri(uri) => JwksSource::uri(issuer, uri)?,
+            KeySource::JwksFile(file) => {
+                let keys = KeySet::from_json(&file.content);
+                JwksSource::keys(issuer, keys.map_err(|error| key(error.to_string()))?)
+            }
+            KeySource::PublicKeyFile(file) => {
+                let pem = std::str::from_utf8(&file.content);
+                let pem = pem.map_err(|_| key("give the key in PEM".to_owned()))?;
+                JwksSource::keys(issuer, KeySet::from_pem(pem)?)
+            }
+            KeySource::Secret(_) => return Ok(None),
+        };
+        let source = match &self.ca {
+            Some(ca) => source.root_certificates(&ca.content)?,
+            None => source,
+        };
+        let kept = &self.jwks;
+        let source = source
+            .default_ttl(kept.default_ttl)
+            .min_ttl(kept.min_ttl)
+            .max_ttl(kept.max_ttl)
+            .cooldown(kept.cooldown)
+            .timeout(kept.timeout)
+            .max_stale(kept.max_stale);
+        Ok(Some(source))
+    }
+
+    /// Builds a layer for this issuer alone, and drops it.
+    pub(super) fn try_out(&self) -> Result<(), ConfigError> {
+        let policy = match self.source()? {
+            Some(source) => self.policy()?.with_keys(JwksCache::new([source])?),
+            None => self.policy()?,
+        };
+        JwtAuthLayer::new([policy]).map(drop)
+    }
+}

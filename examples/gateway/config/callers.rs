@@ -1,0 +1,155 @@
+//! `[token_sources]`, `[identity_headers]`, `[[consumers]]`: where callers show who they are, and who is told.
+
+use std::collections::BTreeMap;
+
+use portcullis::propagate::IdentityField;
+use portcullis::{ConfigError, IdentityHeadersLayer};
+
+use super::document::Item;
+use super::model::{Callers, Consumer, IdentityHeader, IdentityValue, Limit, TokenSources};
+use super::section::{Fault, Section};
+use super::values::{claim, cookie, name, text};
+
+/// The words that stand for something else than a claim of that name.
+const WORDS: [(&str, IdentityValue); 7] = [
+    ("sub", IdentityValue::Subject),
+    ("iss", IdentityValue::Issuer),
+    ("client", IdentityValue::Client),
+    ("roles", IdentityValue::Roles),
+    ("scope", IdentityValue::Scopes),
+    ("permissions", IdentityValue::Permissions),
+    ("consumer", IdentityValue::Consumer),
+];
+
+pub(super) fn token_sources(root: &mut Section<'_>) -> TokenSources {
+    let Some(mut section) = root.section("token_sources") else {
+        return TokenSources::default();
+    };
+    let sources = TokenSources {
+        cookie: section.get("cookie", text(cookie)),
+        websocket_protocol: section.or("websocket_protocol", false, |item| item.flag()),
+    };
+    section.finish();
+    sources
+}
+
+/// Header names that the library accepts, and that no token is read from.
+pub(super) fn identity_headers(root: &mut Section<'_>) -> Vec<IdentityHeader> {
+    let mut headers: Vec<IdentityHeader> = Vec::new();
+    let Some(mut section) = root.section("identity_headers") else {
+        return headers;
+    };
+    let mut accepted = IdentityHeadersLayer::none();
+    for (name, item) in section.rest() {
+        let header = identity_header(&name, &item, &accepted);
+        let twin = headers
+            .iter()
+            .any(|own| own.name.as_str().eq_ignore_ascii_case(&name));
+        match header {
+            Ok(_) if twin => section.problem(
+                &item.place,
+                &name,
+                "is given twice, in two spellings: choose one",
+            ),
+            Ok((header, next)) => {
+                headers.push(header);
+                accepted = next;
+            }
+            Err(fault) => section.fault(&item.place, &name, fault),
+        }
+    }
+    headers
+}
+
+fn identity_header(
+    name: &str,
+    item: &Item,
+    accepted: &IdentityHeadersLayer,
+) -> Result<(IdentityHeader, IdentityHeadersLayer), Fault> {
+    let place = claim(item)?;
+    let value = match place.0.as_slice() {
+        [word] => WORDS.into_iter().find(|(own, _)| own == word),
+        _ => None,
+    };
+    let value = value.map_or(IdentityValue::Claim(place), |(_, value)| value);
+    let field = value.field().unwrap_or(IdentityField::Subject);
+    let accepted = accepted
+        .clone()
+        .header(name, field)
+        .map_err(|error| match error {
+            ConfigError::Header { problem, .. } => problem.to_owned(),
+            other => other.to_string(),
+        })?;
+    // Together with it a cookie and `Authorization` are what tokens are read from; those the library refuses.
+    if name.eq_ignore_ascii_case("sec-websocket-protocol") {
+        return Err("tokens may be read from it: choose a name of your own".into());
+    }
+    let header = IdentityHeader {
+        place: item.place.clone(),
+        name: name.parse().map_err(|_| "this is no header name")?,
+        value,
+    };
+    Ok((header, accepted))
+}
+
+pub(super) fn consumers(root: &mut Section<'_>, plans: &BTreeMap<String, Limit>) -> Vec<Consumer> {
+    let mut consumers: Vec<Consumer> = Vec::new();
+    for section in root.sections("consumers") {
+        let context = section.context;
+        let Some(consumer) = consumer(section, plans) else {
+            continue;
+        };
+        for other in &consumers {
+            let text = if other.name == consumer.name {
+                format!("consumer {:?} is at {} already", consumer.name, other.place)
+            } else if other.callers == consumer.callers {
+                format!(
+                    "these callers are consumer {:?} at {} already",
+                    other.name, other.place
+                )
+            } else {
+                continue;
+            };
+            context.problems.add(&consumer.place, text);
+        }
+        consumers.push(consumer);
+    }
+    consumers
+}
+
+fn consumer(mut section: Section<'_>, plans: &BTreeMap<String, Limit>) -> Option<Consumer> {
+    let place = section.place.clone();
+    let own_name = section.required("name", text(header_name));
+    let given = (section.has("client"), section.has("subject"));
+    let client = section.get("client", text(name)).map(Callers::Client);
+    let subject = section.get("subject", text(name)).map(Callers::Subject);
+    let plan_place = section.place_of("plan");
+    let plan = section.get("plan", text(name));
+    if let Some(unknown) = plan.as_ref().filter(|plan| !plans.contains_key(*plan)) {
+        let text = format!("names {unknown:?}, which is not in [plans]");
+        section.problem(&plan_place, "plan", &text);
+    }
+    match given {
+        (true, true) => section.problem(&place, "subject", "and `client` are both given: keep one"),
+        (false, false) => section.problem(&place, "client", "or `subject` is required"),
+        _ => {}
+    }
+    section.finish();
+    Some(Consumer {
+        place,
+        name: own_name?,
+        callers: client.or(subject)?,
+        plan,
+    })
+}
+
+/// It may be sent in a header, in a list.
+fn header_name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+    if text.is_empty() || !text.bytes().all(is_plain) {
+        return Err(
+            "use visible ASCII without comma and blank: it may be sent in a header".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}

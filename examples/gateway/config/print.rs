@@ -1,0 +1,338 @@
+//! What is in force, as a configuration file with every default filled in. Secrets are left out.
+
+use std::fmt::{self, Display, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::model::{
+    Access, Allowance, Callers, ClaimPlace, Configuration, ConsumerFilter, CorsPreflight,
+    IdentityValue, IssuerSettings, KeySource, Limit, LimitKey, Mode, OnError, Propagate, RateLimit,
+    Requirement, Route, StoreMode, UpstreamHost,
+};
+use super::secrets::Secret;
+
+/// A text in quotes. JSON's escapes are TOML's, but TOML has DEL escaped too.
+struct Quoted<'t>(&'t str);
+
+struct List<I>(I);
+
+struct Span(Duration);
+
+// === impl Configuration ===
+
+impl Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listen = \"{}\"", self.listen)?;
+        match self.admin_listen {
+            Some(address) => writeln!(f, "admin_listen = \"{address}\"")?,
+            None => writeln!(f, "# admin_listen: none")?,
+        }
+        let proxies = self
+            .trusted_proxies
+            .iter()
+            .map(|network| format!("\"{network}\""));
+        writeln!(f, "trusted_proxies = {}", List(proxies))?;
+        writeln!(f, "realm = {}", Quoted(&self.realm))?;
+        writeln!(f, "request_timeout = {}", Span(self.request_timeout))?;
+        writeln!(f, "max_body = {}", self.max_body)?;
+        writeln!(f, "log = {}", Quoted(&self.log))?;
+        let preflight = match self.cors_preflight {
+            CorsPreflight::Authenticate => "authenticate",
+            CorsPreflight::Pass => "pass",
+        };
+        writeln!(f, "cors_preflight = \"{preflight}\"")?;
+        match &self.tls {
+            None => writeln!(f, "# tls: none")?,
+            Some(tls) => {
+                writeln!(f, "\n[tls]\ncert = {}", path(&tls.cert.path))?;
+                writeln!(f, "key = {}", path(&tls.key.path))?;
+            }
+        }
+        self.issuers.iter().try_for_each(|own| issuer(f, own))?;
+        writeln!(f, "\n[token_sources]")?;
+        match &self.token_sources.cookie {
+            Some(name) => writeln!(f, "cookie = {}", Quoted(name))?,
+            None => writeln!(f, "# cookie: none")?,
+        }
+        let websocket = self.token_sources.websocket_protocol;
+        writeln!(f, "websocket_protocol = {websocket}")?;
+        self.callers(f)?;
+        self.limits(f)?;
+        self.routes.iter().try_for_each(|own| route(f, own))
+    }
+}
+
+impl Configuration {
+    fn callers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n[identity_headers]")?;
+        for header in &self.identity_headers {
+            let name = header.name.as_str();
+            writeln!(f, "{} = {}", Quoted(name), told(&header.value))?;
+        }
+        for consumer in &self.consumers {
+            writeln!(f, "\n[[consumers]]\nname = {}", Quoted(&consumer.name))?;
+            match &consumer.callers {
+                Callers::Client(name) => writeln!(f, "client = {}", Quoted(name))?,
+                Callers::Subject(name) => writeln!(f, "subject = {}", Quoted(name))?,
+            }
+            if let Some(plan) = &consumer.plan {
+                writeln!(f, "plan = {}", Quoted(plan))?;
+            }
+        }
+        for (name, plan) in &self.plans {
+            let Limit {
+                requests,
+                per,
+                burst,
+            } = plan;
+            let per = Span(*per);
+            writeln!(
+                f,
+                "\n[plans.{}]\nrequests = {requests}\nper = {per}\nburst = {burst}",
+                Quoted(name)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store = &self.rate_limit_store;
+        let mode = match store.mode {
+            StoreMode::Exact => "exact",
+            StoreMode::Leased => "leased",
+        };
+        let on_error = match store.on_error {
+            OnError::Local => "local",
+            OnError::Open => "open",
+            OnError::Closed => "closed",
+        };
+        writeln!(
+            f,
+            "\n[rate_limit_store]\nkind = \"memory\"\nurl = {}",
+            url(&store.url)
+        )?;
+        writeln!(f, "mode = \"{mode}\"\non_error = \"{on_error}\"")?;
+        writeln!(f, "expected_nodes = {}", store.expected_nodes)?;
+        match &self.failed_auth_limit {
+            None => writeln!(f, "\n# failed_auth_limit: none"),
+            Some(limit) => {
+                let Limit { requests, per, .. } = limit;
+                let per = Span(*per);
+                writeln!(
+                    f,
+                    "\n[failed_auth_limit]\nrequests = {requests}\nper = {per}"
+                )
+            }
+        }
+    }
+}
+
+fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
+    writeln!(f, "\n[[issuers]]\nissuer = {}", Quoted(&own.issuer))?;
+    match &own.keys {
+        KeySource::Discovery => writeln!(f, "# jwks_uri: what the issuer's metadata name")?,
+        KeySource::JwksUri(uri) => writeln!(f, "jwks_uri = {}", Quoted(uri))?,
+        KeySource::JwksFile(file) => writeln!(f, "jwks_file = {}", path(&file.path))?,
+        KeySource::PublicKeyFile(file) => writeln!(f, "public_key_file = {}", path(&file.path))?,
+        KeySource::Secret(secret) => writeln!(f, "secret = \"{secret:?}\"")?,
+    }
+    if let Some(ca) = &own.ca {
+        writeln!(f, "ca = {}", path(&ca.path))?;
+    }
+    let algorithms = own
+        .algorithms
+        .iter()
+        .map(|algorithm| Quoted(algorithm.name()));
+    writeln!(f, "audiences = {}", texts(&own.audiences))?;
+    writeln!(f, "algorithms = {}", List(algorithms))?;
+    writeln!(f, "token_types = {}", texts(&own.token_types))?;
+    writeln!(f, "required_claims = {}", texts(&own.required_claims))?;
+    writeln!(f, "leeway = {}", Span(own.leeway))?;
+    writeln!(f, "max_token_bytes = {}", own.max_token_bytes)?;
+    writeln!(f, "profile = \"generic\"")?;
+    writeln!(f, "subject_claim = {}", claim(&own.subject_claim))?;
+    writeln!(f, "roles_claim = {}", claim(&own.roles_claim))?;
+    writeln!(f, "permissions_claim = {}", claim(&own.permissions_claim))?;
+    let jwks = &own.jwks;
+    writeln!(f, "[issuers.jwks]")?;
+    for (name, duration) in [
+        ("default_ttl", jwks.default_ttl),
+        ("min_ttl", jwks.min_ttl),
+        ("max_ttl", jwks.max_ttl),
+        ("cooldown", jwks.cooldown),
+        ("timeout", jwks.timeout),
+        ("max_stale", jwks.max_stale),
+    ] {
+        writeln!(f, "{name} = {}", Span(duration))?;
+    }
+    Ok(())
+}
+
+fn route(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
+    writeln!(f, "\n[[routes]]\npath = {}", Quoted(&own.path))?;
+    if let Some(host) = &own.host {
+        writeln!(f, "host = {}", Quoted(host))?;
+    }
+    if let Some(methods) = &own.methods {
+        let methods = methods.iter().map(|method| Quoted(method.as_str()));
+        writeln!(f, "methods = {}", List(methods))?;
+    }
+    writeln!(f, "upstream = {}", Quoted(&own.upstream.to_string()))?;
+    if let Some(ca) = &own.upstream_ca {
+        writeln!(f, "upstream_ca = {}", path(&ca.path))?;
+    }
+    let host = match own.upstream_host {
+        UpstreamHost::Upstream => "upstream",
+        UpstreamHost::Client => "client",
+    };
+    writeln!(
+        f,
+        "upstream_host = \"{host}\"\ntimeout = {}",
+        Span(own.timeout)
+    )?;
+    match &own.access {
+        Access::Public => writeln!(f, "public = true")?,
+        Access::Verified {
+            require,
+            require_for,
+        } => {
+            writeln!(f, "public = false")?;
+            if let Some(require) = require {
+                writeln!(f, "require = {}", requirement(require))?;
+            }
+            let rules = require_for.iter();
+            let rules = rules.map(|(method, own)| format!("{method} = {}", requirement(own)));
+            let rules: Vec<String> = rules.collect();
+            if !rules.is_empty() {
+                writeln!(f, "require_for = {{ {} }}", rules.join(", "))?;
+            }
+        }
+    }
+    match &own.consumers {
+        ConsumerFilter::Any => {}
+        ConsumerFilter::Allow(names) => writeln!(f, "consumers = {{ allow = {} }}", texts(names))?,
+        ConsumerFilter::Deny(names) => writeln!(f, "consumers = {{ deny = {} }}", texts(names))?,
+    }
+    let limits = own.rate_limits.iter().map(rate_limit);
+    writeln!(f, "rate_limits = {}", List(limits))?;
+    let propagate = match own.propagate {
+        Propagate::None => "none",
+        Propagate::Forward => "forward",
+    };
+    let mode = match own.mode {
+        Mode::Enforce => "enforce",
+        Mode::Report => "report",
+    };
+    writeln!(f, "propagate = \"{propagate}\"\nmode = \"{mode}\"")
+}
+
+fn rate_limit(own: &RateLimit) -> String {
+    let key = match own.key {
+        LimitKey::Subject => "subject",
+        LimitKey::Client => "client",
+        LimitKey::Address => "address",
+    };
+    let allowance = match &own.allowance {
+        Allowance::Plan => "plan = true".to_owned(),
+        Allowance::Fixed(Limit {
+            requests,
+            per,
+            burst,
+        }) => {
+            format!(
+                "requests = {requests}, per = {}, burst = {burst}",
+                Span(*per)
+            )
+        }
+    };
+    format!(
+        "{{ name = {}, key = \"{key}\", {allowance} }}",
+        Quoted(&own.name)
+    )
+}
+
+fn requirement(own: &Requirement) -> String {
+    let (form, list) = match own {
+        Requirement::Role(name) => return format!("{{ role = {} }}", Quoted(name)),
+        Requirement::Scope(name) => return format!("{{ scope = {} }}", Quoted(name)),
+        Requirement::Permission(name) => return format!("{{ permission = {} }}", Quoted(name)),
+        Requirement::Any(list) => ("any", list),
+        Requirement::All(list) => ("all", list),
+    };
+    format!("{{ {form} = {} }}", List(list.iter().map(requirement)))
+}
+
+fn told(value: &IdentityValue) -> String {
+    let word = match value {
+        IdentityValue::Subject => "sub",
+        IdentityValue::Issuer => "iss",
+        IdentityValue::Client => "client",
+        IdentityValue::Roles => "roles",
+        IdentityValue::Scopes => "scope",
+        IdentityValue::Permissions => "permissions",
+        IdentityValue::Consumer => "consumer",
+        IdentityValue::Claim(place) => return claim(place),
+    };
+    Quoted(word).to_string()
+}
+
+fn claim(place: &ClaimPlace) -> String {
+    match place.0.as_slice() {
+        [name] => Quoted(name).to_string(),
+        _ => texts(&place.0).to_string(),
+    }
+}
+
+/// A URL without the user and the password before its host.
+fn url(secret: &Secret) -> String {
+    let text = String::from_utf8_lossy(secret.reveal());
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return "\"(redacted)\"".to_owned();
+    };
+    match rest.rsplit_once('@') {
+        None => Quoted(&text).to_string(),
+        Some((_, host)) => Quoted(&format!("{scheme}://(redacted)@{host}")).to_string(),
+    }
+}
+
+fn path(path: &Path) -> String {
+    Quoted(&path.to_string_lossy()).to_string()
+}
+
+fn texts(list: &[String]) -> List<impl Iterator<Item = Quoted<'_>> + Clone> {
+    List(list.iter().map(|text| Quoted(text)))
+}
+
+// === impl Quoted ===
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::Value::from(self.0).to_string();
+        f.write_str(&json.replace('\u{7f}', "\\u007f"))
+    }
+}
+
+// === impl List ===
+
+impl<I: Iterator<Item: Display> + Clone> Display for List<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('[')?;
+        for (at, item) in self.0.clone().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{item}")?;
+        }
+        f.write_char(']')
+    }
+}
+
+// === impl Span ===
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        match millis {
+            millis if millis % 1000 != 0 => write!(f, "\"{millis}ms\""),
+            millis => write!(f, "\"{}s\"", millis / 1000),
+        }
+    }
+}

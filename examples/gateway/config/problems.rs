@@ -1,0 +1,88 @@
+//! What is wrong with a configuration: all of it at once, each with its place.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
+
+use super::model::Place;
+
+/// Everything that is wrong with a configuration, in the order of the file. There is at least one problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Invalid(Vec<Problem>);
+
+/// One thing that is wrong, and what to change. It never quotes a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    place: Place,
+    text: String,
+}
+
+/// Problems as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Problems(RefCell<Vec<Problem>>);
+
+/// Nobody reads the hundredth.
+const SHOWN: usize = 20;
+
+// === impl Problems ===
+
+impl Problems {
+    pub(super) fn add(&self, place: &Place, text: impl Into<String>) {
+        self.0.borrow_mut().push(Problem {
+            place: place.clone(),
+            text: text.into(),
+        });
+    }
+
+    /// `value`, if nothing was wrong.
+    pub(super) fn none<T>(self, value: Option<T>) -> Result<T, Invalid> {
+        let mut problems = self.0.into_inner();
+        problems.sort_by_key(|problem| match &problem.place {
+            Place::Line { line, .. } => *line,
+            Place::Variable(_) => usize::MAX,
+        });
+        problems.dedup();
+        match value {
+            Some(value) if problems.is_empty() => Ok(value),
+            _ => Err(Invalid(problems)),
+        }
+    }
+}
+
+// === impl Invalid ===
+
+impl From<Problem> for Invalid {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().take(SHOWN).enumerate() {
+            let line_end = if at == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{problem}")?;
+        }
+        match self.0.len().checked_sub(SHOWN) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, "\nand {more} more"),
+        }
+    }
+}
+
+impl Error for Invalid {}
+
+// === impl Problem ===
+
+impl Problem {
+    pub(super) fn new(place: Place, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { place, text }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}

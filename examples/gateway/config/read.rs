@@ -1,0 +1,175 @@
+//! A configuration file and the environment become a [`Configuration`], or everything that is wrong with them.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::document::{self, Item};
+use super::files::{self, Files};
+use super::model::{Configuration, CorsPreflight, Place, Tls};
+use super::problems::{Invalid, Problem, Problems};
+use super::route::Others;
+use super::section::{Context, Section};
+use super::values::{choice, log, network, period, realm, size, socket, text};
+use super::{callers, environment, issuers, limits, route, routes};
+
+const MEBIBYTE: u64 = 1024 * 1024;
+
+/// Reads `file`, and what of it the environment replaces.
+pub(crate) fn load(
+    file: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Configuration, Invalid> {
+    let name: Arc<str> = file.display().to_string().into();
+    let at = |line| Place::Line {
+        file: Arc::clone(&name),
+        line,
+    };
+    let bytes = files::read(file)
+        .map_err(|error| Problem::new(at(1), format!("the file cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(valid);
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        Problem::new(at(line), "this is no UTF-8")
+    })?;
+    parse(&text, &name, Files::beside(file), variables)
+}
+
+/// Reads the text of a file.
+pub(super) fn parse(
+    text: &str,
+    name: &Arc<str>,
+    files: Files,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Configuration, Invalid> {
+    let problems = Problems::default();
+    let mut root = document::parse(text, name, &problems);
+    // Whatever is said of half a document may be wrong.
+    let problems = problems.none(Some(Problems::default()))?;
+    environment::apply(&mut root, variables, &problems);
+    let context = Context { problems, files };
+    let configuration = read(&context, root);
+    context.problems.none(configuration)
+}
+
+fn read(context: &Context, root: Item) -> Option<Configuration> {
+    let mut root = Section::root(context, root)?;
+    let listen = root.or("listen", ([127, 0, 0, 1], 8080).into(), text(socket));
+    let admin_place = root.place_of("admin_listen");
+    let admin_listen = root.get("admin_listen", text(socket));
+    if admin_listen.is_some_and(|admin| admin == listen && admin.port() != 0) {
+        root.problem(
+            &admin_place,
+            "admin_listen",
+            "is `listen` too: choose another port",
+        );
+    }
+    let trusted_proxies = root.or("trusted_proxies", Vec::new(), |item| {
+        item.all(text(network))
+    });
+    let realm = root.or("realm", "api".to_owned(), text(realm));
+    let request_timeout = root.or("request_timeout", Duration::from_secs(30), text(period));
+    let max_body = root.or("max_body", 2 * MEBIBYTE, size);
+    let log = root.or("log", "info".to_owned(), text(log));
+    let preflights = [
+        ("authenticate", CorsPreflight::Authenticate),
+        ("pass", CorsPreflight::Pass),
+    ];
+    let cors_preflight = root.or(
+        "cors_preflight",
+        CorsPreflight::Authenticate,
+        choice(&preflights),
+    );
+    let has_tls = root.has("tls");
+    let tls = root.section("tls").and_then(tls);
+    unsupported(&mut root);
+    let has_issuers = root.has("issuers");
+    let issuers = issuers::read(&mut root);
+    let token_sources = callers::token_sources(&mut root);
+    let identity_headers = callers::identity_headers(&mut root);
+    let plans = limits::plans(&mut root);
+    let consumers = callers::consumers(&mut root, &plans);
+    let rate_limit_store = limits::store(&mut root);
+    let failed_auth_limit = limits::failed_auth(&mut root);
+    let others = Others {
+        request_timeout,
+        consumers: &consumers,
+        has_issuers,
+    };
+    let sections = root.sections("routes").into_iter();
+    let routes: Vec<_> = sections
+        .filter_map(|section| route::read(section, &others))
+        .collect();
+    routes::overlaps(&routes, &context.problems);
+    root.finish();
+    if has_tls && tls.is_none() {
+        return None;
+    }
+    Some(Configuration {
+        listen,
+        admin_listen,
+        trusted_proxies,
+        realm,
+        request_timeout,
+        max_body,
+        log,
+        cors_preflight,
+        tls,
+        issuers,
+        token_sources,
+        identity_headers,
+        consumers,
+        plans,
+        rate_limit_store,
+        failed_auth_limit,
+        routes,
+    })
+}
+
+fn tls(mut section: Section<'_>) -> Option<Tls> {
+    let place = section.place.clone();
+    for key in ["cert", "key"] {
+        if !section.has(key) {
+            section.problem(&place, key, "is required");
+        }
+    }
+    let cert = section.file("cert");
+    let key = section.file("key");
+    section.unsupported(
+        "client_ca",
+        "remove it, client certificates are not asked for",
+    );
+    section.finish();
+    Some(Tls {
+        place,
+        cert: cert?,
+        key: key?,
+    })
+}
+
+/// What the contract has and this gateway does not.
+fn unsupported(root: &mut Section<'_>) {
+    root.unsupported(
+        "revocation",
+        "remove the section, tokens are valid until they expire",
+    );
+    root.unsupported("mint", "remove the section, and `propagate = \"mint\"`");
+    root.unsupported(
+        "exchange",
+        "remove the section, and `propagate = \"exchange\"`",
+    );
+    let Some(mut cache) = root.section("token_cache") else {
+        return;
+    };
+    let place = cache.place_of("max_bytes");
+    if cache.or("max_bytes", 64 * MEBIBYTE, size) != 0 {
+        cache.problem(
+            &place,
+            "max_bytes",
+            "other than 0 is not supported yet: set 0, or remove the section",
+        );
+    }
+    cache.finish();
+}

@@ -1,0 +1,116 @@
+//! Which routes can be reached: paths that arrive as they are written, and none that stands in another's way.
+
+use axum::http::Method;
+
+use super::model::{Place, Route};
+use super::problems::Problems;
+
+/// What the gateway answers itself on `listen`.
+const OWN_PATHS: [&str; 1] = ["/healthz"];
+
+/// A path that requests can have, spelled the one way in which the gateway compares it.
+pub(super) fn path(text: &str) -> Result<String, String> {
+    let problem = |problem| Err(format!("{text:?} {problem}"));
+    let Some(rest) = text.strip_prefix('/') else {
+        return problem("must start with a slash");
+    };
+    if rest.is_empty() {
+        return Ok(text.to_owned());
+    }
+    for segment in rest.split('/') {
+        if segment.is_empty() {
+            return problem(
+                "has an empty segment: remove the double slash, or the slash at the end; what is below a path belongs to it anyway",
+            );
+        }
+        let Some(decoded) = decode(segment) else {
+            return problem(
+                "holds what no path may: write letters, digits and -._~!$&'()*+,;=:@ as they are, other bytes as %41, and no wildcards",
+            );
+        };
+        let name = decoded.split(|byte| *byte == b';').next();
+        if matches!(name, Some(b"." | b"..")) {
+            return problem("has a segment of dots, and such requests are refused");
+        }
+        if decoded.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0)) {
+            return problem(
+                "has an encoded slash, backslash or zero, and such requests are refused",
+            );
+        }
+    }
+    if OWN_PATHS.contains(&text) {
+        return problem("is answered by the gateway itself: nothing can reach this route");
+    }
+    Ok(text.to_owned())
+}
+
+/// Two routes with one host, path and method: one of them would never be chosen.
+pub(super) fn overlaps(routes: &[Route], problems: &Problems) {
+    for (at, route) in routes.iter().enumerate() {
+        let earlier = routes.iter().take(at);
+        let mut twins = earlier.filter(|own| own.path == route.path && own.host == route.host);
+        let Some((other, method)) = twins.find_map(|own| Some((own, shared(own, route)?))) else {
+            continue;
+        };
+        let text = overlap(&other.place, route, method);
+        problems.add(&route.place, text);
+    }
+}
+
+fn overlap(other: &Place, route: &Route, method: Shared<'_>) -> String {
+    let path = &route.path;
+    let what = match method {
+        Shared::All => "every method".to_owned(),
+        Shared::One(method) => method.to_string(),
+    };
+    format!(
+        "nothing can reach this route: {other} has {path:?} for {what} on the same host already"
+    )
+}
+
+enum Shared<'r> {
+    All,
+    One(&'r Method),
+}
+
+fn shared<'r>(a: &'r Route, b: &'r Route) -> Option<Shared<'r>> {
+    match (&a.methods, &b.methods) {
+        (None, None) => Some(Shared::All),
+        (None, Some(some)) | (Some(some), None) => some.first().map(Shared::One),
+        (Some(some), Some(others)) => {
+            let mut some = some.iter();
+            some.find(|own| others.contains(own)).map(Shared::One)
+        }
+    }
+}
+
+/// The bytes of a segment (RFC 3986 section 3.3). What may stand as it is must not be escaped: the gateway compares
+/// bytes, and requests have it as it is.
+fn decode(segment: &str) -> Option<Vec<u8>> {
+    let mut bytes = segment.bytes();
+    let mut decoded = Vec::with_capacity(segment.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            is_plain(byte).then(|| decoded.push(byte))?;
+            continue;
+        }
+        let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
+        let byte = high * 16 + low;
+        let is_unreserved = byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
+        (!is_unreserved).then(|| decoded.push(byte))?;
+    }
+    Some(decoded)
+}
+
+/// In capitals, as they are normalized.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
+}
