@@ -93,7 +93,9 @@ impl Drop for Entry {
         let caller = caller.as_ref();
         let route = self.route.as_deref().unwrap_or("none").to_owned();
         // Those who go before there is a response are told apart from all statuses.
-        let status = self.status.map_or_else(|| "gone".to_owned(), |status| status.to_string());
+        let status = self
+            .status
+            .map_or_else(|| "gone".to_owned(), |status| status.to_string());
         metrics::counter!(
             "gateway_requests_total",
             "route" => route.clone(), "method" => known(&self.method), "status" => status,

@@ -16,17 +16,17 @@ use crate::stack::Common;
 use crate::table::Table;
 use crate::tls;
 
-pub(crate) fn gateway(
-    configuration: Configuration,
-    before: &Kept,
-) -> Result<Gateway, Unbuildable> {
+pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gateway, Unbuildable> {
     let mut keeping = Keeping::from(before);
     let (issuers, keys) = issuers(&configuration, &mut keeping)?;
     let consumers = Arc::new(Consumers::of(&configuration));
     let failed_auth = configuration.failed_auth_limit.as_ref().map(|limit| {
         let layer = keeping.limit("failed_auth".to_owned());
         let layer = layer.named("failed-auth")?.by_address();
-        Ok(layer.with_quota(limit.quota()).failures_only().without_fields())
+        Ok(layer
+            .with_quota(limit.quota())
+            .failures_only()
+            .without_fields())
     });
     let common = Common {
         failed_auth: failed_auth.transpose().map_err(anywhere)?,

@@ -27,7 +27,9 @@ impl Consumers {
             callers.insert(id.clone(), consumer.clone());
         }
         let plans = configuration.plans.iter();
-        consumers.plans = plans.map(|(name, limit)| (name.clone(), limit.quota())).collect();
+        consumers.plans = plans
+            .map(|(name, limit)| (name.clone(), limit.quota()))
+            .collect();
         consumers
     }
 

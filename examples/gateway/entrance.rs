@@ -121,7 +121,12 @@ mod tests {
     #[test]
     fn a_request_has_one_host() {
         let (http1, http2) = (Version::HTTP_11, Version::HTTP_2);
-        check(http1, "/", &["Api.Example.com.:80"], Some("api.example.com"));
+        check(
+            http1,
+            "/",
+            &["Api.Example.com.:80"],
+            Some("api.example.com"),
+        );
         check(http1, "/", &[], None);
         check(http1, "/", &["a", "a"], None);
         check(http1, "/", &["me@a"], None);

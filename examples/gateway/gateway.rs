@@ -132,7 +132,11 @@ pub(crate) fn answer(rejection: Rejection, protocol: Protocol) -> Response {
 
 /// How a route is named in logs and metrics.
 pub(crate) fn template(route: &Route) -> String {
-    format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path)
+    format!(
+        "{}{}",
+        route.host.as_deref().unwrap_or_default(),
+        route.path
+    )
 }
 
 // === impl Unbuildable ===

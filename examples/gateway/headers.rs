@@ -95,16 +95,29 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
     remove_all(headers, |name| {
         NEVER_PASSED.iter().any(|own| are_one(own, name))
     });
-    let [forwarded, hops, hosts, schemes] = said.map(|values| if is_behind_proxy { values } else { vec![] });
+    let [forwarded, hops, hosts, schemes] =
+        said.map(|values| if is_behind_proxy { values } else { vec![] });
     let for_peer = format!("for={}", quoted(side.client));
-    append(headers, FORWARDED, &forwarded, (!forwarded.is_empty()).then_some(for_peer));
+    append(
+        headers,
+        FORWARDED,
+        &forwarded,
+        (!forwarded.is_empty()).then_some(for_peer),
+    );
     // A proxy that says it in `Forwarded` alone has said who the client is all the same.
     let client = side.client.address.to_string();
     let peer = side.client.peer.to_string();
-    let hop = if hops.is_empty() && client != peer { format!("{client}, {peer}") } else { peer };
+    let hop = if hops.is_empty() && client != peer {
+        format!("{client}, {peer}")
+    } else {
+        peer
+    };
     append(headers, X_FORWARDED_FOR, &hops, Some(hop));
     let scheme = HeaderValue::from_static(side.scheme);
-    headers.insert(X_FORWARDED_PROTO, schemes.into_iter().next().unwrap_or(scheme));
+    headers.insert(
+        X_FORWARDED_PROTO,
+        schemes.into_iter().next().unwrap_or(scheme),
+    );
     if let Some(host) = hosts.into_iter().next().or_else(|| host.clone()) {
         headers.insert(X_FORWARDED_HOST, host);
     }
@@ -154,7 +167,10 @@ pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
 /// of them stays here.
 fn join_cookies(headers: &mut HeaderMap, token: Option<&str>) {
     let is_token = |cookie: &&[u8]| {
-        let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let name = cookie
+            .split(|byte| *byte == b'=')
+            .next()
+            .unwrap_or_default();
         token.is_some_and(|token| name.trim_ascii() == token.as_bytes())
     };
     let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
@@ -164,7 +180,10 @@ fn join_cookies(headers: &mut HeaderMap, token: Option<&str>) {
     if is_alone && !cookies.iter().any(is_token) {
         return;
     }
-    let kept: Vec<_> = cookies.into_iter().filter(|cookie| !is_token(cookie)).collect();
+    let kept: Vec<_> = cookies
+        .into_iter()
+        .filter(|cookie| !is_token(cookie))
+        .collect();
     match HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
         Ok(joined) if !joined.is_empty() => drop(headers.insert(COOKIE, joined)),
         _ => drop(headers.remove(COOKIE)),

@@ -49,7 +49,7 @@ impl<'b> Keeping<'b> {
             return Ok(None);
         };
         let keys = || JwksCache::new([source]);
-        let KeySource::Discovery | KeySource::JwksUri(_) = &issuer.keys else {
+        let (KeySource::Discovery | KeySource::JwksUri(_)) = &issuer.keys else {
             return keys().map(Some);
         };
         let authorities = issuer.ca.as_ref().map(|file| &file.content);

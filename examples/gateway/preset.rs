@@ -111,7 +111,13 @@ pub(crate) fn route(path: &str, upstream: Uri) -> Route {
     }
 }
 
-pub(crate) fn limit(name: &str, key: LimitKey, requests: u32, per: Duration, burst: u32) -> RateLimit {
+pub(crate) fn limit(
+    name: &str,
+    key: LimitKey,
+    requests: u32,
+    per: Duration,
+    burst: u32,
+) -> RateLimit {
     let count = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
     RateLimit {
         place: here(),
@@ -122,6 +128,24 @@ pub(crate) fn limit(name: &str, key: LimitKey, requests: u32, per: Duration, bur
             per,
             burst: count(burst),
         }),
+    }
+}
+
+/// An upstream as the command line names it.
+pub(crate) fn origin(url: &str) -> Result<Uri, &'static str> {
+    let uri: Uri = url.parse().map_err(|_| "this is no URL")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("give a URL such as http://127.0.0.1:3002");
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err("give the origin alone: paths are passed on as they are");
+    }
+    match uri.authority() {
+        None => Err("the host is missing"),
+        Some(host) if host.as_str().contains('@') => {
+            Err("the host must stand alone: no user, no password")
+        }
+        Some(_) => Ok(uri),
     }
 }
 

@@ -94,13 +94,14 @@ impl Proxy {
         if headers::asks_for_upgrade(request.headers()) {
             return Err(Reason::UpgradeNotSupported);
         }
-        let client = match protocol {
-            Protocol::Grpc => self.0.grpc.clone(),
-            _ => self.0.http.clone(),
-        };
+        let is_grpc = protocol == Protocol::Grpc;
+        let client = if is_grpc { &self.0.grpc } else { &self.0.http }.clone();
         let fate = request.extensions().get::<Fate>().cloned();
         let fate = fate.unwrap_or_default();
-        let request = self.outbound(request)?;
+        let mut request = self.outbound(request)?;
+        if !is_grpc {
+            frame_for_http1(&mut request);
+        }
         let upstream = &self.0.authority;
         match tokio::time::timeout(self.0.timeout, client.oneshot(request)).await {
             // Nobody asked for another protocol.
@@ -132,9 +133,10 @@ impl Proxy {
     fn outbound(&self, request: Request) -> Result<Request, Reason> {
         let (mut parts, body) = request.into_parts();
         let extensions = &mut parts.extensions;
-        let (Some(connection), Some(client)) =
-            (extensions.remove::<Connection>(), extensions.remove::<Client>())
-        else {
+        let (Some(connection), Some(client)) = (
+            extensions.remove::<Connection>(),
+            extensions.remove::<Client>(),
+        ) else {
             return Err(Reason::NotConfigured);
         };
         let authority = parts.uri.authority();
@@ -160,7 +162,6 @@ impl Proxy {
         request
             .extensions_mut()
             .insert(caller.unwrap_or(Caller::Anonymous));
-        frame_for_http1(&mut request);
         Ok(request)
     }
 

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Method, Response};
-use portcullis::{ConfigError, IdentityHeadersLayer, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, ResponseBody, Rule};
+use portcullis::{
+    ConfigError, IdentityHeadersLayer, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer,
+    ResponseBody, Rule,
+};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::config::model::{Access, Allowance, CorsPreflight, LimitKey, Mode, RateLimit, Requirement, Route};
+use crate::config::model::{
+    Access, Allowance, CorsPreflight, LimitKey, Mode, RateLimit, Requirement, Route,
+};
 use crate::consumers::Consumers;
 use crate::kept::Keeping;
 
@@ -80,7 +85,10 @@ impl Common {
         let require = require.unwrap_or_else(|| Rule::all([]));
         let consumers = self.consumers.rule(&route.consumers);
         let consumers = consumers.map(|rule| ("consumers", rule));
-        [("require", require)].into_iter().chain(consumers).collect()
+        [("require", require)]
+            .into_iter()
+            .chain(consumers)
+            .collect()
     }
 
     fn require(
@@ -89,7 +97,9 @@ impl Common {
         rule: Rule,
         route: &Route,
     ) -> Result<RequireRoleLayer, ConfigError> {
-        let mut layer = RequireRoleLayer::rule(rule).named(name).realm(&self.realm)?;
+        let mut layer = RequireRoleLayer::rule(rule)
+            .named(name)
+            .realm(&self.realm)?;
         if self.cors_preflight == CorsPreflight::Pass {
             layer = layer.pass_cors_preflight();
         }

@@ -1,11 +1,13 @@
 //! The configuration is read again when its file or one that it names changes, and at SIGHUP.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis::JwksCache;
 
+use crate::config;
 use crate::config::model::{Configuration, File, KeySource};
 use crate::gateway::Gateway;
 use crate::process::Process;
@@ -20,11 +22,11 @@ const WARMING: Duration = Duration::from_secs(5);
 
 /// Keeps an eye on `file`, and on the keys, which nobody would fetch before the first request otherwise. Never ends.
 pub(crate) async fn watch(process: Arc<Process>, file: Option<PathBuf>, log: Option<Log>) {
-    let mut hangups = hangups();
+    let mut hangups = Hangups::new();
     let mut seen = stamps(&process, file.as_deref());
     loop {
         let is_told = tokio::select! {
-            () = hangups() => true,
+            () = hangups.next() => true,
             () = tokio::time::sleep(SECOND) => false,
         };
         process.metrics.run_upkeep();
@@ -43,16 +45,18 @@ pub(crate) async fn watch(process: Arc<Process>, file: Option<PathBuf>, log: Opt
 
 async fn reload(process: &Process, file: &Path, log: Option<&Log>) {
     let before = process.gateway();
-    let gateway = Configuration::read(file)
-        .map_err(|problem| problem.to_string())
-        .and_then(|configuration| {
-            Gateway::new(configuration, &before.kept).map_err(|problem| problem.to_string())
-        });
-    let gateway = match gateway {
+    let built = || -> Result<Gateway, Box<dyn Error>> {
+        let configuration = config::load(file, std::env::vars_os())?;
+        Ok(Gateway::new(configuration, &before.kept)?)
+    };
+    let gateway = match built().map_err(|problem| problem.to_string()) {
         Ok(gateway) => gateway,
         Err(problem) => {
             metrics::counter!("gateway_reloads_total", "result" => "refused").increment(1);
-            tracing::error!(problem, "reload refused, the old configuration stays in force");
+            tracing::error!(
+                problem,
+                "reload refused, the old configuration stays in force"
+            );
             return;
         }
     };
@@ -106,7 +110,10 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 fn named(configuration: &Configuration) -> Vec<&File> {
-    let tls = configuration.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+    let tls = configuration
+        .tls
+        .iter()
+        .flat_map(|tls| [&tls.cert, &tls.key]);
     let issuers = configuration.issuers.iter().flat_map(|issuer| {
         let keys = match &issuer.keys {
             KeySource::JwksFile(file) | KeySource::PublicKeyFile(file) => Some(file),
@@ -119,16 +126,30 @@ fn named(configuration: &Configuration) -> Vec<&File> {
     tls.chain(issuers).chain(routes).collect()
 }
 
-/// Waits for the next SIGHUP; without an end where there is no such thing.
-fn hangups() -> impl AsyncFnMut() {
+/// The signal to reload, where there is such a thing.
+struct Hangups {
     #[cfg(unix)]
-    let mut signals = {
+    signals: Option<tokio::signal::unix::Signal>,
+}
+
+// === impl Hangups ===
+
+impl Hangups {
+    #[cfg(unix)]
+    fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        signal(SignalKind::hangup()).ok()
-    };
-    async move || {
+        let signals = signal(SignalKind::hangup()).ok();
+        Self { signals }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Self {
+        Self {}
+    }
+
+    async fn next(&mut self) {
         #[cfg(unix)]
-        if let Some(signals) = &mut signals {
+        if let Some(signals) = &mut self.signals {
             signals.recv().await;
             return;
         }
