@@ -29,6 +29,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -96,12 +97,13 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             print!("{configuration}");
             return Ok(());
         }
-        return gateway(configuration, Some(file)).await;
+        let log = Log::start(&configuration.log)?;
+        return gateway(configuration, Some((file, log))).await;
     }
+    telemetry::log_to_stderr();
     if let Some(configuration) = from_flags(&arguments) {
         return gateway(configuration, None).await;
     }
-    telemetry::log_to_stderr();
     if arguments.demo_check {
         return demo::check(arguments.without).await;
     }
@@ -126,12 +128,11 @@ fn from_flags(arguments: &Arguments) -> Option<Configuration> {
     Some(configuration)
 }
 
-/// Serves until it is told to end. What is in `file` is read again when it changes.
+/// Serves until it is told to end. A configuration that came from a file is read again when that changes.
 async fn gateway(
     configuration: Configuration,
-    file: Option<PathBuf>,
+    file: Option<(PathBuf, Log)>,
 ) -> Result<(), Box<dyn Error>> {
-    let log = Log::start(&configuration.log)?;
     let metrics = telemetry::metrics()?;
     let process = Process::new(configuration, metrics)?;
     let gateway = process.gateway();
@@ -139,7 +140,7 @@ async fn gateway(
     let bound = Bound::to(configuration).await?;
     let told = serve::told_to_end()?;
     watch::warm(&gateway);
-    let watch = watch::watch(std::sync::Arc::clone(&process), file, Some(log));
+    let watch = watch::watch(Arc::clone(&process), file);
     tokio::spawn(watch);
 
     let scheme = if gateway.tls.is_some() {

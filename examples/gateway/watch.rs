@@ -21,9 +21,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const WARMING: Duration = Duration::from_secs(5);
 
 /// Keeps an eye on `file`, and on the keys, which nobody would fetch before the first request otherwise. Never ends.
-pub(crate) async fn watch(process: Arc<Process>, file: Option<PathBuf>, log: Option<Log>) {
+pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
     let mut hangups = Hangups::new();
-    let mut seen = stamps(&process, file.as_deref());
+    let mut seen = file.as_ref().map(|(file, _)| stamps(&process, file));
     loop {
         let is_told = tokio::select! {
             () = hangups.next() => true,
@@ -31,19 +31,22 @@ pub(crate) async fn watch(process: Arc<Process>, file: Option<PathBuf>, log: Opt
         };
         process.metrics.run_upkeep();
         warm(&process.gateway());
-        let Some(file) = &file else {
+        let Some((file, log)) = &file else {
             continue;
         };
-        let now = stamps(&process, Some(file));
-        if is_told || now != seen {
-            reload(&process, file, log.as_ref()).await;
+        if is_told || seen != Some(stamps(&process, file)) {
+            // Before it is read: what changes meanwhile is seen the next time.
+            let before = stamps(&process, file);
+            reload(&process, file, log).await;
             // The new configuration may name other files.
-            seen = stamps(&process, Some(file));
+            let after = stamps(&process, file);
+            let is_same = before.iter().all(|stamp| after.contains(stamp));
+            seen = Some(if is_same { after } else { before });
         }
     }
 }
 
-async fn reload(process: &Process, file: &Path, log: Option<&Log>) {
+async fn reload(process: &Process, file: &Path, log: &Log) {
     let before = process.gateway();
     let built = || -> Result<Gateway, Box<dyn Error>> {
         let configuration = config::load(file, std::env::vars_os())?;
@@ -67,7 +70,7 @@ async fn reload(process: &Process, file: &Path, log: Option<&Log>) {
     if old.tls.is_some() != new.tls.is_some() {
         tracing::warn!("connections change between plain and TLS from here on");
     }
-    if let Some(Err(error)) = log.map(|log| log.change(&new.log)) {
+    if let Err(error) = log.change(&new.log) {
         tracing::warn!(%error, "what is logged stays as it was");
     }
     let _ = tokio::time::timeout(WARMING, all_warm(&gateway.keys)).await;
@@ -95,11 +98,11 @@ async fn all_warm(keys: &[JwksCache]) {
     }
 }
 
-fn stamps(process: &Process, file: Option<&Path>) -> Vec<(PathBuf, Stamp)> {
+fn stamps(process: &Process, file: &Path) -> Vec<(PathBuf, Stamp)> {
     let gateway = process.gateway();
     let named = named(&gateway.configuration);
     let paths = named.into_iter().map(|file| file.path.clone());
-    let paths = file.map(Path::to_owned).into_iter().chain(paths);
+    let paths = [file.to_owned()].into_iter().chain(paths);
     paths.map(|path| (path.clone(), stamp(&path))).collect()
 }
 
