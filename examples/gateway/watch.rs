@@ -82,20 +82,23 @@ async fn reload(process: &Process, file: &Path, log: &Log) {
 
 /// Starts to fetch the keys that are missing.
 pub(crate) fn warm(gateway: &Gateway) {
-    for keys in &gateway.keys {
-        if !keys.status().iter().all(|issuer| issuer.state.is_ready()) {
-            let keys = keys.clone();
-            tokio::spawn(async move { keys.warm().await });
-        }
+    for keys in missing(&gateway.keys) {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.warm().await });
     }
 }
 
 async fn all_warm(keys: &[JwksCache]) {
-    for keys in keys {
+    for keys in missing(keys) {
         if let Err(error) = keys.warm().await {
             tracing::warn!(%error, "keys are missing");
         }
     }
+}
+
+fn missing(keys: &[JwksCache]) -> impl Iterator<Item = &JwksCache> {
+    let is_ready = |keys: &JwksCache| keys.status().iter().all(|keys| keys.state.is_ready());
+    keys.iter().filter(move |keys| !is_ready(keys))
 }
 
 fn stamps(process: &Process, file: &Path) -> Vec<(PathBuf, Stamp)> {

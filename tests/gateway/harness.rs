@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::TestIssuer;
-use portcullis::test_util::TestToken;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -161,22 +160,33 @@ impl Gateway {
         tokio::task::spawn_blocking(|| process.end()).await.unwrap()
     }
 
-    /// Sends these bytes as they are, and reads the head of the answer.
+    /// Sends these bytes as they are, and reads the answer, as far as its length is known.
     pub(crate) async fn raw(&self, request: &[u8]) -> String {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
         connection.write_all(request).await.unwrap();
         let mut text = Vec::new();
-        let head = async {
-            while !text.windows(4).any(|end| end == b"\r\n\r\n") {
+        let answer = async {
+            while !is_whole(&text) {
                 match connection.read_buf(&mut text).await {
                     Ok(read) if read > 0 => {}
                     _ => break,
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, head).await.unwrap();
+        tokio::time::timeout(PATIENCE, answer).await.unwrap();
         String::from_utf8_lossy(&text).into_owned()
     }
+}
+
+fn is_whole(text: &[u8]) -> bool {
+    let Some(end) = text.windows(4).position(|end| end == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&text[..end]);
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    length.is_none_or(|length| text.len() - end - 4 >= length.parse::<usize>().unwrap())
 }
 
 fn write(folder: &Folder, configuration: &str) -> PathBuf {
@@ -196,10 +206,6 @@ pub(crate) fn section(issuer: &TestIssuer) -> String {
 
 pub(crate) async fn issuer() -> TestIssuer {
     TestIssuer::start().await.unwrap().with_audience(AUDIENCE)
-}
-
-pub(crate) fn token(issuer: &TestIssuer, subject: &str) -> TestToken {
-    issuer.token(subject)
 }
 
 /// One that follows no redirects.

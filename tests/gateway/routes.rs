@@ -319,7 +319,8 @@ async fn a_token_goes_where_the_route_forwards_it_and_nowhere_else() {
         "#,
     )
     .await;
-    let bearer = format!("Bearer {}", world.token());
+    let token = world.token();
+    let bearer = format!("Bearer {token}");
     for (path, sent) in [
         ("/none", None),
         ("/forward", Some(&*bearer)),
@@ -329,7 +330,7 @@ async fn a_token_goes_where_the_route_forwards_it_and_nowhere_else() {
         let answer = request.send().await.unwrap();
         let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         assert_eq!(header(&told, "authorization"), sent, "{path}");
-        let cookie = format!("a=1; __Host-token={}; b=2", world.token());
+        let cookie = format!("a=1; __Host-token={token}; b=2");
         let answer = world
             .get(path)
             .header("cookie", cookie)

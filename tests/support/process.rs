@@ -20,6 +20,7 @@ pub(crate) struct Running {
 /// What a process left.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
+    #[allow(dead_code)]
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
