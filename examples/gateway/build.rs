@@ -118,8 +118,7 @@ fn way(
     if common.auth.is_none() && !matches!(route.access, Access::Public) {
         return Err(at(&route.place)("name an issuer, or make the route public"));
     }
-    let clients = keeping.clients(route.upstream_ca.as_ref());
-    let clients = clients.map_err(at(&route.place))?;
+    let clients = keeping.clients(route).map_err(at(&route.place))?;
     let cookie = configuration.token_sources.cookie.as_deref();
     let proxy = Proxy::new(route, clients, cookie).map_err(at(&route.place))?;
     let mut stack = |method: Option<&Method>| {

@@ -9,7 +9,7 @@ use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::config::model::File;
+use crate::config::model::Route;
 use crate::tls;
 
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
@@ -25,6 +25,16 @@ pub(crate) struct Clients {
     pub(crate) http2: HttpClient,
 }
 
+/// Who vouches for upstreams.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Authorities {
+    /// Nobody has to, without TLS.
+    None,
+    System,
+    /// In PEM.
+    These(Vec<u8>),
+}
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The largest head of a response, and what one connection may keep of a body.
@@ -33,18 +43,18 @@ const BUFFER: usize = 64 * 1024;
 // === impl Clients ===
 
 impl Clients {
-    /// Trusting these authorities, or the system's.
-    pub(crate) fn trusting(authorities: Option<&File>) -> Result<Self, tls::Unusable> {
+    pub(crate) fn trusting(authorities: &Authorities) -> Result<Self, tls::Unusable> {
         let builder = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()
             .map_err(tls::Unusable::new)?;
         let tls = match authorities {
-            None => builder
+            Authorities::None => builder.with_root_certificates(RootCertStore::empty()),
+            Authorities::System => builder
                 .try_with_platform_verifier()
                 .map_err(tls::Unusable::new)?,
-            Some(file) => {
+            Authorities::These(pem) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in tls::certificates(&file.content)? {
+                for certificate in tls::certificates(pem)? {
                     roots.add(certificate).map_err(tls::Unusable::new)?;
                 }
                 builder.with_root_certificates(roots)
@@ -76,6 +86,18 @@ impl Clients {
             ),
             http2: client(&mut http2, https().enable_http2().wrap_connector(http())),
         })
+    }
+}
+
+// === impl Authorities ===
+
+impl Authorities {
+    pub(crate) fn of(route: &Route) -> Self {
+        match &route.upstream_ca {
+            Some(file) => Self::These(file.content.clone()),
+            None if route.upstream.scheme_str() == Some("https") => Self::System,
+            None => Self::None,
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use portcullis::{ConfigError, JwksCache, Quota, RateLimitLayer};
 
-use crate::clients::Clients;
-use crate::config::model::{File, IssuerSettings, KeySource};
+use crate::clients::{Authorities, Clients};
+use crate::config::model::{IssuerSettings, KeySource, Route};
 use crate::tls::Unusable;
 
 /// What the gateway before had, to be taken over where the new configuration still has it.
@@ -15,8 +15,8 @@ pub(crate) struct Kept {
     limits: HashMap<String, RateLimitLayer>,
     /// The fetched keys of each issuer, by all that says how they are fetched.
     keys: HashMap<String, JwksCache>,
-    /// The connections to upstreams, by the authorities they are trusted for.
-    clients: HashMap<Option<Vec<u8>>, Clients>,
+    /// The connections to upstreams.
+    clients: HashMap<Authorities, Clients>,
 }
 
 /// Takes over what was there, and remembers what is used, for the next one.
@@ -63,14 +63,14 @@ impl<'b> Keeping<'b> {
         Ok(Some(keys))
     }
 
-    pub(crate) fn clients(&mut self, authorities: Option<&File>) -> Result<Clients, Unusable> {
-        let place = authorities.map(|file| file.content.clone());
-        let known = self.now.clients.get(&place);
-        let clients = match known.or_else(|| self.before.clients.get(&place)) {
+    pub(crate) fn clients(&mut self, route: &Route) -> Result<Clients, Unusable> {
+        let authorities = Authorities::of(route);
+        let known = self.now.clients.get(&authorities);
+        let clients = match known.or_else(|| self.before.clients.get(&authorities)) {
             Some(clients) => clients.clone(),
-            None => Clients::trusting(authorities)?,
+            None => Clients::trusting(&authorities)?,
         };
-        self.now.clients.insert(place, clients.clone());
+        self.now.clients.insert(authorities, clients.clone());
         Ok(clients)
     }
 }

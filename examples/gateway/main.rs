@@ -36,6 +36,8 @@ use axum::http::Uri;
 use clap::Parser;
 
 use config::model::{Configuration, KeySource, LimitKey};
+use gateway::Gateway;
+use kept::Kept;
 use process::{Bound, Process};
 use telemetry::Log;
 
@@ -94,7 +96,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(file) = arguments.config {
         let configuration = config::load(&file, std::env::vars_os())?;
         if arguments.check {
-            print!("{configuration}");
+            let shown = configuration.to_string();
+            Gateway::new(configuration, &Kept::default())?;
+            print!("{shown}");
             return Ok(());
         }
         let log = Log::start(&configuration.log)?;

@@ -153,7 +153,6 @@ mod tests {
             "/x/%252e%252e/api/admin",
             "/Api/admin/%252e%252e/%252e%252e/x",
             "/api/%2561dmin/%252e%252e/x",
-            "/x%252fapi/..;/admin",
             "/api%252fadmin",
             "/api%255cadmin",
         ] {

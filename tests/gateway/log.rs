@@ -107,3 +107,22 @@ async fn each_request_is_one_line_without_secrets() {
             .any(|line| line.contains("\"started\"") && line.contains("\"routes\":1"))
     );
 }
+
+#[tokio::test]
+async fn a_client_that_goes_before_the_answer_leaves_a_line_too() {
+    let upstream = Upstream::start("slow").await;
+    let gateway = Gateway::start(&format!(
+        "[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
+        upstream.url()
+    ))
+    .await;
+    let request = client().get(gateway.url("/")).header("x-do", "sleep 9000");
+    let request = request.header("x-request-id", "gone");
+    let impatient = std::time::Duration::from_millis(200);
+    assert!(request.timeout(impatient).send().await.is_err());
+    let line = gateway.logged("gone").await;
+    assert_eq!(
+        (&line["status"], &line["route"]),
+        (&Value::Null, &json!("/"))
+    );
+}
