@@ -4,6 +4,16 @@ use portcullis::{ConfigError, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySe
 
 use super::model::{IssuerSettings, KeySource};
 
+/// What to change, without the name that the library has for it.
+pub(super) fn problem(error: ConfigError) -> String {
+    match error {
+        ConfigError::Setting { problem, .. } | ConfigError::Header { problem, .. } => {
+            problem.to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 // === impl IssuerSettings ===
 
 impl IssuerSettings {

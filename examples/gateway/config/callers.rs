@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use portcullis::IdentityHeadersLayer;
 use portcullis::propagate::IdentityField;
-use portcullis::{ConfigError, IdentityHeadersLayer};
 
+use super::build::problem;
 use super::document::Item;
 use super::model::{Callers, Consumer, IdentityHeader, IdentityValue, Limit, TokenSources};
+use super::names::cookie;
 use super::section::{Fault, Section};
-use super::values::{claim, cookie, name, text};
+use super::values::{claim, name, text};
 
 /// The words that stand for something else than a claim of that name.
 const WORDS: [(&str, IdentityValue); 7] = [
@@ -73,13 +75,7 @@ fn identity_header(
     };
     let value = value.map_or(IdentityValue::Claim(place), |(_, value)| value);
     let field = value.field().unwrap_or(IdentityField::Subject);
-    let accepted = accepted
-        .clone()
-        .header(name, field)
-        .map_err(|error| match error {
-            ConfigError::Header { problem, .. } => problem.to_owned(),
-            other => other.to_string(),
-        })?;
+    let accepted = accepted.clone().header(name, field).map_err(problem)?;
     // Together with it a cookie and `Authorization` are what tokens are read from; those the library refuses.
     if name.eq_ignore_ascii_case("sec-websocket-protocol") {
         return Err("tokens may be read from it: choose a name of your own".into());

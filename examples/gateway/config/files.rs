@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::model::File;
+use super::section::{Fault, Section};
 
 /// Reads files, relative ones from the configuration's folder.
 pub(super) struct Files {
@@ -49,4 +50,47 @@ pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other("it has more than 1 MiB"));
     }
     Ok(content)
+}
+
+// === impl Section ===
+
+impl Section<'_> {
+    /// A file, whatever is in it.
+    pub(super) fn file(&mut self, key: &'static str) -> Option<File> {
+        self.file_with(key, |_| Ok(()))
+    }
+
+    /// A file with one or more certificates in PEM.
+    pub(super) fn certificates(&mut self, key: &'static str) -> Option<File> {
+        self.file_with(key, |content| {
+            let found = reqwest::Certificate::from_pem_bundle(content);
+            let some = found.ok().filter(|found| !found.is_empty());
+            some.map(drop).ok_or("there is no certificate in PEM in it")
+        })
+    }
+
+    /// A file with a private key in PEM.
+    pub(super) fn private_key(&mut self, key: &'static str) -> Option<File> {
+        self.file_with(key, |content| {
+            let label = b"PRIVATE KEY-----";
+            let has_key = content.windows(label.len()).any(|window| window == label);
+            has_key
+                .then_some(())
+                .ok_or("there is no private key in PEM in it")
+        })
+    }
+
+    fn file_with(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&[u8]) -> Result<(), &'static str>,
+    ) -> Option<File> {
+        let files = &self.context.files;
+        self.get(key, |item| {
+            let file = files.read(item.text()?)?;
+            check(&file.content)
+                .map_err(|problem| Fault::from(format!("{}: {problem}", file.path.display())))?;
+            Ok(file)
+        })
+    }
 }

@@ -1,43 +1,30 @@
-//! `[[issuers]]`: whose tokens are accepted, and where the keys come from.
+//! `[[issuers]]`: whose tokens are accepted, and what they must be like.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use portcullis::Algorithm;
+use portcullis::ConfigError;
 
-use super::model::{ClaimPlace, File, IssuerSettings, JwksSettings, KeySource, Place};
-use super::secrets::Secret;
+use super::build::problem;
+use super::document::Item;
+use super::keys;
+use super::model::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
+use super::names::algorithm;
 use super::section::{Fault, Section};
 use super::values::{any_text, choice, claim, duration, length, name, period, some, text};
 
-pub(super) const ASYMMETRIC: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
+const OTHER_PROFILES: [&str; 6] = ["keycloak", "auth0", "entra", "okta", "cognito", "google"];
 
-pub(super) const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+const RESERVED: [&str; 4] = ["aud", "exp", "nbf", "iat"];
 
-/// Where keys may come from. With a `_file` for the secrets, any of them.
-const SOURCES: [&str; 7] = [
+/// What the library may find fault with.
+const KEYS: [&str; 6] = [
+    "issuer",
     "jwks_uri",
     "jwks_file",
     "public_key_file",
-    "secret",
-    "secret_file",
-    "secret_base64",
-    "secret_base64_file",
+    "algorithms",
+    "leeway",
 ];
-
-const OTHER_PROFILES: [&str; 6] = ["keycloak", "auth0", "entra", "okta", "cognito", "google"];
 
 /// All issuers; none that is named twice.
 pub(super) fn read(root: &mut Section<'_>) -> Vec<IssuerSettings> {
@@ -68,11 +55,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<IssuerSettings> {
 
 fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
     let place = section.place.clone();
-    let context = section.context;
+    let places = KEYS.map(|key| (key, section.place_of(key)));
     let issuer = section.required("issuer", text(name));
-    let keys = keys(&mut section);
+    let keys = keys::read(&mut section);
     let ca_place = section.place_of("ca");
-    let ca = section.file("ca");
+    let ca = section.certificates("ca");
     let is_fetched = matches!(
         keys,
         Some(KeySource::Discovery | KeySource::JwksUri(_)) | None
@@ -82,11 +69,11 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
     }
     let audiences = section.required("audiences", some(text(name)));
     let default = match &keys {
-        Some(KeySource::Secret(secret)) => hmac(secret),
-        _ => ASYMMETRIC.to_vec(),
+        Some(KeySource::Secret(secret)) => keys::hmac(secret),
+        _ => keys::ASYMMETRIC.to_vec(),
     };
     let algorithms_place = section.place_of("algorithms");
-    let algorithms = section.or("algorithms", default, some(text(super::values::algorithm)));
+    let algorithms = section.or("algorithms", default, some(text(algorithm)));
     let types = ["at+jwt", "JWT", ""].map(str::to_owned).to_vec();
     let token_types = section.or("token_types", types, some(text(any_text)));
     let required_claims = section.or("required_claims", Vec::new(), |item| item.all(text(name)));
@@ -99,9 +86,9 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         }
         choice(&[("generic", ())])(item)
     });
-    let subject_claim = section.or("subject_claim", named("sub"), claim);
-    let roles_claim = section.or("roles_claim", named("roles"), claim);
-    let permissions_claim = section.or("permissions_claim", named("permissions"), claim);
+    let subject_claim = section.or("subject_claim", named("sub"), free_claim);
+    let roles_claim = section.or("roles_claim", named("roles"), free_claim);
+    let permissions_claim = section.or("permissions_claim", named("permissions"), free_claim);
     let jwks = section
         .section("jwks")
         .map_or(JwksSettings::default(), jwks);
@@ -122,106 +109,34 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         permissions_claim,
         jwks,
     };
-    let sound = check_algorithms(&section, &algorithms_place, &settings);
+    let sound = keys::algorithms_fit(&section, &algorithms_place, &settings);
     // What is known to be wrong already is not said twice.
-    if let (Ok(()), Err(error)) = (sound, settings.try_out()) {
-        context.problems.add(&settings.place, error.to_string());
+    let sound = sound && settings.jwks.min_ttl <= settings.jwks.max_ttl;
+    if let Some(Err(error)) = sound.then(|| settings.try_out()) {
+        let key = key_of(&error, &settings.keys);
+        let own = places.iter().find(|(own, _)| *own == key);
+        let place = own.map_or(&settings.place, |(_, place)| place);
+        section.fault(place, key, Fault::from(problem(error)));
     }
     Some(settings)
 }
 
-/// Exactly one source of keys; without any, the issuer's metadata.
-fn keys(section: &mut Section<'_>) -> Option<KeySource> {
-    let given: Vec<&str> = SOURCES.into_iter().filter(|key| section.has(key)).collect();
-    if let [first, second, ..] = given.as_slice() {
-        let is_pair = second.strip_suffix("_file") == Some(*first);
-        if !is_pair || given.len() > 2 {
-            let place = section.place_of(second);
-            let text = format!("and `{first}` are two sources of keys: keep one");
-            section.problem(&place, second, &text);
-        }
+/// Which key the library found fault with.
+fn key_of(error: &ConfigError, keys: &KeySource) -> &'static str {
+    match (error, keys) {
+        (ConfigError::Algorithms { .. }, _) => "algorithms",
+        (ConfigError::Setting { setting, .. }, _) if *setting == "leeway" => "leeway",
+        (_, KeySource::Discovery) => "issuer",
+        (_, KeySource::JwksUri(_)) => "jwks_uri",
+        (_, KeySource::JwksFile(_)) => "jwks_file",
+        (_, KeySource::PublicKeyFile(_)) => "public_key_file",
+        (_, KeySource::Secret(_)) => "secret",
     }
-    let files = &section.context.files;
-    let uri = section.get("jwks_uri", text(name)).map(KeySource::JwksUri);
-    let set = section.file("jwks_file").map(KeySource::JwksFile);
-    let pem = section.get("public_key_file", |item| Ok(files.read(item.text()?)?));
-    let secret = section.secret("secret", "secret_file", long_enough);
-    let encoded = section.secret("secret_base64", "secret_base64_file", |encoded| {
-        let bytes = decode(encoded.trim_ascii());
-        long_enough(bytes.ok_or("this is no base64")?)
-    });
-    let sources = [
-        uri,
-        set,
-        pem.map(KeySource::PublicKeyFile),
-        secret.or(encoded).map(KeySource::Secret),
-    ];
-    match sources.into_iter().flatten().next() {
-        Some(source) => Some(source),
-        None if given.is_empty() => Some(KeySource::Discovery),
-        // There was one that would not do.
-        None => None,
-    }
-}
-
-fn long_enough(secret: Vec<u8>) -> Result<Secret, Fault> {
-    if secret.len() < 32 {
-        let text = "a secret needs 32 bytes or more (for HS384 48, for HS512 64), this one has";
-        return Err(Fault::from(format!("{text} {}", secret.len())));
-    }
-    Ok(Secret::new(secret))
-}
-
-/// With and without padding, in either alphabet.
-fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
-    let config =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let alphabets = [&alphabet::STANDARD, &alphabet::URL_SAFE];
-    let mut decoded = alphabets
-        .into_iter()
-        .map(|alphabet| GeneralPurpose::new(alphabet, config).decode(encoded));
-    decoded.find_map(Result::ok)
-}
-
-/// What a secret of this length verifies (RFC 7518 section 3.2).
-fn hmac(secret: &Secret) -> Vec<Algorithm> {
-    let fits = |minimum: &usize| secret.reveal().len() >= *minimum;
-    let fitting = HMAC.into_iter().zip([32, 48, 64]);
-    fitting
-        .filter(|(_, minimum)| fits(minimum))
-        .map(|(algorithm, _)| algorithm)
-        .collect()
-}
-
-fn check_algorithms(
-    section: &Section<'_>,
-    place: &Place,
-    settings: &IssuerSettings,
-) -> Result<(), ()> {
-    let text = match &settings.keys {
-        KeySource::Secret(secret) => {
-            let usable = hmac(secret);
-            let mut algorithms = settings.algorithms.iter();
-            algorithms.find(|own| !usable.contains(own)).map(|other| {
-                let usable: Vec<&str> = usable.iter().map(|own| own.name()).collect();
-                let usable = usable.join(", ");
-                format!("has {other}: a secret of this length verifies {usable} and nothing else")
-            })
-        }
-        _ => {
-            let mut algorithms = settings.algorithms.iter();
-            let own = algorithms.find(|own| own.is_symmetric());
-            own.map(|own| format!("has {own}, which needs a `secret` in place of public keys"))
-        }
-    };
-    text.map_or(Ok(()), |text| {
-        section.problem(place, "algorithms", &text);
-        Err(())
-    })
 }
 
 fn jwks(mut section: Section<'_>) -> JwksSettings {
     let default = JwksSettings::default();
+    let min_place = section.place_of("min_ttl");
     let settings = JwksSettings {
         default_ttl: section.or("default_ttl", default.default_ttl, text(period)),
         min_ttl: section.or("min_ttl", default.min_ttl, text(period)),
@@ -230,21 +145,27 @@ fn jwks(mut section: Section<'_>) -> JwksSettings {
         timeout: section.or("timeout", default.timeout, text(period)),
         max_stale: section.or("max_stale", default.max_stale, text(duration)),
     };
+    if settings.min_ttl > settings.max_ttl {
+        let text = "is longer than `max_ttl`: lower it, or raise the other";
+        section.problem(&min_place, "min_ttl", text);
+    }
     section.finish();
     settings
 }
 
-fn named(claim: &str) -> ClaimPlace {
-    ClaimPlace(vec![claim.to_owned()])
+/// A claim's place where no time and no audience stands.
+fn free_claim(item: &Item) -> Result<ClaimPlace, Fault> {
+    let place = claim(item)?;
+    match place.0.as_slice() {
+        [name, ..] if RESERVED.contains(&name.as_str()) => {
+            Err(format!("{name:?} has a meaning of its own: name another claim").into())
+        }
+        _ => Ok(place),
+    }
 }
 
-// === impl Section ===
-
-impl Section<'_> {
-    pub(super) fn file(&mut self, key: &'static str) -> Option<File> {
-        let files = &self.context.files;
-        self.get(key, |item| Ok(files.read(item.text()?)?))
-    }
+fn named(claim: &str) -> ClaimPlace {
+    ClaimPlace(vec![claim.to_owned()])
 }
 
 // === impl JwksSettings ===

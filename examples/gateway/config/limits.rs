@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use portcullis::{Quota, RateLimitLayer};
 
+use super::build::problem;
 use super::model::{
     Allowance, Limit, LimitKey, OnError, RateLimit, RateLimitStore, StoreKind, StoreMode,
 };
@@ -125,9 +126,7 @@ fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> 
     let name = section.required("name", |item| {
         let name = name(item.text()?)?;
         let named = RateLimitLayer::new(Quota::per_second(1)).named(&name);
-        named
-            .map(|_| name)
-            .map_err(|error| error.to_string().into())
+        named.map(|_| name).map_err(|error| problem(error).into())
     });
     let keys = [
         ("subject", LimitKey::Subject),

@@ -1,13 +1,14 @@
 //! What is in force, as a configuration file with every default filled in. Secrets are left out.
 
+mod route;
+
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use super::model::{
-    Access, Allowance, Callers, ClaimPlace, Configuration, ConsumerFilter, CorsPreflight,
-    IdentityValue, IssuerSettings, KeySource, Limit, LimitKey, Mode, OnError, Propagate, RateLimit,
-    Requirement, Route, StoreMode, UpstreamHost,
+    Callers, ClaimPlace, Configuration, CorsPreflight, IdentityValue, IssuerSettings, KeySource,
+    Limit, OnError, StoreMode,
 };
 use super::secrets::Secret;
 
@@ -49,7 +50,7 @@ impl Display for Configuration {
             }
         }
         self.issuers.iter().try_for_each(|own| issuer(f, own))?;
-        writeln!(f, "\n[token_sources]")?;
+        writeln!(f, "\n# token_cache: none\n\n[token_sources]")?;
         match &self.token_sources.cookie {
             Some(name) => writeln!(f, "cookie = {}", Quoted(name))?,
             None => writeln!(f, "# cookie: none")?,
@@ -58,7 +59,7 @@ impl Display for Configuration {
         writeln!(f, "websocket_protocol = {websocket}")?;
         self.callers(f)?;
         self.limits(f)?;
-        self.routes.iter().try_for_each(|own| route(f, own))
+        self.routes.iter().try_for_each(|own| route::print(f, own))
     }
 }
 
@@ -166,100 +167,6 @@ fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
         writeln!(f, "{name} = {}", Span(duration))?;
     }
     Ok(())
-}
-
-fn route(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
-    writeln!(f, "\n[[routes]]\npath = {}", Quoted(&own.path))?;
-    if let Some(host) = &own.host {
-        writeln!(f, "host = {}", Quoted(host))?;
-    }
-    if let Some(methods) = &own.methods {
-        let methods = methods.iter().map(|method| Quoted(method.as_str()));
-        writeln!(f, "methods = {}", List(methods))?;
-    }
-    writeln!(f, "upstream = {}", Quoted(&own.upstream.to_string()))?;
-    if let Some(ca) = &own.upstream_ca {
-        writeln!(f, "upstream_ca = {}", path(&ca.path))?;
-    }
-    let host = match own.upstream_host {
-        UpstreamHost::Upstream => "upstream",
-        UpstreamHost::Client => "client",
-    };
-    writeln!(
-        f,
-        "upstream_host = \"{host}\"\ntimeout = {}",
-        Span(own.timeout)
-    )?;
-    match &own.access {
-        Access::Public => writeln!(f, "public = true")?,
-        Access::Verified {
-            require,
-            require_for,
-        } => {
-            writeln!(f, "public = false")?;
-            if let Some(require) = require {
-                writeln!(f, "require = {}", requirement(require))?;
-            }
-            let rules = require_for.iter();
-            let rules = rules.map(|(method, own)| format!("{method} = {}", requirement(own)));
-            let rules: Vec<String> = rules.collect();
-            if !rules.is_empty() {
-                writeln!(f, "require_for = {{ {} }}", rules.join(", "))?;
-            }
-        }
-    }
-    match &own.consumers {
-        ConsumerFilter::Any => {}
-        ConsumerFilter::Allow(names) => writeln!(f, "consumers = {{ allow = {} }}", texts(names))?,
-        ConsumerFilter::Deny(names) => writeln!(f, "consumers = {{ deny = {} }}", texts(names))?,
-    }
-    let limits = own.rate_limits.iter().map(rate_limit);
-    writeln!(f, "rate_limits = {}", List(limits))?;
-    let propagate = match own.propagate {
-        Propagate::None => "none",
-        Propagate::Forward => "forward",
-    };
-    let mode = match own.mode {
-        Mode::Enforce => "enforce",
-        Mode::Report => "report",
-    };
-    writeln!(f, "propagate = \"{propagate}\"\nmode = \"{mode}\"")
-}
-
-fn rate_limit(own: &RateLimit) -> String {
-    let key = match own.key {
-        LimitKey::Subject => "subject",
-        LimitKey::Client => "client",
-        LimitKey::Address => "address",
-    };
-    let allowance = match &own.allowance {
-        Allowance::Plan => "plan = true".to_owned(),
-        Allowance::Fixed(Limit {
-            requests,
-            per,
-            burst,
-        }) => {
-            format!(
-                "requests = {requests}, per = {}, burst = {burst}",
-                Span(*per)
-            )
-        }
-    };
-    format!(
-        "{{ name = {}, key = \"{key}\", {allowance} }}",
-        Quoted(&own.name)
-    )
-}
-
-fn requirement(own: &Requirement) -> String {
-    let (form, list) = match own {
-        Requirement::Role(name) => return format!("{{ role = {} }}", Quoted(name)),
-        Requirement::Scope(name) => return format!("{{ scope = {} }}", Quoted(name)),
-        Requirement::Permission(name) => return format!("{{ permission = {} }}", Quoted(name)),
-        Requirement::Any(list) => ("any", list),
-        Requirement::All(list) => ("all", list),
-    };
-    format!("{{ {form} = {} }}", List(list.iter().map(requirement)))
 }
 
 fn told(value: &IdentityValue) -> String {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::document::{self, Item};
 use super::files::{self, Files};
 use super::model::{Configuration, CorsPreflight, Place, Tls};
+use super::names::{log, network, realm, socket};
 use super::problems::{Invalid, Problem, Problems};
 use super::route::Others;
 use super::section::{Context, Section};
-use super::values::{choice, log, network, period, realm, size, socket, text};
+use super::values::{choice, period, size, text};
 use super::{callers, environment, issuers, limits, route, routes};
 
 const MEBIBYTE: u64 = 1024 * 1024;
@@ -135,8 +136,8 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
             section.problem(&place, key, "is required");
         }
     }
-    let cert = section.file("cert");
-    let key = section.file("key");
+    let cert = section.certificates("cert");
+    let key = section.private_key("key");
     section.unsupported(
         "client_ca",
         "remove it, client certificates are not asked for",

@@ -4,8 +4,9 @@ use axum::http::Method;
 
 use super::document::Item;
 use super::model::Requirement;
+use super::names::method;
 use super::section::Fault;
-use super::values::{method, name};
+use super::values::name;
 
 const FORMS: &str = "give one of { role = \"..\" }, { scope = \"..\" }, { permission = \"..\" }, { any = [..] } and { all = [..] }";
 

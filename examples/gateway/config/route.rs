@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::model::{
     Access, Consumer, ConsumerFilter, Mode, Propagate, Requirement, Route, UpstreamHost,
 };
+use super::names::{host, method, upstream};
 use super::section::{Fault, Section};
-use super::values::{choice, host, method, name, period, some, text, upstream};
+use super::values::{choice, name, period, some, text};
 use super::{limits, requirement, routes};
 
 /// What other sections say that a route depends on.
@@ -27,10 +28,14 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
         ("client", UpstreamHost::Client),
     ];
     let upstream_host = section.or("upstream_host", UpstreamHost::Upstream, choice(&hosts));
-    section.unsupported("upstreams", "name one service with `upstream`");
-    let upstream = section.required("upstream", text(upstream));
+    let upstream = if section.has("upstreams") {
+        section.unsupported("upstreams", "name one service with `upstream`");
+        section.get("upstream", text(upstream))
+    } else {
+        section.required("upstream", text(upstream))
+    };
     let ca_place = section.place_of("upstream_ca");
-    let upstream_ca = section.file("upstream_ca");
+    let upstream_ca = section.certificates("upstream_ca");
     let is_plain = upstream
         .as_ref()
         .is_some_and(|uri| uri.scheme_str() == Some("http"));

@@ -1,0 +1,159 @@
+//! What texts name: addresses, hosts, methods, algorithms and the like.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use axum::http::{Method, Uri};
+use ipnet::IpNet;
+use portcullis::{Algorithm, RequireRoleLayer};
+use tracing_subscriber::EnvFilter;
+
+use super::build::problem;
+use super::keys::{ASYMMETRIC, HMAC};
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The registry of IANA without CONNECT and PRI, which have no path.
+const METHODS: [&str; 38] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "TRACE",
+    "QUERY",
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
+pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no address and port, such as \"127.0.0.1:8080\""))
+}
+
+/// A network, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let address = || IpAddr::from_str(text).map(IpNet::from);
+    IpNet::from_str(text)
+        .or_else(|_| address())
+        .map_err(|_| format!("{text:?} is no network, such as \"10.0.0.0/8\""))
+}
+
+pub(super) fn realm(text: &str) -> Result<String, String> {
+    let checked = RequireRoleLayer::all::<&str>([]).realm(text);
+    checked.map(|_| text.to_owned()).map_err(problem)
+}
+
+/// A level, or directives. A lone word that is no level would silently log nothing.
+pub(super) fn log(text: &str) -> Result<String, String> {
+    let is_directive = text.contains('=');
+    let is_level = |word: &str| {
+        LEVELS
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(word.trim()))
+    };
+    let known = text
+        .split(',')
+        .all(|part| part.contains('=') || is_level(part));
+    if !known || (is_directive && EnvFilter::builder().parse(text).is_err()) {
+        return Err(format!(
+            "{text:?} is no level: choose one of {}",
+            LEVELS.join(", ")
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let all = ASYMMETRIC.iter().chain(&HMAC);
+    let mut all = all.copied();
+    all.find(|algorithm| algorithm.name() == text)
+        .ok_or_else(|| format!("there is no algorithm {text:?}: choose from HS, RS, PS with 256, 384, 512, ES256, ES384, EdDSA"))
+}
+
+pub(super) fn method(text: &str) -> Result<Method, String> {
+    let problem =
+        || format!("there is no method {text:?} that a route could match; methods are in capitals");
+    let known = METHODS.contains(&text);
+    known
+        .then(|| Method::from_bytes(text.as_bytes()).ok())
+        .flatten()
+        .ok_or_else(problem)
+}
+
+/// A host as a client names it, without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let is_host = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !text.is_empty() && text.bytes().all(is_plain),
+    };
+    if !is_host {
+        return Err(format!(
+            "{text:?} is no host: give one name without scheme, port and wildcard, such as \"api.example.com\""
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// The origin of a service.
+pub(super) fn upstream(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text
+        .parse()
+        .map_err(|_| "this is no URL, such as \"http://127.0.0.1:3002\"")?;
+    let authority = uri.authority().map(|authority| authority.as_str());
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("give a URL with http or https, such as \"http://127.0.0.1:3002\"".to_owned());
+    }
+    if authority.is_none_or(|authority| authority.contains('@')) {
+        return Err("the host must stand alone: no user, no password".to_owned());
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || text.contains('#') {
+        return Err("give the origin alone: paths are passed on as they are".to_owned());
+    }
+    if uri.host().is_none_or(str::is_empty) || uri.port_u16() == Some(0) {
+        return Err("the host or its port is missing".to_owned());
+    }
+    Ok(uri)
+}
+
+/// What a cookie's name may hold (RFC 6265 section 4.1.1).
+pub(super) fn cookie(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_token) {
+        return Err(format!("{text:?} is no name for a cookie"));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,159 @@
+//! Issuers and their keys.
+
+use portcullis::{Algorithm, KeyRing};
+
+use super::{Folder, ISSUER, ROUTE, accepts, refuses};
+use crate::config::model::KeySource;
+
+#[track_caller]
+fn check(lines: &str, expected: &str) {
+    refuses(&format!("{ISSUER}{lines}\n"), expected);
+}
+
+#[test]
+fn an_issuer_needs_its_name_and_an_audience() {
+    refuses(
+        "[[issuers]]\n",
+        "gateway.toml:1: `issuers[0].issuer` is required\ngateway.toml:1: `issuers[0].audiences` is required",
+    );
+    refuses(
+        "[[issuers]]\nissuer = \"https://a/\"\naudiences = []\n",
+        "gateway.toml:3: `issuers[0].audiences`: name at least one",
+    );
+    refuses(
+        "[[issuers]]\nissuer = \"https://a/\"\naudiences = [\n\"a\",\n\" \"]\n",
+        "gateway.toml:5: `issuers[0].audiences`: it must not be empty",
+    );
+    refuses(
+        "issuers = []",
+        "gateway.toml:1: `issuers` must name at least one",
+    );
+    refuses(
+        &format!("{ISSUER}{ISSUER}"),
+        "gateway.toml:4: issuer \"https://id.example.com/\" is at gateway.toml:1 already: merge the two, an issuer has one policy",
+    );
+}
+
+#[test]
+fn there_is_one_source_of_keys() {
+    check(
+        "jwks_uri = \"https://a/k\"\nsecret = \"01234567890123456789012345678901\"",
+        "gateway.toml:5: `issuers[0].secret` and `jwks_uri` are two sources of keys: keep one",
+    );
+    let configuration = accepts(ISSUER);
+    assert!(matches!(
+        configuration.issuers[0].keys,
+        KeySource::Discovery
+    ));
+    check(
+        "jwks_uri = \"http://id.example.com/keys\"",
+        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"http://id.example.com/keys\": use https: over http anybody on the way can put in keys of his own",
+    );
+}
+
+#[test]
+fn algorithms_fit_the_keys() {
+    check(
+        "algorithms = [\"RS256\", \"HS256\"]",
+        "gateway.toml:4: `issuers[0].algorithms` has HS256, which needs a `secret` in place of public keys",
+    );
+    check(
+        "secret = \"01234567890123456789012345678901\"\nalgorithms = [\"HS384\"]",
+        "gateway.toml:5: `issuers[0].algorithms` has HS384: a secret of this length verifies HS256 and nothing else",
+    );
+    check(
+        "algorithms = [\"none\"]",
+        "gateway.toml:4: `issuers[0].algorithms`: there is no algorithm \"none\": choose from HS, RS, PS with 256, 384, 512, ES256, ES384, EdDSA",
+    );
+    let text = format!("{ISSUER}secret = \"0123456789012345678901234567890123456789012345678\"\n");
+    let issuer = accepts(&text).issuers.remove(0);
+    assert_eq!(issuer.algorithms, [Algorithm::HS256, Algorithm::HS384]);
+}
+
+#[test]
+fn profiles_but_the_generic_one_are_not_there_yet() {
+    check(
+        "profile = \"keycloak\"",
+        "gateway.toml:4: `issuers[0].profile`: \"keycloak\" is not supported yet: use \"generic\", and name the claims with subject_claim, roles_claim and permissions_claim",
+    );
+    check(
+        "profile = \"keyclock\"",
+        "gateway.toml:4: `issuers[0].profile`: there is no \"keyclock\": choose one of generic",
+    );
+    let text = format!("{ISSUER}roles_claim = [\"realm_access\", \"roles\"]\n");
+    let issuer = accepts(&text).issuers.remove(0);
+    assert_eq!(issuer.roles_claim.0, ["realm_access", "roles"]);
+}
+
+#[test]
+fn what_the_library_refuses_names_the_issuers_line() {
+    check(
+        "leeway = \"11m\"",
+        "gateway.toml:4: `issuers[0].leeway`: set at most 10 minutes; a larger one hides a broken clock",
+    );
+    check(
+        "[issuers.jwks]\nmin_ttl = \"2h\"",
+        "gateway.toml:5: `issuers[0].jwks.min_ttl` is longer than `max_ttl`: lower it, or raise the other",
+    );
+    check(
+        "subject_claim = \"aud\"",
+        "gateway.toml:4: `issuers[0].subject_claim`: \"aud\" has a meaning of its own: name another claim",
+    );
+    refuses(
+        "[[issuers]]\nissuer = \"id\"\naudiences = [\"a\"]\n",
+        "gateway.toml:2: `issuers[0].issuer`: URL \"id\": not absolute: give the scheme and the host too",
+    );
+    check(
+        "jwks_uri = \"https://me:hunter2@id.example.com/keys\"",
+        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"(user information removed)@id.example.com/keys\": remove the user information before the `@`",
+    );
+    check(
+        "[issuers.jwks]\ncooldown = \"0s\"",
+        "gateway.toml:5: `issuers[0].jwks.cooldown`: zero leaves no time at all: give some",
+    );
+}
+
+#[test]
+fn keys_in_files_are_read_from_beside_the_configuration() {
+    let ring = KeyRing::generate(Algorithm::ES256).unwrap();
+    let folder = Folder::new()
+        .with("keys.json", ring.jwks())
+        .with("broken.json", "{}")
+        .with("text.pem", "text");
+    let read = folder.read(&format!("{ISSUER}jwks_file = \"keys.json\"\n"));
+    let issuer = read.unwrap().issuers.remove(0);
+    let KeySource::JwksFile(file) = &issuer.keys else {
+        panic!("{issuer:?}")
+    };
+    assert_eq!(file.content, ring.jwks().as_bytes());
+    folder.refuses(
+        &format!("{ISSUER}jwks_file = \"lost.json\"\n"),
+        "gateway.toml:4: `issuers[0].jwks_file`: FOLDER/lost.json cannot be read: No such file or directory (os error 2)",
+    );
+    let text = format!("{ISSUER}jwks_file = \"broken.json\"\n");
+    let invalid = folder.read(&text).unwrap_err().to_string();
+    assert!(
+        invalid.starts_with("gateway.toml:4: `issuers[0].jwks_file`: key: "),
+        "{invalid}"
+    );
+    let text = format!("{ISSUER}public_key_file = \"text.pem\"\n");
+    let invalid = folder.read(&text).unwrap_err().to_string();
+    assert!(
+        invalid.starts_with("gateway.toml:4: `issuers[0].public_key_file`: key: "),
+        "{invalid}"
+    );
+    folder.refuses(
+        &format!("{ISSUER}ca = \"text.pem\"\n"),
+        "gateway.toml:4: `issuers[0].ca`: FOLDER/text.pem: there is no certificate in PEM in it",
+    );
+}
+
+#[test]
+fn a_protected_route_needs_an_issuer() {
+    let route = ROUTE.strip_prefix(ISSUER).unwrap();
+    refuses(
+        route,
+        "gateway.toml:1: `routes[0].public` is false, and no token would be accepted: add [[issuers]], or make the route public",
+    );
+    accepts(&format!("{route}public = true\n"));
+}

@@ -1,0 +1,164 @@
+//! Paths, hosts, methods and upstreams of routes.
+
+use super::{ROUTE, accepts, refuses};
+
+#[track_caller]
+fn check(lines: &str, problem: &str) {
+    refuses(
+        &format!("{ROUTE}{lines}\n"),
+        &format!("gateway.toml:7: {problem}"),
+    );
+}
+
+#[test]
+fn a_route_needs_a_path_and_an_upstream() {
+    refuses(
+        "[[routes]]\npublic = true\n",
+        "gateway.toml:1: `routes[0].path` is required\ngateway.toml:1: `routes[0].upstream` is required",
+    );
+}
+
+#[test]
+fn a_path_is_one_that_requests_can_have() {
+    #[track_caller]
+    fn check(path: &str, problem: &str) {
+        let text = ROUTE.replace("/orders", path);
+        refuses(
+            &text,
+            &format!("gateway.toml:5: `routes[0].path`: {path:?} {problem}"),
+        );
+    }
+    const SLASH: &str = "must start with a slash";
+    const EMPTY: &str = "has an empty segment: remove the double slash, or the slash at the end; what is below a path belongs to it anyway";
+    const DOTS: &str = "has a segment of dots, and such requests are refused";
+    const CODED: &str = "has an encoded slash, backslash or zero, and such requests are refused";
+    const CHARACTERS: &str = "holds what no path may: write letters, digits and -._~!$&'()*+,;=:@ as they are, other bytes as %41, and no wildcards";
+    check("", SLASH);
+    check("orders", SLASH);
+    check("http://a/", SLASH);
+    for path in ["//", "/a//b", "/a/"] {
+        check(path, EMPTY);
+    }
+    for path in ["/.", "/a/../b", "/%2E%2E", "/a/..;v=1"] {
+        check(path, DOTS);
+    }
+    for path in ["/a%2Fb", "/a%5Cb", "/%00"] {
+        check(path, CODED);
+    }
+    for path in [
+        "/a b", "/a?b", "/a#b", "/{a}", "/ä", "/%", "/%2f", "/%zz", "/%41", "/a|b",
+    ] {
+        check(path, CHARACTERS);
+    }
+    check(
+        "/healthz",
+        "is answered by the gateway itself: nothing can reach this route",
+    );
+    for path in [
+        "/",
+        "/a",
+        "/a/b.c",
+        "/a:b@c;d=1",
+        "/%20",
+        "/%C3%A4",
+        "/healthz/deep",
+        "/...",
+    ] {
+        accepts(&ROUTE.replace("/orders", path));
+    }
+}
+
+#[test]
+fn two_routes_for_one_request_are_an_error() {
+    #[track_caller]
+    fn check(first: &str, second: &str, method: Option<&str>) {
+        let second = format!("[[routes]]\npath = \"/orders\"\nupstream = \"http://a\"\n{second}\n");
+        let text = format!("{ROUTE}{first}\n{second}");
+        match method {
+            None => drop(accepts(&text)),
+            Some(method) => refuses(
+                &text,
+                &format!(
+                    "gateway.toml:8: nothing can reach this route: gateway.toml:4 has \"/orders\" for {method} on the same host already"
+                ),
+            ),
+        }
+    }
+    check("", "", Some("every method"));
+    check(
+        "methods = [\"POST\", \"GET\"]",
+        "methods = [\"GET\"]",
+        Some("GET"),
+    );
+    check("", "methods = [\"QUERY\"]", Some("QUERY"));
+    check("methods = [\"POST\"]", "methods = [\"GET\"]", None);
+    check("host = \"a.b\"", "", None);
+    check("host = \"a.b\"", "host = \"a.c\"", None);
+    check("host = \"a.b\"", "host = \"A.B\"", Some("every method"));
+}
+
+#[test]
+fn hosts_methods_and_upstreams() {
+    for host in ["", "a:80", "*.a", "http://a", "a/b", "ä"] {
+        check(
+            &format!("host = {host:?}"),
+            &format!(
+                "`routes[0].host`: {host:?} is no host: give one name without scheme, port and wildcard, such as \"api.example.com\""
+            ),
+        );
+    }
+    for method in ["get", "GTE", "CONNECT", "PRI", ""] {
+        check(
+            &format!("methods = [{method:?}]"),
+            &format!(
+                "`routes[0].methods`: there is no method {method:?} that a route could match; methods are in capitals"
+            ),
+        );
+    }
+    check("methods = []", "`routes[0].methods`: name at least one");
+    check(
+        "methods = \"GET\"",
+        "`routes[0].methods`: give a list, [..]",
+    );
+    accepts(&format!(
+        "{ROUTE}methods = [\"QUERY\", \"PROPFIND\"]\nhost = \"[::1]\"\n"
+    ));
+    #[track_caller]
+    fn upstream(url: &str, problem: &str) {
+        let text = ROUTE.replace("http://127.0.0.1:3002", url);
+        refuses(
+            &text,
+            &format!("gateway.toml:6: `routes[0].upstream`: {problem}"),
+        );
+    }
+    upstream(
+        "ftp://a",
+        "give a URL with http or https, such as \"http://127.0.0.1:3002\"",
+    );
+    upstream(
+        "127.0.0.1",
+        "give a URL with http or https, such as \"http://127.0.0.1:3002\"",
+    );
+    upstream(
+        "http://",
+        "this is no URL, such as \"http://127.0.0.1:3002\"",
+    );
+    upstream(
+        "http://me:secret@a",
+        "the host must stand alone: no user, no password",
+    );
+    for url in ["http://a/b", "http://a?b", "http://a#b"] {
+        upstream(
+            url,
+            "give the origin alone: paths are passed on as they are",
+        );
+    }
+    check(
+        "upstreams = [\"http://a\"]",
+        "`routes[0].upstreams` is not supported yet: name one service with `upstream`",
+    );
+    check(
+        "upstream_host = \"both\"",
+        "`routes[0].upstream_host`: there is no \"both\": choose one of upstream, client",
+    );
+}

@@ -1,0 +1,108 @@
+//! Secrets, which nobody gets to see.
+
+use super::{Folder, ISSUER, accepts, read, refuses};
+use crate::config::model::{Configuration, KeySource};
+
+const SECRET: &str = "the-quick-brown-fox-jumps-over-it";
+
+#[track_caller]
+fn check_secret(configuration: &Configuration) {
+    let KeySource::Secret(secret) = &configuration.issuers[0].keys else {
+        panic!("{configuration:?}")
+    };
+    assert_eq!(secret.reveal(), SECRET.as_bytes());
+    for shown in [
+        configuration.to_string(),
+        format!("{configuration:?}"),
+        format!("{configuration:#?}"),
+    ] {
+        assert!(!shown.contains(SECRET), "{shown}");
+        assert!(!shown.contains("dGhlLXF1aWNr"), "{shown}");
+        assert!(shown.contains("(redacted)"), "{shown}");
+    }
+}
+
+#[test]
+fn a_secret_is_given_in_four_ways() {
+    // The same in base64.
+    const ENCODED: &str = "dGhlLXF1aWNrLWJyb3duLWZveC1qdW1wcy1vdmVyLWl0";
+    check_secret(&accepts(&format!("{ISSUER}secret = \"{SECRET}\"\n")));
+    check_secret(&accepts(&format!(
+        "{ISSUER}secret_base64 = \"{ENCODED}\"\n"
+    )));
+    for line_end in ["", "\n", "\r\n"] {
+        let folder = Folder::new()
+            .with("plain", format!("{SECRET}{line_end}"))
+            .with("encoded", format!("{ENCODED}{line_end}"));
+        for line in [
+            "secret_file = \"plain\"",
+            "secret_base64_file = \"encoded\"",
+        ] {
+            check_secret(&folder.read(&format!("{ISSUER}{line}\n")).unwrap());
+        }
+    }
+    check_secret(&read(ISSUER, &[("PORTCULLIS__ISSUERS__0__SECRET", SECRET)]).unwrap());
+}
+
+#[test]
+fn only_one_line_end_is_trimmed() {
+    let folder = Folder::new().with("plain", format!("{SECRET}\n\n"));
+    let text = format!("{ISSUER}secret_file = \"plain\"\n");
+    let configuration = folder.read(&text).unwrap();
+    let KeySource::Secret(secret) = &configuration.issuers[0].keys else {
+        panic!("{configuration:?}")
+    };
+    assert_eq!(secret.reveal(), format!("{SECRET}\n").as_bytes());
+}
+
+#[test]
+fn a_secret_is_given_once() {
+    let folder = Folder::new().with("plain", SECRET);
+    folder.refuses(
+        &format!("{ISSUER}secret = \"{SECRET}\"\nsecret_file = \"plain\"\n"),
+        "gateway.toml:5: `issuers[0].secret_file` and `secret` are both given: keep one",
+    );
+    folder.refuses(
+        &format!("{ISSUER}secret_base64 = \"{SECRET}\"\nsecret_file = \"plain\"\n"),
+        "gateway.toml:4: `issuers[0].secret_base64` and `secret_file` are two sources of keys: keep one\n\
+         gateway.toml:4: `issuers[0].secret_base64`: this is no base64",
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_secret_does_not_tell_it() {
+    refuses(
+        &format!("{ISSUER}secret = \"hunter2\"\n"),
+        "gateway.toml:4: `issuers[0].secret`: a secret needs 32 bytes or more (for HS384 48, for HS512 64), this one has 7",
+    );
+    refuses(
+        &format!("{ISSUER}secret_base64 = \"hunter2!\"\n"),
+        "gateway.toml:4: `issuers[0].secret_base64`: this is no base64",
+    );
+    refuses(
+        &format!("{ISSUER}secret = 12345\n"),
+        "gateway.toml:4: `issuers[0].secret`: give a string in quotes",
+    );
+    Folder::new().refuses(
+        &format!("{ISSUER}secret_file = \"lost\"\n"),
+        "gateway.toml:4: `issuers[0].secret_file`: FOLDER/lost cannot be read: No such file or directory (os error 2)",
+    );
+}
+
+#[test]
+fn the_password_of_a_store_is_not_shown() {
+    let url = "redis://me:p@ss@10.0.0.1:6379/0";
+    let configuration = accepts(&format!("[rate_limit_store]\nurl = \"{url}\"\n"));
+    assert_eq!(configuration.rate_limit_store.url.reveal(), url.as_bytes());
+    let shown = configuration.to_string();
+    assert!(
+        shown.contains("url = \"redis://(redacted)@10.0.0.1:6379/0\"\n"),
+        "{shown}"
+    );
+    assert!(!format!("{configuration:?}").contains("p@ss"));
+    let folder = Folder::new().with("url", format!("{url}\n"));
+    let read = folder
+        .read("[rate_limit_store]\nurl_file = \"url\"\n")
+        .unwrap();
+    assert_eq!(read.rate_limit_store.url.reveal(), url.as_bytes());
+}

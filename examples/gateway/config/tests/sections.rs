@@ -1,0 +1,178 @@
+//! Texts that are no configuration, settings of the gateway itself, limits.
+
+use super::{accepts, refuses};
+
+#[test]
+fn what_is_no_toml_names_its_line_and_quotes_nothing() {
+    refuses(
+        "listen = \"127.0.0.1:1\"\nrealm = hunter2\n",
+        "gateway.toml:2: this is no TOML: string values must be quoted, expected literal string",
+    );
+    refuses(
+        "a = 1\na = 1\n",
+        "gateway.toml:2: this is no TOML: duplicate key",
+    );
+}
+
+#[test]
+fn an_unknown_key_names_those_there_are() {
+    refuses(
+        "[token_sources]\n\ncookies = \"a\"\n",
+        "gateway.toml:3: `token_sources.cookies` is no key; there are cookie, websocket_protocol",
+    );
+    let text = "[[consumers]]\nname = \"a\"\nclient = \"a\"\ncolour = 1\n";
+    refuses(
+        text,
+        "gateway.toml:4: `consumers[0].colour` is no key; there are name, client, subject, plan",
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
+    refuses(
+        "max_body = \"many\"\nlisten = \"here\"\n[mint]\n",
+        "gateway.toml:1: `max_body`: give a number of bytes, or a size such as \"2MiB\"\n\
+         gateway.toml:2: `listen`: \"here\" is no address and port, such as \"127.0.0.1:8080\"\n\
+         gateway.toml:3: `mint` is not supported yet: remove the section, and `propagate = \"mint\"`",
+    );
+}
+
+#[test]
+fn values_of_the_gateway_itself() {
+    #[track_caller]
+    fn check(line: &str, problem: &str) {
+        refuses(
+            &format!("\n{line}\n"),
+            &format!("gateway.toml:2: {problem}"),
+        );
+    }
+    check("listen = 8080", "`listen`: give a string in quotes");
+    check(
+        "admin_listen = \"127.0.0.1:8080\"",
+        "`admin_listen` is `listen` too: choose another port",
+    );
+    check(
+        "trusted_proxies = [\"10.0.0.0/33\"]",
+        "`trusted_proxies`: \"10.0.0.0/33\" is no network, such as \"10.0.0.0/8\"",
+    );
+    check(
+        "trusted_proxies = \"10.0.0.0/8\"",
+        "`trusted_proxies`: give a list, [..]",
+    );
+    check(
+        "realm = 'a\"b'",
+        "`realm`: use printable ASCII without quotes and backslashes",
+    );
+    for text in [
+        "30",
+        "s",
+        "",
+        "-1s",
+        "1.5s",
+        "1 s",
+        "30S",
+        "1h30m",
+        "99999999999999999999s",
+    ] {
+        check(
+            &format!("request_timeout = \"{text}\""),
+            &format!(
+                "`request_timeout`: {text:?} is no duration: give a whole number and ms, s, m, h or d, as in \"30s\""
+            ),
+        );
+    }
+    check(
+        "request_timeout = \"0s\"",
+        "`request_timeout`: zero leaves no time at all: give some",
+    );
+    check(
+        "request_timeout = \"367d\"",
+        "`request_timeout`: \"367d\" is longer than a year",
+    );
+    for size in [
+        "-1",
+        "1.5",
+        "\"2mib\"",
+        "\"+2\"",
+        "\"\"",
+        "\"2 MiB\"",
+        "\"99999999999GiB\"",
+        "true",
+    ] {
+        check(
+            &format!("max_body = {size}"),
+            "`max_body`: give a number of bytes, or a size such as \"2MiB\"",
+        );
+    }
+    check(
+        "log = \"inof\"",
+        "`log`: \"inof\" is no level: choose one of off, error, warn, info, debug, trace",
+    );
+    check(
+        "cors_preflight = \"allow\"",
+        "`cors_preflight`: there is no \"allow\": choose one of authenticate, pass",
+    );
+}
+
+#[test]
+fn durations_sizes_networks_and_levels() {
+    let configuration = accepts(
+        "request_timeout = \"1500ms\"\nmax_body = \"3KiB\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog = \"warn,portcullis=debug\"\n",
+    );
+    assert_eq!(configuration.request_timeout.as_millis(), 1500);
+    assert_eq!(configuration.max_body, 3072);
+    assert_eq!(configuration.trusted_proxies.len(), 2);
+    assert_eq!(accepts("max_body = 0").max_body, 0);
+    assert_eq!(accepts("max_body = \"1GB\"").max_body, 1_000_000_000);
+}
+
+#[test]
+fn plans_stores_and_limits() {
+    refuses(
+        "[plans.pro]\nrequests = 0\nper = \"1m\"\n",
+        "gateway.toml:2: `plans.pro.requests`: give a number between 1 and 4294967295",
+    );
+    refuses(
+        "[plans.pro]\nrequests = 1\n",
+        "gateway.toml:1: `plans.pro.per` is required",
+    );
+    refuses(
+        "[plans]\npro = 1\n",
+        "gateway.toml:2: `plans.pro`: give a table",
+    );
+    refuses(
+        "[rate_limit_store]\nkind = \"redis\"\n",
+        "gateway.toml:2: `rate_limit_store.kind`: \"redis\" is not supported yet: use \"memory\", which counts in this process alone",
+    );
+    refuses(
+        "[rate_limit_store]\nurl = \"http://x\"\n",
+        "gateway.toml:2: `rate_limit_store.url`: give a URL with redis:// or rediss://",
+    );
+    refuses(
+        "[failed_auth_limit]\nrequests = 20\n",
+        "gateway.toml:1: `failed_auth_limit.per` is required",
+    );
+    refuses(
+        "failed_auth_limit = 3",
+        "gateway.toml:1: `failed_auth_limit`: give a table",
+    );
+    let limit = accepts("[failed_auth_limit]\nrequests = 20\nper = \"1m\"\n").failed_auth_limit;
+    assert_eq!(limit.unwrap().burst.get(), 20);
+}
+
+#[test]
+fn what_is_not_there_yet_says_so() {
+    refuses(
+        "[revocation]\nkind = \"memory\"\n",
+        "gateway.toml:1: `revocation` is not supported yet: remove the section, tokens are valid until they expire",
+    );
+    refuses(
+        "[exchange]\n",
+        "gateway.toml:1: `exchange` is not supported yet: remove the section, and `propagate = \"exchange\"`",
+    );
+    refuses(
+        "[token_cache]\nmax_bytes = \"64MiB\"\n",
+        "gateway.toml:2: `token_cache.max_bytes` other than 0 is not supported yet: set 0, or remove the section",
+    );
+    accepts("[token_cache]\nmax_bytes = 0\n");
+}
