@@ -7,7 +7,7 @@ mod alone;
 mod curl;
 #[path = "demo/forwarding.rs"]
 mod forwarding;
-#[path = "demo/process.rs"]
+#[path = "support/process.rs"]
 mod process;
 
 use process::{Ended, run};

@@ -1,116 +1,153 @@
-//! The gateway: a route table, and the layers that stand before each route.
+//! The gateway: what a configuration says, in force. A reload builds another one, and requests under way keep theirs.
 
-use axum::Router;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::middleware::from_fn;
+use axum::http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use axum::routing::any;
-use portcullis::{
-    ConfigError, IdentityHeadersLayer, Issuer, JwksCache, JwksSource, JwtAuthLayer, Quota,
-    RateLimitLayer, Reason, RequireRoleLayer,
-};
+use ipnet::IpNet;
+use portcullis::{JwksCache, Protocol, Reason, Rejection};
+use tokio_rustls::rustls::ServerConfig;
+use tower::ServiceExt;
 
+use crate::body::Limited;
+use crate::build;
+use crate::client::{Client, Connection};
+use crate::config::model::{Configuration, CorsPreflight, Place, Route};
+use crate::consumers::Consumers;
 use crate::entrance;
-use crate::proxy::{Proxy, refuse};
-use crate::upstream::Upstream;
+use crate::kept::Kept;
+use crate::stack::Stack;
+use crate::table::{Found, Table};
 
-/// What is let through, and where to.
+/// A configuration in force.
 pub(crate) struct Gateway {
-    /// By address: stops floods before any signature is verified.
-    pub(crate) floods: RateLimitLayer,
-    pub(crate) auth: JwtAuthLayer,
-    pub(crate) identity: IdentityHeadersLayer,
-    pub(crate) proxy: Proxy,
-    pub(crate) routes: Vec<Route>,
+    pub(crate) table: Table<Arc<Way>>,
+    pub(crate) configuration: Configuration,
+    pub(crate) consumers: Arc<Consumers>,
+    /// The keys of every issuer that does not share a secret.
+    pub(crate) keys: Vec<JwksCache>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// For the next one.
+    pub(crate) kept: Kept,
 }
 
-/// A path, everything below it, and the service that answers there.
-pub(crate) struct Route {
-    pub(crate) path: &'static str,
-    pub(crate) upstream: Upstream,
-    pub(crate) limit: RateLimitLayer,
-    pub(crate) access: Access,
+/// A route, ready to be taken.
+pub(crate) struct Way {
+    pub(crate) template: Arc<str>,
+    pub(crate) methods: Option<Vec<Method>>,
+    pub(crate) stack: Stack,
+    /// In place of `stack`, for these methods.
+    pub(crate) own: Vec<(Method, Stack)>,
 }
 
-/// Who may pass.
-pub(crate) enum Access {
-    /// Everybody, known or not. The limit counts addresses.
-    Public,
-    /// Verified callers, of whom the layer may ask more. The limit counts subjects.
-    Callers(RequireRoleLayer),
+/// What the library refused of a configuration that was read without a complaint.
+#[derive(Debug)]
+pub(crate) struct Unbuildable {
+    pub(crate) place: Option<Place>,
+    pub(crate) problem: String,
 }
 
 // === impl Gateway ===
 
 impl Gateway {
-    /// A gateway before one service, for every caller whom the issuer knows.
-    pub(crate) fn before(
-        upstream: Upstream,
-        issuer: &str,
-        audience: &str,
-        jwks_uri: Option<&str>,
-    ) -> Result<Self, ConfigError> {
-        let auth = match jwks_uri {
-            None => JwtAuthLayer::from_issuer(issuer, audience)?,
-            Some(uri) => {
-                let keys = JwksCache::new([JwksSource::uri(issuer, uri)?])?;
-                JwtAuthLayer::new([Issuer::new(issuer).audience(audience).with_keys(keys)])?
-            }
-        };
-        let route = Route {
-            path: "/",
-            upstream,
-            limit: RateLimitLayer::new(Quota::per_second(100).burst(200)),
-            access: Access::Callers(RequireRoleLayer::all::<&str>([])),
-        };
-        Ok(Self {
-            floods: RateLimitLayer::new(Quota::per_second(500).burst(1_000)).named("address")?,
-            auth,
-            identity: IdentityHeadersLayer::new(),
-            proxy: Proxy::new()?,
-            routes: vec![route],
-        })
+    /// Takes over what `before` leaves.
+    pub(crate) fn new(configuration: Configuration, before: &Kept) -> Result<Self, Unbuildable> {
+        build::gateway(configuration, before)
     }
 
-    /// The whole of it, to be served with each connection's address.
-    pub(crate) fn router(self) -> Result<Router, ConfigError> {
-        let mut router = Router::new().fallback(no_route);
-        for route in &self.routes {
-            let upstream = route.upstream.clone();
-            let proxy = self.proxy.clone();
-            let handler = any(move |request: Request| proxy.forward(upstream, request));
-            // Outermost first. One `layer` for all: each further one costs axum a box.
-            let handler = match &route.access {
-                Access::Public => handler.layer((self.identity.clone(), route.limit.clone())),
-                Access::Callers(role) => handler.layer((
-                    self.auth.clone(),
-                    self.identity.clone(),
-                    route.limit.clone().by_subject(),
-                    role.clone(),
-                )),
-            };
-            for path in route.paths() {
-                router = router.route(&path, handler.clone());
-            }
+    pub(crate) fn client(&self, connection: Connection, headers: &HeaderMap) -> Client {
+        let trusted: &[IpNet] = &self.configuration.trusted_proxies;
+        Client::of(connection, headers, trusted)
+    }
+
+    /// The route of a request.
+    pub(crate) fn find(&self, request: &Request) -> Result<Arc<Way>, Reason> {
+        let target = entrance::target(request).ok_or(Reason::BadPath)?;
+        match self
+            .table
+            .find(target.host.as_deref(), request.uri().path())
+        {
+            Found::Route(way) => Ok(way),
+            Found::Nothing => Err(Reason::NoRoute),
+            Found::Ambiguous => Err(Reason::BadPath),
         }
-        Ok(router.layer((self.floods, from_fn(entrance::check))))
     }
-}
 
-// === impl Route ===
-
-impl Route {
-    /// Below it means below its last slash: `/api/orders` is no prefix of `/api/orders-old`.
-    fn paths(&self) -> Vec<String> {
-        let path = self.path.trim_end_matches('/');
-        let mut paths = vec![format!("{path}/"), format!("{path}/{{*below}}")];
-        if !path.is_empty() {
-            paths.push(path.to_owned());
+    /// Passes a request on by its route, or refuses it.
+    pub(crate) async fn pass(&self, way: &Way, request: Request) -> Response {
+        let protocol = Protocol::of(&request);
+        if let Some(allowed) = &way.methods
+            && !allowed.contains(request.method())
+            && !self.is_preflight(allowed, &request)
+        {
+            return answer(Rejection::method_not_allowed(allowed), protocol);
         }
-        paths
+        let max = self.configuration.max_body;
+        if request.body().size_hint().lower() > max {
+            return answer(Reason::BodyTooLarge.into(), protocol);
+        }
+        let (mut parts, body) = request.into_parts();
+        let (body, fate) = Limited::new(body, max);
+        parts.extensions.insert(fate);
+        let stack = way.stack(&parts.method).clone();
+        match stack
+            .oneshot(Request::from_parts(parts, Body::new(body)))
+            .await
+        {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// A true preflight asks about another method than its own.
+    fn is_preflight(&self, allowed: &[Method], request: &Request) -> bool {
+        let headers = request.headers();
+        let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD);
+        let is_allowed = |asked: &[u8]| allowed.iter().any(|own| own.as_str().as_bytes() == asked);
+        self.configuration.cors_preflight == CorsPreflight::Pass
+            && request.method() == Method::OPTIONS
+            && headers.contains_key(ORIGIN)
+            && asked.is_some_and(|asked| is_allowed(asked.as_bytes()))
     }
 }
 
-async fn no_route(request: Request) -> Response {
-    refuse(Reason::NoRoute, &request)
+// === impl Way ===
+
+impl Way {
+    fn stack(&self, method: &Method) -> &Stack {
+        let own = self.own.iter().find(|(own, _)| own == method);
+        own.map_or(&self.stack, |(_, stack)| stack)
+    }
 }
+
+/// A refusal in the protocol of the request.
+pub(crate) fn answer(rejection: Rejection, protocol: Protocol) -> Response {
+    let response = rejection.into_response::<Body>(protocol);
+    response.map(Body::new)
+}
+
+/// How a route is named in logs and metrics.
+pub(crate) fn template(route: &Route) -> String {
+    format!(
+        "{}{}",
+        route.host.as_deref().unwrap_or_default(),
+        route.path
+    )
+}
+
+// === impl Unbuildable ===
+
+impl fmt::Display for Unbuildable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.problem),
+            None => f.write_str(&self.problem),
+        }
+    }
+}
+
+impl std::error::Error for Unbuildable {}

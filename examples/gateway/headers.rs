@@ -2,14 +2,28 @@
 
 use std::net::IpAddr;
 
-use axum::http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, TE, UPGRADE};
+use axum::http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_PROTOCOL, TE, UPGRADE,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::client::Client;
+use crate::config::model::UpstreamHost;
 
 /// What this gateway knows of the client by itself.
 pub(crate) struct ClientSide {
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) client: Client,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
     /// The host that an HTTP/2 client asked for; an HTTP/1.1 client says it in `Host`.
     pub(crate) host: Option<HeaderValue>,
+}
+
+/// What of a client's headers is the route's choice.
+pub(crate) struct Rewriting<'a> {
+    pub(crate) host: UpstreamHost,
+    /// The cookie that tokens come in.
+    pub(crate) cookie: Option<&'a str>,
 }
 
 /// About one connection, whatever `Connection` says (RFC 9110 section 7.6.1), or meant for this gateway.
@@ -25,9 +39,27 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Said by whoever stood before the client, perhaps. No proxy is trusted here, so none of it is believed.
-const FORWARDED: [&str; 9] = [
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What this gateway says of the client. Only a trusted proxy's word goes on with its own.
+const SAID_HERE: [HeaderName; 4] = [
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+];
+
+/// What upstreams take for the client's address, the path or the method in place of the real ones.
+const NEVER_PASSED: [&str; 21] = [
+    "client-ip",
     "forwarded",
+    "forwarded-for",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
@@ -35,11 +67,17 @@ const FORWARDED: [&str; 9] = [
     "x-forwarded-proto",
     "x-forwarded-scheme",
     "x-forwarded-server",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-forwarded-for",
+    "x-original-url",
     "x-real-ip",
+    "x-rewrite-url",
 ];
 
 /// Makes the client's headers the upstream's.
-pub(crate) fn rewrite(headers: &mut HeaderMap, client: ClientSide) {
+pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting<'_>) {
     let takes_trailers = list(headers, &TE).any(|coding| coding == "trailers");
     remove_hop_by_hop(headers);
     if takes_trailers {
@@ -47,20 +85,65 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, client: ClientSide) {
     }
     // On public routes nobody has taken it out. Only propagation puts one back, further in.
     headers.remove(AUTHORIZATION);
-    join_cookies(headers);
+    // Upgrades are refused, so all it could bring is a token.
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    join_cookies(headers, how.cookie);
 
-    // The client adds the upstream's own, from the URI.
-    let host = headers.remove(HOST);
+    let host = headers.remove(HOST).or(side.host);
+    let is_behind_proxy = side.client.is_behind_proxy;
+    let said = SAID_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
     remove_all(headers, |name| {
-        FORWARDED.iter().any(|own| are_one(own, name))
+        NEVER_PASSED.iter().any(|own| are_one(own, name))
     });
-    headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
-    if let Some(host) = client.host.or(host) {
-        headers.insert("x-forwarded-host", host);
+    let [forwarded, hops, hosts, schemes] =
+        said.map(|values| if is_behind_proxy { values } else { vec![] });
+    let for_peer = format!("for={}", quoted(side.client));
+    append(
+        headers,
+        FORWARDED,
+        &forwarded,
+        (!forwarded.is_empty()).then_some(for_peer),
+    );
+    // A proxy that says it in `Forwarded` alone has said who the client is all the same.
+    let client = side.client.address.to_string();
+    let peer = side.client.peer.to_string();
+    let hop = if hops.is_empty() && client != peer {
+        format!("{client}, {peer}")
+    } else {
+        peer
+    };
+    append(headers, X_FORWARDED_FOR, &hops, Some(hop));
+    let scheme = HeaderValue::from_static(side.scheme);
+    headers.insert(
+        X_FORWARDED_PROTO,
+        schemes.into_iter().next().unwrap_or(scheme),
+    );
+    if let Some(host) = hosts.into_iter().next().or_else(|| host.clone()) {
+        headers.insert(X_FORWARDED_HOST, host);
     }
-    let address = client.address.map(|address| address.to_string());
-    if let Some(Ok(address)) = address.map(HeaderValue::try_from) {
-        headers.insert("x-forwarded-for", address);
+    // Without one the HTTP client adds the upstream's own.
+    if let (UpstreamHost::Client, Some(host)) = (how.host, host) {
+        headers.insert(HOST, host);
+    }
+}
+
+/// One line for all (RFC 9110 section 5.3), since some servers read only the first, or only the last.
+fn append(headers: &mut HeaderMap, name: HeaderName, values: &[HeaderValue], more: Option<String>) {
+    let values = values.iter().map(HeaderValue::as_bytes);
+    let values: Vec<_> = values.chain(more.as_deref().map(str::as_bytes)).collect();
+    if values.is_empty() {
+        return;
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b", "[..])) {
+        headers.insert(name, joined);
+    }
+}
+
+/// An address in `Forwarded` (RFC 7239 section 6).
+fn quoted(client: Client) -> String {
+    match client.peer {
+        IpAddr::V4(peer) => peer.to_string(),
+        IpAddr::V6(peer) => format!("\"[{peer}]\""),
     }
 }
 
@@ -80,15 +163,30 @@ pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     list(headers, &UPGRADE).any(|protocol| protocol != "h2c")
 }
 
-/// HTTP/2 may split cookies into several fields, which HTTP/1.1 does not allow (RFC 9113 section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
-    if cookies.len() < 2 {
+/// HTTP/2 may split cookies into several fields, which HTTP/1.1 does not allow (RFC 9113 section 8.2.3). A token in one
+/// of them stays here.
+fn join_cookies(headers: &mut HeaderMap, token: Option<&str>) {
+    let is_token = |cookie: &&[u8]| {
+        let name = cookie
+            .split(|byte| *byte == b'=')
+            .next()
+            .unwrap_or_default();
+        token.is_some_and(|token| name.trim_ascii() == token.as_bytes())
+    };
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let cookies = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    let cookies: Vec<_> = cookies.map(<[u8]>::trim_ascii).collect();
+    let is_alone = headers.get_all(COOKIE).iter().nth(1).is_none();
+    if is_alone && !cookies.iter().any(is_token) {
         return;
     }
-    let bytes: Vec<_> = cookies.into_iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&bytes.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
+    let kept: Vec<_> = cookies
+        .into_iter()
+        .filter(|cookie| !is_token(cookie))
+        .collect();
+    match HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
+        Ok(joined) if !joined.is_empty() => drop(headers.insert(COOKIE, joined)),
+        _ => drop(headers.remove(COOKIE)),
     }
 }
 

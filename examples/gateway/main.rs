@@ -2,27 +2,44 @@
 //!
 //! `cargo run --example gateway` runs a whole demonstration in one process and prints `curl` lines to try. See README.md.
 
+mod access;
+mod admin;
+mod body;
+mod build;
+mod client;
+mod clients;
 mod config;
+mod consumers;
 mod demo;
 mod entrance;
 mod gateway;
 mod headers;
+mod kept;
+mod preset;
+mod process;
 mod proxy;
 mod serve;
-mod upstream;
+mod stack;
+mod table;
+mod telemetry;
+mod tls;
+mod watch;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::http::Uri;
 use clap::Parser;
-use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 
+use config::model::{Configuration, KeySource, LimitKey};
 use gateway::Gateway;
-use serve::Servers;
-use upstream::Upstream;
+use kept::Kept;
+use process::{Bound, Process};
+use telemetry::Log;
 
 /// A gateway that verifies tokens. Without arguments: a demonstration with services of its own.
 #[derive(Parser)]
@@ -52,8 +69,8 @@ struct Arguments {
     audience: Option<String>,
 
     /// The service behind this gateway.
-    #[arg(long, value_name = "URL", requires = "issuer")]
-    upstream: Option<Upstream>,
+    #[arg(long, value_name = "URL", requires = "issuer", value_parser = preset::origin)]
+    upstream: Option<Uri>,
 
     /// Where the issuer's keys are, if its metadata should not be asked.
     #[arg(long, value_name = "URL", requires = "issuer")]
@@ -66,11 +83,6 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(std::io::stderr)
-        .init();
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,30 +93,79 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    if let Some(file) = &arguments.config {
-        let configuration = config::load(file, std::env::vars_os())?;
+    if let Some(file) = arguments.config {
+        let configuration = config::load(&file, std::env::vars_os())?;
         if arguments.check {
-            print!("{configuration}");
+            let shown = configuration.to_string();
+            Gateway::new(configuration, &Kept::default())?;
+            print!("{shown}");
             return Ok(());
         }
-        return Err("a configuration can only be checked yet: add --check".into());
+        let log = Log::start(&configuration.log)?;
+        return gateway(configuration, Some((file, log))).await;
     }
-    if let (Some(issuer), Some(audience), Some(upstream)) =
-        (&arguments.issuer, &arguments.audience, &arguments.upstream)
-    {
-        let keys = arguments.jwks_uri.as_deref();
-        let gateway = Gateway::before(upstream.clone(), issuer, audience, keys)?;
-        let address = arguments.listen.unwrap_or(([127, 0, 0, 1], 8080).into());
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        let mut servers = Servers::default();
-        servers.start(listener, gateway.router()?);
-        let told = serve::told_to_end()?;
-        println!("listening on http://{bound}");
-        return Ok(servers.run_until(told).await?);
+    telemetry::log_to_stderr();
+    if let Some(configuration) = from_flags(&arguments) {
+        return gateway(configuration, None).await;
     }
     if arguments.demo_check {
         return demo::check(arguments.without).await;
     }
     demo::run().await
+}
+
+/// One route, for every caller whom the issuer knows.
+fn from_flags(arguments: &Arguments) -> Option<Configuration> {
+    let listen = arguments.listen.unwrap_or(([127, 0, 0, 1], 8080).into());
+    let mut configuration = preset::configuration(listen);
+    let jwks_uri = arguments.jwks_uri.clone();
+    let keys = jwks_uri.map_or(KeySource::Discovery, KeySource::JwksUri);
+    let (issuer, audience) = (arguments.issuer.as_ref()?, arguments.audience.as_ref()?);
+    configuration.issuers = vec![preset::issuer(issuer, audience, keys)];
+    let mut route = preset::route("/", arguments.upstream.clone()?);
+    let second = Duration::from_secs(1);
+    route.rate_limits = vec![
+        preset::limit("address", LimitKey::Address, 500, second, 1_000),
+        preset::limit("default", LimitKey::Subject, 100, second, 200),
+    ];
+    configuration.routes = vec![route];
+    Some(configuration)
+}
+
+/// Serves until it is told to end. A configuration that came from a file is read again when that changes.
+async fn gateway(
+    configuration: Configuration,
+    file: Option<(PathBuf, Log)>,
+) -> Result<(), Box<dyn Error>> {
+    let metrics = telemetry::metrics()?;
+    let process = Process::new(configuration, metrics)?;
+    let gateway = process.gateway();
+    let configuration = &gateway.configuration;
+    let bound = Bound::to(configuration).await?;
+    let told = serve::told_to_end()?;
+    watch::warm(&gateway);
+    let watch = watch::watch(Arc::clone(&process), file);
+    tokio::spawn(watch);
+
+    let scheme = if gateway.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    println!("listening on {scheme}://{}", bound.listener.local_addr()?);
+    if let Some(admin) = &bound.admin {
+        println!("admin on http://{}", admin.local_addr()?);
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %bound.listener.local_addr()?,
+        tls = gateway.tls.is_some(),
+        issuers = configuration.issuers.len(),
+        consumers = configuration.consumers.len(),
+        routes = configuration.routes.len(),
+        "started",
+    );
+    drop(gateway);
+    process.serve(bound, told).await;
+    Ok(())
 }

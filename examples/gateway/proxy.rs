@@ -1,89 +1,113 @@
 //! Passes a request on to an upstream service, and the answer back, both as streams.
 
+use std::convert::Infallible;
 use std::error::Error;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::http::header::{CONNECTION, TE, TRANSFER_ENCODING};
-use axum::http::{HeaderValue, StatusCode, request::Parts};
+use axum::http::uri::{Authority, InvalidUriParts, PathAndQuery, Scheme};
+use axum::http::{HeaderValue, StatusCode, Uri, uri};
 use axum::response::{IntoResponse, Response};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Builder, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis::propagate::TokenPropagation;
-use portcullis::{Caller, ConfigError, Protocol, Reason, Rejection, TokenPropagationLayer};
-use tower::{Layer, ServiceExt};
+use portcullis::{Caller, ConfigError, Protocol, Reason, TokenPropagationLayer};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt, service_fn};
 
-use crate::headers::{self, ClientSide};
-use crate::upstream::{Speaks, Upstream};
+use crate::body::Fate;
+use crate::client::{Client, Connection};
+use crate::clients::{Clients, HttpClient};
+use crate::config::model::{Propagate, Route, UpstreamHost};
+use crate::gateway::answer;
+use crate::headers::{self, ClientSide, Rewriting};
+use crate::stack::Stack;
 
-/// The clients that speak to upstreams. Clones share the connections.
+/// The way to one upstream.
 #[derive(Clone)]
-pub(crate) struct Proxy {
-    http1: HttpClient,
-    http2: HttpClient,
+pub(crate) struct Proxy(Arc<Settings>);
+
+struct Settings {
+    scheme: Scheme,
+    authority: Authority,
+    host: UpstreamHost,
+    cookie: Option<String>,
+    timeout: Duration,
+    http: TokenPropagation<HttpClient>,
+    grpc: TokenPropagation<HttpClient>,
 }
-
-type HttpClient = TokenPropagation<Client<HttpConnector, Body>>;
-
-/// Origins that get the caller's own token. None here: they are told who is calling in headers.
-const TOKENS_GO_TO: [&str; 0] = [];
-
-/// How long an upstream may take until its answer begins.
-const TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 // === impl Proxy ===
 
 impl Proxy {
-    pub(crate) fn new() -> Result<Self, ConfigError> {
-        let propagation = TokenPropagationLayer::forward_to(TOKENS_GO_TO)?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = |builder: &mut Builder| {
-            // A client that follows no redirects and reads no proxy settings from the environment.
-            let client = builder
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
-                // A connection that many requests share must not fail them all for long once its peer is gone.
-                .http2_keep_alive_interval(KEEP_ALIVE);
-            propagation.layer(client.build(connector.clone()))
+    pub(crate) fn new(
+        route: &Route,
+        clients: Clients,
+        cookie: Option<&str>,
+    ) -> Result<Self, ConfigError> {
+        let problem = |problem| ConfigError::Url {
+            url: route.upstream.to_string(),
+            problem,
         };
-        Ok(Self {
-            http1: client(&mut Client::builder(TokioExecutor::new())),
-            http2: client(Client::builder(TokioExecutor::new()).http2_only(true)),
-        })
+        let scheme = route.upstream.scheme().cloned();
+        let authority = route.upstream.authority().cloned();
+        let (Some(scheme), Some(authority)) = (scheme, authority) else {
+            return Err(problem("give a URL such as http://127.0.0.1:3002"));
+        };
+        let propagation = match route.propagate {
+            Propagate::None => TokenPropagationLayer::forward_to::<[&str; 0]>([])?,
+            Propagate::Forward => forward_to(&format!("{scheme}://{authority}"))?,
+        };
+        let http = match route.upstream_host {
+            UpstreamHost::Upstream => clients.any,
+            UpstreamHost::Client => clients.http1,
+        };
+        Ok(Self(Arc::new(Settings {
+            scheme,
+            authority,
+            host: route.upstream_host,
+            cookie: cookie.map(str::to_owned),
+            timeout: route.timeout,
+            http: propagation.layer(http),
+            grpc: propagation.layer(clients.http2),
+        })))
+    }
+
+    pub(crate) fn into_stack(self) -> Stack {
+        BoxCloneSyncService::new(service_fn(move |request| {
+            let proxy = self.clone();
+            async move { Ok::<_, Infallible>(proxy.forward(request).await) }
+        }))
     }
 
     /// The upstream's answer, or a refusal that says why there is none.
-    pub(crate) async fn forward(self, upstream: Upstream, request: Request) -> Response {
+    async fn forward(self, request: Request) -> Response {
         let protocol = Protocol::of(&request);
-        match self.exchange(upstream, request, protocol).await {
+        match self.exchange(request, protocol).await {
             Ok(response) => response,
-            Err(reason) => answer(reason, protocol),
+            Err(reason) => answer(reason.into(), protocol),
         }
     }
 
-    async fn exchange(
-        self,
-        upstream: Upstream,
-        request: Request,
-        protocol: Protocol,
-    ) -> Result<Response, Reason> {
+    async fn exchange(self, request: Request, protocol: Protocol) -> Result<Response, Reason> {
         if headers::asks_for_upgrade(request.headers()) {
             return Err(Reason::UpgradeNotSupported);
         }
-        let (client, speaks) = match (upstream.speaks, protocol) {
-            (Speaks::Http1, Protocol::Http | Protocol::Head) => (self.http1, Speaks::Http1),
-            _ => (self.http2, Speaks::Http2),
-        };
-        let request = outbound(&upstream, speaks, request)?;
-        let origin = request.uri().authority().cloned();
-        match tokio::time::timeout(TIMEOUT, client.oneshot(request)).await {
+        let is_grpc = protocol == Protocol::Grpc;
+        let client = if is_grpc { &self.0.grpc } else { &self.0.http }.clone();
+        let fate = request.extensions().get::<Fate>().cloned();
+        let fate = fate.unwrap_or_default();
+        let mut request = self.outbound(request)?;
+        if !is_grpc {
+            frame_for_http1(&mut request);
+        }
+        let upstream = &self.0.authority;
+        match tokio::time::timeout(self.0.timeout, client.oneshot(request)).await {
+            // Nobody asked for another protocol.
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Reason::UpstreamUnreachable)
+            }
             Ok(Ok(response)) => {
                 let (parts, body) = response.into_parts();
                 let mut response = Response::new(Body::new(body));
@@ -92,69 +116,74 @@ impl Proxy {
                 headers::remove_hop_by_hop(response.headers_mut());
                 Ok(response)
             }
-            Ok(Err(error)) if is_the_clients(&error) => Ok(StatusCode::BAD_REQUEST.into_response()),
+            Ok(Err(_)) if fate.is_too_large() => Err(Reason::BodyTooLarge),
+            Ok(Err(_)) if fate.is_broken() => Ok(StatusCode::BAD_REQUEST.into_response()),
             Ok(Err(error)) => {
-                tracing::warn!(?origin, error = &error as &dyn Error, "unreachable");
+                tracing::warn!(%upstream, error = &error as &dyn Error, "unreachable");
                 Err(Reason::UpstreamUnreachable)
             }
             Err(_) => {
-                tracing::warn!(?origin, "no answer in time");
+                tracing::warn!(%upstream, "no answer in time");
                 Err(Reason::UpstreamTimeout)
             }
         }
     }
-}
 
-/// A refusal in the protocol of the request.
-pub(crate) fn refuse(reason: Reason, request: &Request) -> Response {
-    answer(reason, Protocol::of(request))
-}
+    /// The request as the upstream gets it. Of the client's request it has what is copied here, and nothing else.
+    fn outbound(&self, request: Request) -> Result<Request, Reason> {
+        let (mut parts, body) = request.into_parts();
+        let extensions = &mut parts.extensions;
+        let (Some(connection), Some(client)) = (
+            extensions.remove::<Connection>(),
+            extensions.remove::<Client>(),
+        ) else {
+            return Err(Reason::NotConfigured);
+        };
+        let authority = parts.uri.authority();
+        let side = ClientSide {
+            client,
+            scheme: connection.scheme,
+            host: authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+        };
+        let how = Rewriting {
+            host: self.0.host,
+            cookie: self.0.cookie.as_deref(),
+        };
+        headers::rewrite(&mut parts.headers, side, &how);
 
-fn answer(reason: Reason, protocol: Protocol) -> Response {
-    let response = Rejection::new(reason).into_response::<Body>(protocol);
-    response.map(Body::new)
-}
-
-/// The request as the upstream gets it. Of the client's request it has what is copied here, and nothing else.
-fn outbound(upstream: &Upstream, speaks: Speaks, request: Request) -> Result<Request, Reason> {
-    let (mut parts, body) = request.into_parts();
-    let client = client_side(&parts);
-    headers::rewrite(&mut parts.headers, client);
-
-    let path_and_query = parts.uri.into_parts().path_and_query;
-    let uri = upstream.uri(path_and_query).map_err(|_| Reason::BadPath)?;
-    let mut request = Request::new(body);
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = parts.headers;
-    // For propagation, which may send this caller's token and nobody else's.
-    let caller = parts.extensions.remove::<Caller>();
-    request
-        .extensions_mut()
-        .insert(caller.unwrap_or(Caller::Anonymous));
-    if speaks == Speaks::Http1 {
-        frame_for_http1(&mut request);
+        let path_and_query = parts.uri.into_parts().path_and_query;
+        let uri = self.uri(path_and_query).map_err(|_| Reason::BadPath)?;
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = parts.headers;
+        // For propagation, which may send this caller's token and nobody else's.
+        let caller = extensions.remove::<Caller>();
+        request
+            .extensions_mut()
+            .insert(caller.unwrap_or(Caller::Anonymous));
+        Ok(request)
     }
-    Ok(request)
-}
 
-fn client_side(parts: &Parts) -> ClientSide {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let authority = parts.uri.authority();
-    let host = authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-    ClientSide {
-        address: peer.map(|peer| peer.0.ip()),
-        host,
+    /// The same path and query there, byte for byte.
+    fn uri(&self, path_and_query: Option<PathAndQuery>) -> Result<Uri, InvalidUriParts> {
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(self.0.scheme.clone());
+        parts.authority = Some(self.0.authority.clone());
+        parts.path_and_query = path_and_query;
+        Uri::from_parts(parts)
     }
 }
 
-/// Whether the client's own body broke off or was malformed, which is no fault of the upstream's.
-fn is_the_clients(error: &hyper_util::client::legacy::Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref());
-    source.is_some_and(hyper::Error::is_user)
+/// The route says so in as many words, hence also in clear; but not without a warning.
+fn forward_to(origin: &str) -> Result<TokenPropagationLayer, ConfigError> {
+    TokenPropagationLayer::forward_to([origin]).or_else(|_| {
+        tracing::warn!(upstream = origin, "tokens are forwarded in clear");
+        TokenPropagationLayer::dangerous_forward_to_http([origin])
+    })
 }
 
-/// What HTTP/2 says in its frames, HTTP/1.1 says in headers.
+/// What HTTP/2 says in its frames, HTTP/1.1 says in headers. Where HTTP/2 is spoken, the client leaves them out.
 fn frame_for_http1(request: &mut Request) {
     // A GET whose length is unknown would be sent without its body.
     if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {

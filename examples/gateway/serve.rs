@@ -1,56 +1,166 @@
 //! Servers that end together, after the requests under way.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tower::{Service, ServiceExt};
+
+use crate::client::Connection;
 
 /// Servers in this process.
 #[derive(Default)]
 pub(crate) struct Servers {
-    tasks: JoinSet<io::Result<()>>,
+    tasks: JoinSet<()>,
     end: watch::Sender<bool>,
 }
 
 /// How long requests under way may take once the process is told to end.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(30);
+/// How long a client may take for a handshake, and for the head of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The largest head of a request, and what one connection may keep of a body.
+const BUFFER: usize = 64 * 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 // === impl Servers ===
 
 impl Servers {
-    /// Serves each request with the address of its connection, which limits need.
-    pub(crate) fn start(&mut self, listener: TcpListener, router: Router) {
-        let listener = listener.tap_io(|connection| {
-            // Small answers must not wait for the client's acknowledgement of the last one.
-            let _ = connection.set_nodelay(true);
-        });
+    /// Serves each request with the [`Connection`] that it came by. `tls` is asked for each connection anew.
+    pub(crate) fn start<S>(
+        &mut self,
+        listener: TcpListener,
+        tls: impl Fn() -> Option<Arc<ServerConfig>> + Send + 'static,
+        service: S,
+    ) where
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
         let mut end = self.end.subscribe();
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-            let _ = end.wait_for(|end| *end).await;
+        self.tasks.spawn(async move {
+            let graceful = GracefulShutdown::new();
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    _ = end.wait_for(|end| *end) => break,
+                };
+                match accepted {
+                    Ok((stream, peer)) => {
+                        let watcher = graceful.watcher();
+                        tokio::spawn(greet(stream, peer, tls(), service.clone(), watcher));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        // Out of file descriptors, perhaps; some will be free again.
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+            drop(listener);
+            graceful.shutdown().await;
         });
-        self.tasks.spawn(server.into_future());
     }
 
-    /// Ends all servers once `told` does, or as soon as one of them fails.
-    pub(crate) async fn run_until(mut self, told: impl Future<Output = ()>) -> io::Result<()> {
-        tokio::select! {
-            Some(ended) = self.tasks.join_next() => return ended.map_err(io::Error::other)?,
-            () = told => {}
-        }
+    /// Ends all servers, those that are idle at once.
+    pub(crate) async fn end(mut self) {
         self.end.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(GRACE, all).await.is_err() {
+        if timeout(GRACE, all).await.is_err() {
             tracing::warn!("requests under way were cut off");
         }
-        Ok(())
     }
+}
+
+async fn greet<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    service: S,
+    watcher: Watcher,
+) where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    // Small answers must not wait for the client's acknowledgement of the last one.
+    let _ = stream.set_nodelay(true);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let connection = Connection { peer, scheme };
+    let Some(tls) = tls else {
+        // A connection on which nothing comes is nobody's.
+        if timeout(PATIENCE, stream.readable()).await.is_ok() {
+            serve(stream, connection, builder(), service, watcher).await;
+        }
+        return;
+    };
+    match timeout(PATIENCE, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let builder = if is_http2 {
+                builder().http2_only()
+            } else {
+                builder().http1_only()
+            };
+            serve(stream, connection, builder, service, watcher).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_) => tracing::debug!("a handshake took too long"),
+    }
+}
+
+async fn serve<I, S>(
+    stream: I,
+    connection: Connection,
+    builder: Builder<TokioExecutor>,
+    service: S,
+    watcher: Watcher,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(connection);
+        service.clone().oneshot(request)
+    });
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(served.into_owned()).await {
+        tracing::debug!(error, "a connection broke");
+    }
+}
+
+/// HTTP/1.1, or HTTP/2 where its preface comes first.
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .max_header_list_size(BUFFER as u32);
+    builder
 }
 
 /// Ends at Ctrl-C, or SIGTERM where there is such a thing. From this call on neither kills the process.

@@ -45,7 +45,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  curl -i {gateway}/api/orders {}", bearer("{BOB}x"))?;
         heading(f, "The wrong role: 403")?;
         writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("BOB"))?;
-        heading(f, "The right one: 200, over HTTP/2 to the upstream")?;
+        heading(f, "The right one: 200")?;
         writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("ALICE"))?;
         heading(
             f,

@@ -20,6 +20,7 @@ pub(crate) struct Running {
 /// What a process left.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
+    #[allow(dead_code)]
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs an example to its end.
+#[allow(dead_code)]
 #[track_caller]
 pub(crate) fn run(example: &str, arguments: &[&str]) -> Ended {
     Running::start(example, arguments).end()
@@ -54,11 +56,23 @@ impl Running {
         }
     }
 
+    #[allow(dead_code)]
     /// The next line of its output; `None` when there will be none.
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.stdout.as_mut()?.read_line(&mut line).expect("text");
         (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// Its output, for a reader that keeps up with it.
+    #[allow(dead_code)] // Not all tests have one.
+    pub(crate) fn output(&mut self) -> BufReader<ChildStdout> {
+        self.stdout.take().expect("an output that nobody took")
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as `TERM`.

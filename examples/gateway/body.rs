@@ -1,0 +1,130 @@
+//! The client's body on its way: never more of it than is allowed, and known to be broken where it is.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
+
+/// A body that fails once it has more bytes than it may.
+///
+/// Its failure breaks the request to the upstream off, which therefore never takes a part for the whole.
+pub(crate) struct Limited {
+    body: Body,
+    left: u64,
+    fate: Fate,
+}
+
+/// What became of a body, for whoever sent it.
+#[derive(Clone, Default)]
+pub(crate) struct Fate(Arc<AtomicU8>);
+
+/// A body has more bytes than it may.
+#[derive(Debug)]
+struct TooLarge;
+
+#[cfg(test)]
+const GOOD: u8 = 0;
+const TOO_LARGE: u8 = 1;
+const BROKEN: u8 = 2;
+
+// === impl Limited ===
+
+impl Limited {
+    pub(crate) fn new(body: Body, max: u64) -> (Self, Fate) {
+        let fate = Fate::default();
+        let limited = Self {
+            body,
+            left: max,
+            fate: fate.clone(),
+        };
+        (limited, fate)
+    }
+}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // Some servers merge trailers into the headers, and one that was removed would be back.
+        let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
+        let length = match &frame {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            Some(Err(_)) => {
+                self.fate.0.store(BROKEN, Ordering::Relaxed);
+                0
+            }
+            None => 0,
+        };
+        match self.left.checked_sub(length) {
+            Some(left) => self.left = left,
+            None => {
+                self.fate.0.store(TOO_LARGE, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(axum::Error::new(TooLarge))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+// === impl Fate ===
+
+impl Fate {
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == TOO_LARGE
+    }
+
+    /// Whether the client broke it off or framed it wrongly.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == BROKEN
+    }
+
+    #[cfg(test)]
+    fn is_good(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == GOOD
+    }
+}
+
+// === impl TooLarge ===
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body is too large")
+    }
+}
+
+impl Error for TooLarge {}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_may_have_what_it_may_have_and_no_more() {
+        for (max, fits) in [(2, false), (3, true)] {
+            let (body, fate) = Limited::new(Body::from("abc"), max);
+            assert_eq!(to_bytes(Body::new(body), 9).await.is_ok(), fits);
+            assert_eq!((fate.is_good(), fate.is_too_large()), (fits, !fits));
+            assert!(!fate.is_broken());
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Builds a gateway from its configuration.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::http::Method;
+use portcullis::propagate::IdentityField;
+use portcullis::{ConfigError, IdentityHeadersLayer, Issuer, JwksCache, JwtAuthLayer};
+
+use crate::config::model::{Access, Configuration, CorsPreflight, IdentityHeader, Place, Route};
+use crate::consumers::Consumers;
+use crate::gateway::{Gateway, Unbuildable, Way, template};
+use crate::kept::{Keeping, Kept};
+use crate::proxy::Proxy;
+use crate::stack::Common;
+use crate::table::Table;
+use crate::tls;
+
+pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gateway, Unbuildable> {
+    let mut keeping = Keeping::from(before);
+    let (issuers, keys) = issuers(&configuration, &mut keeping)?;
+    let consumers = Arc::new(Consumers::of(&configuration));
+    let failed_auth = configuration.failed_auth_limit.as_ref().map(|limit| {
+        let layer = keeping.limit("failed_auth".to_owned());
+        let layer = layer.named("failed-auth")?.by_address();
+        Ok(layer
+            .with_quota(limit.quota())
+            .failures_only()
+            .without_fields())
+    });
+    let common = Common {
+        failed_auth: failed_auth.transpose().map_err(anywhere)?,
+        auth: auth(&configuration, issuers).map_err(anywhere)?,
+        identity: identity(&configuration, &consumers)?,
+        consumers: Arc::clone(&consumers),
+        realm: configuration.realm.clone(),
+        cors_preflight: configuration.cors_preflight,
+    };
+    let mut ways = Vec::new();
+    for route in &configuration.routes {
+        let way = way(route, &common, &configuration, &mut keeping)?;
+        ways.push((route.host.clone(), route.path.clone(), Arc::new(way)));
+    }
+    let tls = configuration.tls.as_ref();
+    let tls = tls.map(|tls| tls::server(tls).map_err(at(&tls.place)));
+    Ok(Gateway {
+        table: Table::new(ways),
+        consumers,
+        keys,
+        tls: tls.transpose()?,
+        kept: keeping.now,
+        configuration,
+    })
+}
+
+fn issuers(
+    configuration: &Configuration,
+    keeping: &mut Keeping<'_>,
+) -> Result<(Vec<Issuer>, Vec<JwksCache>), Unbuildable> {
+    let mut policies = Vec::new();
+    let mut caches = Vec::new();
+    for issuer in &configuration.issuers {
+        let policy = issuer.policy().map_err(at(&issuer.place))?;
+        let policy = policy.max_token_bytes(issuer.max_token_bytes);
+        match keeping.keys(issuer).map_err(at(&issuer.place))? {
+            None => policies.push(policy),
+            Some(keys) => {
+                policies.push(policy.with_keys(keys.clone()));
+                caches.push(keys);
+            }
+        }
+    }
+    Ok((policies, caches))
+}
+
+fn auth(
+    configuration: &Configuration,
+    issuers: Vec<Issuer>,
+) -> Result<Option<JwtAuthLayer>, ConfigError> {
+    if issuers.is_empty() {
+        return Ok(None);
+    }
+    let mut auth = JwtAuthLayer::new(issuers)?.realm(&configuration.realm)?;
+    if let Some(cookie) = &configuration.token_sources.cookie {
+        auth = auth.cookie(cookie)?;
+    }
+    if configuration.token_sources.websocket_protocol {
+        auth = auth.websocket_protocol();
+    }
+    if configuration.cors_preflight == CorsPreflight::Pass {
+        auth = auth.pass_cors_preflight();
+    }
+    Ok(Some(auth))
+}
+
+fn identity(
+    configuration: &Configuration,
+    consumers: &Arc<Consumers>,
+) -> Result<IdentityHeadersLayer, Unbuildable> {
+    let mut layer = IdentityHeadersLayer::none();
+    for IdentityHeader { place, name, value } in &configuration.identity_headers {
+        let consumer = || {
+            let consumers = Arc::clone(consumers);
+            IdentityField::from_fn(move |caller| consumers.name(caller).map(str::to_owned))
+        };
+        let field = value.field().unwrap_or_else(consumer);
+        layer = layer.header(name, field).map_err(at(place))?;
+    }
+    Ok(layer)
+}
+
+fn way(
+    route: &Route,
+    common: &Common,
+    configuration: &Configuration,
+    keeping: &mut Keeping<'_>,
+) -> Result<Way, Unbuildable> {
+    if common.auth.is_none() && !matches!(route.access, Access::Public) {
+        return Err(at(&route.place)("name an issuer, or make the route public"));
+    }
+    let clients = keeping.clients(route).map_err(at(&route.place))?;
+    let cookie = configuration.token_sources.cookie.as_deref();
+    let proxy = Proxy::new(route, clients, cookie).map_err(at(&route.place))?;
+    let mut stack = |method: Option<&Method>| {
+        let stack = common.before(proxy.clone().into_stack(), route, method, keeping);
+        stack.map_err(at(&route.place))
+    };
+    let mut own = Vec::new();
+    if let Access::Verified { require_for, .. } = &route.access {
+        for (method, _) in require_for {
+            own.push((method.clone(), stack(Some(method))?));
+        }
+    }
+    Ok(Way {
+        template: template(route).into(),
+        methods: route.methods.clone(),
+        stack: stack(None)?,
+        own,
+    })
+}
+
+fn at<E: Display>(place: &Place) -> impl Fn(E) -> Unbuildable {
+    let place = Some(place.clone());
+    move |problem| Unbuildable {
+        place: place.clone(),
+        problem: problem.to_string(),
+    }
+}
+
+fn anywhere(problem: ConfigError) -> Unbuildable {
+    Unbuildable {
+        place: None,
+        problem: problem.to_string(),
+    }
+}

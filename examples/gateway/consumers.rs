@@ -1,0 +1,67 @@
+//! Partner applications that are known by name.
+
+use std::collections::{BTreeMap, HashMap};
+
+use portcullis::{Identity, Quota, Rule};
+
+use crate::config::model::{Callers, Configuration, Consumer, ConsumerFilter};
+
+/// All of them. A subject that is a consumer of its own is that one, whatever client it uses.
+#[derive(Default)]
+pub(crate) struct Consumers {
+    by_subject: HashMap<String, Consumer>,
+    by_client: HashMap<String, Consumer>,
+    plans: BTreeMap<String, Quota>,
+}
+
+// === impl Consumers ===
+
+impl Consumers {
+    pub(crate) fn of(configuration: &Configuration) -> Self {
+        let mut consumers = Self::default();
+        for consumer in &configuration.consumers {
+            let (callers, id) = match &consumer.callers {
+                Callers::Subject(id) => (&mut consumers.by_subject, id),
+                Callers::Client(id) => (&mut consumers.by_client, id),
+            };
+            callers.insert(id.clone(), consumer.clone());
+        }
+        let plans = configuration.plans.iter();
+        consumers.plans = plans
+            .map(|(name, limit)| (name.clone(), limit.quota()))
+            .collect();
+        consumers
+    }
+
+    pub(crate) fn name(&self, caller: &Identity) -> Option<&str> {
+        Some(&self.find(caller)?.name)
+    }
+
+    /// What the plan of the caller's consumer admits.
+    pub(crate) fn quota(&self, caller: &Identity) -> Option<Quota> {
+        self.plans.get(self.find(caller)?.plan.as_ref()?).copied()
+    }
+
+    /// Who may pass; `None` if anybody may.
+    pub(crate) fn rule(&self, filter: &ConsumerFilter) -> Option<Rule> {
+        match filter {
+            ConsumerFilter::Any => None,
+            ConsumerFilter::Allow(names) => Some(self.any_of(names)),
+            ConsumerFilter::Deny(names) => Some(Rule::not(self.any_of(names))),
+        }
+    }
+
+    fn any_of(&self, names: &[String]) -> Rule {
+        let consumers = self.by_subject.values().chain(self.by_client.values());
+        let named = consumers.filter(|consumer| names.contains(&consumer.name));
+        Rule::any(named.map(|consumer| match &consumer.callers {
+            Callers::Subject(id) => Rule::subject(id),
+            Callers::Client(id) => Rule::client(id),
+        }))
+    }
+
+    fn find(&self, caller: &Identity) -> Option<&Consumer> {
+        let client = || self.by_client.get(caller.client()?);
+        self.by_subject.get(caller.subject()).or_else(client)
+    }
+}

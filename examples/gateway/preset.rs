@@ -1,0 +1,155 @@
+//! Configurations that come from no file: every setting at its default.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderName, Uri};
+use portcullis::Algorithm;
+
+use crate::config::model::{
+    Access, Allowance, ClaimPlace, Configuration, ConsumerFilter, CorsPreflight, IdentityHeader,
+    IdentityValue, IssuerSettings, JwksSettings, KeySource, Limit, LimitKey, Mode, OnError, Place,
+    Propagate, RateLimit, RateLimitStore, Route, StoreKind, StoreMode, UpstreamHost,
+};
+use crate::config::secrets::Secret;
+
+/// Nothing is let through yet. Upstreams are told who is calling, and which roles and scopes they have.
+pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
+    let header = |name, value| IdentityHeader {
+        place: here(),
+        name: HeaderName::from_static(name),
+        value,
+    };
+    Configuration {
+        listen,
+        admin_listen: None,
+        trusted_proxies: Vec::new(),
+        realm: "api".to_owned(),
+        request_timeout: Duration::from_secs(10),
+        max_body: 100 * 1024 * 1024,
+        log: "warn".to_owned(),
+        cors_preflight: CorsPreflight::Authenticate,
+        tls: None,
+        issuers: Vec::new(),
+        token_sources: Default::default(),
+        identity_headers: vec![
+            header("x-user-id", IdentityValue::Subject),
+            header("x-user-roles", IdentityValue::Roles),
+            header("x-user-scopes", IdentityValue::Scopes),
+        ],
+        consumers: Vec::new(),
+        plans: Default::default(),
+        rate_limit_store: RateLimitStore {
+            kind: StoreKind::Memory,
+            url: Secret::new(""),
+            mode: StoreMode::Exact,
+            on_error: OnError::Local,
+            expected_nodes: NonZeroU32::MIN,
+        },
+        failed_auth_limit: None,
+        routes: Vec::new(),
+    }
+}
+
+pub(crate) fn issuer(issuer: &str, audience: &str, keys: KeySource) -> IssuerSettings {
+    IssuerSettings {
+        place: here(),
+        issuer: issuer.to_owned(),
+        keys,
+        ca: None,
+        audiences: vec![audience.to_owned()],
+        algorithms: vec![
+            Algorithm::RS256,
+            Algorithm::RS384,
+            Algorithm::RS512,
+            Algorithm::PS256,
+            Algorithm::PS384,
+            Algorithm::PS512,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ],
+        token_types: ["at+jwt", "JWT", ""].map(str::to_owned).into(),
+        required_claims: Vec::new(),
+        leeway: Duration::from_secs(60),
+        max_token_bytes: 8192,
+        subject_claim: ClaimPlace(vec!["sub".to_owned()]),
+        roles_claim: ClaimPlace(vec!["roles".to_owned()]),
+        permissions_claim: ClaimPlace(vec!["permissions".to_owned()]),
+        jwks: JwksSettings {
+            default_ttl: Duration::from_secs(600),
+            min_ttl: Duration::from_secs(60),
+            max_ttl: Duration::from_secs(3600),
+            cooldown: Duration::from_secs(30),
+            timeout: Duration::from_secs(2),
+            max_stale: Duration::from_secs(3600),
+        },
+    }
+}
+
+/// For any verified caller.
+pub(crate) fn route(path: &str, upstream: Uri) -> Route {
+    Route {
+        place: here(),
+        path: path.to_owned(),
+        host: None,
+        methods: None,
+        upstream,
+        upstream_ca: None,
+        upstream_host: UpstreamHost::Upstream,
+        timeout: Duration::from_secs(10),
+        access: Access::Verified {
+            require: None,
+            require_for: Vec::new(),
+        },
+        consumers: ConsumerFilter::Any,
+        rate_limits: Vec::new(),
+        propagate: Propagate::None,
+        mode: Mode::Enforce,
+    }
+}
+
+pub(crate) fn limit(
+    name: &str,
+    key: LimitKey,
+    requests: u32,
+    per: Duration,
+    burst: u32,
+) -> RateLimit {
+    let count = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+    RateLimit {
+        place: here(),
+        name: name.to_owned(),
+        key,
+        allowance: Allowance::Fixed(Limit {
+            requests: count(requests),
+            per,
+            burst: count(burst),
+        }),
+    }
+}
+
+/// An upstream as the command line names it.
+pub(crate) fn origin(url: &str) -> Result<Uri, &'static str> {
+    let uri: Uri = url.parse().map_err(|_| "this is no URL")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("give a URL such as http://127.0.0.1:3002");
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err("give the origin alone: paths are passed on as they are");
+    }
+    match uri.authority() {
+        None => Err("the host is missing"),
+        Some(host) if host.as_str().contains('@') => {
+            Err("the host must stand alone: no user, no password")
+        }
+        Some(_) => Ok(uri),
+    }
+}
+
+/// What is refused of such a configuration was given on the command line.
+fn here() -> Place {
+    Place::Variable(Arc::from("the command line"))
+}

@@ -1,0 +1,142 @@
+//! The process: a gateway that can be replaced while it serves, and what operators ask about it.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::PrometheusHandle;
+use portcullis::{PeerAddr, Protocol, Reason};
+use tokio::net::TcpListener;
+use tower::service_fn;
+
+use crate::access::Entry;
+use crate::admin;
+use crate::client::Connection;
+use crate::config::model::Configuration;
+use crate::gateway::{Gateway, Unbuildable, answer};
+use crate::kept::Kept;
+use crate::serve::Servers;
+
+/// What all requests and all operators see.
+pub(crate) struct Process {
+    gateway: ArcSwap<Gateway>,
+    is_draining: AtomicBool,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+/// Where the gateway listens.
+pub(crate) struct Bound {
+    pub(crate) listener: TcpListener,
+    pub(crate) admin: Option<TcpListener>,
+}
+
+/// How long a load balancer has to notice that no new requests should come.
+const NOTICE: Duration = Duration::from_secs(2);
+
+// === impl Bound ===
+
+impl Bound {
+    pub(crate) async fn to(configuration: &Configuration) -> Result<Self, Box<dyn Error>> {
+        let bind = async |address: SocketAddr| {
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|error| format!("{address} cannot be listened on: {error}"))
+        };
+        let listener = bind(configuration.listen).await?;
+        let admin = match configuration.admin_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        Ok(Self { listener, admin })
+    }
+}
+
+// === impl Process ===
+
+impl Process {
+    pub(crate) fn new(
+        configuration: Configuration,
+        metrics: PrometheusHandle,
+    ) -> Result<Arc<Self>, Unbuildable> {
+        let gateway = Gateway::new(configuration, &Kept::default())?;
+        Ok(Arc::new(Self {
+            gateway: ArcSwap::from_pointee(gateway),
+            is_draining: AtomicBool::new(false),
+            metrics,
+        }))
+    }
+
+    pub(crate) fn gateway(&self) -> Arc<Gateway> {
+        self.gateway.load_full()
+    }
+
+    pub(crate) fn replace(&self, gateway: Gateway) {
+        self.gateway.store(Arc::new(gateway));
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Serves until it is told to end: first nobody is told to come any more, then nobody is let in any more, and then
+    /// the requests under way may end.
+    pub(crate) async fn serve(self: Arc<Self>, bound: Bound, told: impl Future<Output = ()>) {
+        let mut servers = Servers::default();
+        let mut operators = Servers::default();
+        let has_operators = bound.admin.is_some();
+        let asked = Arc::clone(&self);
+        let service = service_fn(move |request| {
+            let process = Arc::clone(&asked);
+            async move { Ok::<_, Infallible>(process.handle(request).await) }
+        });
+        let with_tls = Arc::clone(&self);
+        let tls = move || with_tls.gateway.load().tls.clone();
+        servers.start(bound.listener, tls, service);
+        if let Some(admin) = bound.admin {
+            operators.start(admin, || None, admin::router(Arc::clone(&self)));
+        }
+        told.await;
+        tracing::info!("draining");
+        self.is_draining.store(true, Ordering::Relaxed);
+        if has_operators {
+            tokio::time::sleep(NOTICE).await;
+        }
+        servers.end().await;
+        operators.end().await;
+        tracing::info!("ended");
+    }
+
+    async fn handle(&self, mut request: Request) -> Response {
+        let gateway = self.gateway();
+        let protocol = Protocol::of(&request);
+        let extensions = request.extensions_mut();
+        let Some(connection) = extensions.get::<Connection>().copied() else {
+            return answer(Reason::NotConfigured.into(), protocol);
+        };
+        if request.uri().path() == "/healthz" && request.uri().query().is_none() {
+            return "ok\n".into_response();
+        }
+        let client = gateway.client(connection, request.headers());
+        let extensions = request.extensions_mut();
+        extensions.insert(client);
+        // What limits by address count.
+        let port = connection.peer.port();
+        extensions.insert(PeerAddr(SocketAddr::new(client.address, port)));
+        let mut entry = Entry::begin(Arc::clone(&gateway), client, &mut request);
+        let response = match gateway.find(&request) {
+            Ok(way) => {
+                entry.route = Some(Arc::clone(&way.template));
+                gateway.pass(&way, request).await
+            }
+            Err(reason) => answer(reason.into(), protocol).map(Body::new),
+        };
+        entry.end_with(response)
+    }
+}

@@ -1,0 +1,174 @@
+//! Which route a request belongs to: the longest path on segment boundaries, then one for its host before one for any.
+
+use std::collections::BTreeSet;
+
+use crate::entrance::{decode, is_dots};
+
+/// Routes by place.
+pub(crate) struct Table<R>(Vec<Row<R>>);
+
+struct Row<R> {
+    host: Option<String>,
+    segments: Vec<String>,
+    route: R,
+}
+
+/// What a path led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found<R> {
+    Route(R),
+    Nothing,
+    /// An upstream that decodes twice, cuts parameters off or ignores case would find another route.
+    Ambiguous,
+}
+
+// === impl Table ===
+
+impl<R: Clone> Table<R> {
+    /// From hosts, paths and routes.
+    pub(crate) fn new(routes: impl IntoIterator<Item = (Option<String>, String, R)>) -> Self {
+        let rows = routes.into_iter().map(|(host, path, route)| Row {
+            host,
+            segments: segments(&path).map(str::to_owned).collect(),
+            route,
+        });
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by_key(|row| (usize::MAX - row.segments.len(), row.host.is_none()));
+        Self(rows)
+    }
+
+    pub(crate) fn find(&self, host: Option<&str>, path: &str) -> Found<R> {
+        let Some((at, row)) = self.row(host, path, |own, other| own == other) else {
+            return Found::Nothing;
+        };
+        let is_elsewhere = |path: &str| {
+            let other = self.row(host, path, |own, other| own.eq_ignore_ascii_case(other));
+            other.is_none_or(|(other, _)| other != at)
+        };
+        if readings(path).iter().any(|path| is_elsewhere(path)) {
+            return Found::Ambiguous;
+        }
+        Found::Route(row.route.clone())
+    }
+
+    fn row(
+        &self,
+        host: Option<&str>,
+        path: &str,
+        is_same: impl Fn(&str, &str) -> bool,
+    ) -> Option<(usize, &Row<R>)> {
+        self.0.iter().enumerate().find(|(_, row)| {
+            let fits = row.host.is_none() || row.host.as_deref() == host;
+            let mut path = segments(path);
+            fits && row
+                .segments
+                .iter()
+                .all(|own| path.next().is_some_and(|segment| is_same(own, segment)))
+        })
+    }
+}
+
+/// A slash at the end begins no further segment that a route could name.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// What servers may take a path for: decoded once or twice, without parameters, and with dots resolved after that.
+fn readings(path: &str) -> BTreeSet<String> {
+    let mut readings = BTreeSet::from([path.to_owned()]);
+    for read in [decoded, decoded, without_parameters, resolved] {
+        let more: Vec<_> = readings.iter().filter_map(|path| read(path)).collect();
+        readings.extend(more);
+    }
+    readings
+}
+
+fn decoded(path: &str) -> Option<String> {
+    path.contains('%')
+        .then(|| decode(path))
+        .flatten()
+        .map(|bytes| String::from_utf8_lossy(&bytes).replace('\\', "/"))
+}
+
+fn without_parameters(path: &str) -> Option<String> {
+    let names = path.split('/').filter_map(|name| name.split(';').next());
+    path.contains(';')
+        .then(|| names.collect::<Vec<_>>().join("/"))
+}
+
+fn resolved(path: &str) -> Option<String> {
+    if !path.split('/').any(is_dots) {
+        return None;
+    }
+    let mut resolved = Vec::new();
+    for segment in path.split('/') {
+        match segment.trim() {
+            "." => {}
+            ".." => drop(resolved.pop()),
+            _ => resolved.push(segment),
+        }
+    }
+    Some(resolved.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(host: &str, path: &str, expected: Found<&'static str>) {
+        let shop = || Some("shop.example".to_owned());
+        let table = Table::new([
+            (None, "/".to_owned(), "all"),
+            (None, "/api/admin".to_owned(), "admin"),
+            (shop(), "/".to_owned(), "shop"),
+            (shop(), "/api/admin".to_owned(), "shop admin"),
+            (None, "/api/admin/keys".to_owned(), "keys"),
+        ]);
+        assert_eq!(table.find(Some(host), path), expected, "{path}");
+    }
+
+    #[test]
+    fn the_longest_path_wins_and_then_the_host() {
+        check("a", "/", Found::Route("all"));
+        check("a", "/api/adminx", Found::Route("all"));
+        check("a", "/api/admin", Found::Route("admin"));
+        check("a", "/api/admin/", Found::Route("admin"));
+        check("a", "/api/admin/x", Found::Route("admin"));
+        check("shop.example", "/api", Found::Route("shop"));
+        check("shop.example", "/api/admin", Found::Route("shop admin"));
+        check("shop.example", "/api/admin/keys/1", Found::Route("keys"));
+    }
+
+    #[test]
+    fn a_path_with_two_readings_is_refused_where_they_lead_to_two_routes() {
+        for path in [
+            "/api/%61dmin",
+            "/api/%2561dmin",
+            "/api/admin;x",
+            "/api/admin%3bx/y",
+            "/api;v=1/admin",
+            "/API/admin",
+            "/api/ADMIN;x",
+            "/x/%252e%252e/api/admin",
+            "/Api/admin/%252e%252e/%252e%252e/x",
+            "/api/%2561dmin/%252e%252e/x",
+            "/api%252fadmin",
+            "/api%255cadmin",
+        ] {
+            check("a", path, Found::Ambiguous);
+        }
+        for path in ["/%61", "/x;y", "/X", "/a%252fb", "/%252e%252e/a"] {
+            check("a", path, Found::Route("all"));
+        }
+        check("a", "/api/admin/%61;x/Y", Found::Route("admin"));
+    }
+
+    #[test]
+    fn a_path_without_a_route_has_none() {
+        let table = Table::new([(None, "/api".to_owned(), ())]);
+        assert_eq!(table.find(None, "/"), Found::Nothing);
+        assert_eq!(table.find(None, "/API"), Found::Nothing);
+        assert_eq!(table.find(None, "/api"), Found::Route(()));
+    }
+}

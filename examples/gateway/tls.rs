@@ -1,0 +1,60 @@
+//! TLS for those who connect here, and what both sides of it share.
+
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::model::Tls;
+
+/// A certificate or key that does not serve.
+#[derive(Debug)]
+pub(crate) struct Unusable(String);
+
+/// A server with this certificate, for HTTP/2 and HTTP/1.1.
+pub(crate) fn server(tls: &Tls) -> Result<Arc<ServerConfig>, Unusable> {
+    let chain = certificates(&tls.cert.content)?;
+    let key = PrivateKeyDer::from_pem_slice(&tls.key.content).map_err(Unusable::new)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Unusable::new)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(Unusable::new)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// One or more in PEM.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(Unusable::new("no certificate in it")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(Unusable::new(error)),
+    }
+}
+
+/// Named always: the process's default is whatever another crate has set.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+// === impl Unusable ===
+
+impl Unusable {
+    pub(crate) fn new(error: impl Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS cannot be used: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unusable {}

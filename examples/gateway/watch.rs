@@ -1,0 +1,164 @@
+//! The configuration is read again when its file or one that it names changes, and at SIGHUP.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use portcullis::JwksCache;
+
+use crate::config;
+use crate::config::model::{Configuration, File, KeySource};
+use crate::gateway::Gateway;
+use crate::process::Process;
+use crate::telemetry::Log;
+
+/// How a file was when it was last looked at.
+type Stamp = Option<(SystemTime, u64)>;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a reload waits for the keys of new issuers, so that their first requests need not.
+const WARMING: Duration = Duration::from_secs(5);
+
+/// Keeps an eye on `file`, and on the keys, which nobody would fetch before the first request otherwise. Never ends.
+pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
+    let mut hangups = Hangups::new();
+    let mut seen = file.as_ref().map(|(file, _)| stamps(&process, file));
+    loop {
+        let is_told = tokio::select! {
+            () = hangups.next() => true,
+            () = tokio::time::sleep(SECOND) => false,
+        };
+        process.metrics.run_upkeep();
+        warm(&process.gateway());
+        let Some((file, log)) = &file else {
+            continue;
+        };
+        if is_told || seen != Some(stamps(&process, file)) {
+            // Before it is read: what changes meanwhile is seen the next time.
+            let before = stamps(&process, file);
+            reload(&process, file, log).await;
+            // The new configuration may name other files.
+            let after = stamps(&process, file);
+            let is_same = before.iter().all(|stamp| after.contains(stamp));
+            seen = Some(if is_same { after } else { before });
+        }
+    }
+}
+
+async fn reload(process: &Process, file: &Path, log: &Log) {
+    let before = process.gateway();
+    let built = || -> Result<Gateway, Box<dyn Error>> {
+        let configuration = config::load(file, std::env::vars_os())?;
+        Ok(Gateway::new(configuration, &before.kept)?)
+    };
+    let gateway = match built().map_err(|problem| problem.to_string()) {
+        Ok(gateway) => gateway,
+        Err(problem) => {
+            metrics::counter!("gateway_reloads_total", "result" => "refused").increment(1);
+            tracing::error!(
+                problem,
+                "reload refused, the old configuration stays in force"
+            );
+            return;
+        }
+    };
+    let (old, new) = (&before.configuration, &gateway.configuration);
+    if (old.listen, old.admin_listen) != (new.listen, new.admin_listen) {
+        tracing::warn!("another address to listen on needs a restart");
+    }
+    if old.tls.is_some() != new.tls.is_some() {
+        tracing::warn!("connections change between plain and TLS from here on");
+    }
+    if let Err(error) = log.change(&new.log) {
+        tracing::warn!(%error, "what is logged stays as it was");
+    }
+    let _ = tokio::time::timeout(WARMING, all_warm(&gateway.keys)).await;
+    let (issuers, routes) = (new.issuers.len(), new.routes.len());
+    process.replace(gateway);
+    metrics::counter!("gateway_reloads_total", "result" => "ok").increment(1);
+    tracing::info!(issuers, routes, "reloaded");
+}
+
+/// Starts to fetch the keys that are missing.
+pub(crate) fn warm(gateway: &Gateway) {
+    for keys in missing(&gateway.keys) {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.warm().await });
+    }
+}
+
+async fn all_warm(keys: &[JwksCache]) {
+    for keys in missing(keys) {
+        if let Err(error) = keys.warm().await {
+            tracing::warn!(%error, "keys are missing");
+        }
+    }
+}
+
+fn missing(keys: &[JwksCache]) -> impl Iterator<Item = &JwksCache> {
+    let is_ready = |keys: &JwksCache| keys.status().iter().all(|keys| keys.state.is_ready());
+    keys.iter().filter(move |keys| !is_ready(keys))
+}
+
+fn stamps(process: &Process, file: &Path) -> Vec<(PathBuf, Stamp)> {
+    let gateway = process.gateway();
+    let named = named(&gateway.configuration);
+    let paths = named.into_iter().map(|file| file.path.clone());
+    let paths = [file.to_owned()].into_iter().chain(paths);
+    paths.map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+/// Some volumes keep the time of a file and change its content, or the other way round.
+fn stamp(path: &Path) -> Stamp {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn named(configuration: &Configuration) -> Vec<&File> {
+    let tls = configuration
+        .tls
+        .iter()
+        .flat_map(|tls| [&tls.cert, &tls.key]);
+    let issuers = configuration.issuers.iter().flat_map(|issuer| {
+        let keys = match &issuer.keys {
+            KeySource::JwksFile(file) | KeySource::PublicKeyFile(file) => Some(file),
+            KeySource::Discovery | KeySource::JwksUri(_) | KeySource::Secret(_) => None,
+        };
+        keys.into_iter().chain(&issuer.ca)
+    });
+    let routes = configuration.routes.iter();
+    let routes = routes.filter_map(|route| route.upstream_ca.as_ref());
+    tls.chain(issuers).chain(routes).collect()
+}
+
+/// The signal to reload, where there is such a thing.
+struct Hangups {
+    #[cfg(unix)]
+    signals: Option<tokio::signal::unix::Signal>,
+}
+
+// === impl Hangups ===
+
+impl Hangups {
+    #[cfg(unix)]
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let signals = signal(SignalKind::hangup()).ok();
+        Self { signals }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Self {
+        Self {}
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signals) = &mut self.signals {
+            signals.recv().await;
+            return;
+        }
+        std::future::pending().await
+    }
+}

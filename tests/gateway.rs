@@ -1,0 +1,29 @@
+//! Runs the gateway with configuration files, and drives it from outside as clients and operators do.
+#![cfg(unix)]
+
+#[path = "gateway/admin.rs"]
+mod admin;
+#[path = "gateway/harness.rs"]
+mod harness;
+#[path = "gateway/headers.rs"]
+mod headers;
+#[path = "gateway/issuers.rs"]
+mod issuers;
+#[path = "gateway/limits.rs"]
+mod limits;
+#[path = "gateway/log.rs"]
+mod log;
+#[path = "gateway/operations.rs"]
+mod operations;
+#[path = "gateway/paths.rs"]
+mod paths;
+#[path = "support/process.rs"]
+mod process;
+#[path = "gateway/protocols.rs"]
+mod protocols;
+#[path = "gateway/routes.rs"]
+mod routes;
+#[path = "gateway/streams.rs"]
+mod streams;
+#[path = "gateway/upstream.rs"]
+mod upstream;

@@ -1,0 +1,151 @@
+//! What upstreams are told about the caller, and by whom.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::harness::{Gateway, issuer, section};
+use super::upstream::Upstream;
+
+/// In spellings that some server takes for the same, and by ways that some gateway overlooks.
+const SPOOFED: &[&str] = &[
+    "x-user-id: root",
+    "X-USER-ID: root",
+    "X-User-Id: root",
+    "x_user_id: root",
+    "X_USER_ID: root",
+    "x-user_id: root",
+    "x_user-id: root",
+    "x.user.id: root",
+    "x-user.id: root",
+    "x~user~id: root",
+    "x-user-roles: root",
+    "x_user_roles: root",
+    "X.User-Roles: root",
+    "x-user-roles: root, admin",
+    "x-consumer: root",
+    "X_Consumer: root",
+    "x-forwarded-for: 6.6.6.6",
+    "X_Forwarded_For: 6.6.6.6",
+    "x.forwarded.for: 6.6.6.6",
+    "forwarded: for=6.6.6.6",
+    "x-forwarded-host: bank.example",
+    "x-forwarded-proto: gopher",
+    "x-forwarded-port: 6666",
+    "x-forwarded-prefix: /6.6.6.6",
+    "x-real-ip: 6.6.6.6",
+    "true-client-ip: 6.6.6.6",
+    "x-client-ip: 6.6.6.6",
+    "x-cluster-client-ip: 6.6.6.6",
+    "x-original-url: /root",
+    "x_original_url: /root",
+    "x-rewrite-url: /root",
+    "x-http-method-override: root",
+    "x-method-override: root",
+    "x-debug: root\r\nconnection: x-debug",
+    "connection: x-user-id, x-forwarded-for\r\nx-user-id: root",
+    "connection: x_user_id\r\nx_user_id: root",
+    "proxy-authorization: root",
+    "te: root",
+];
+
+async fn told(gateway: &Gateway, path: &str, lines: &str) -> BTreeMap<String, Vec<String>> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: shop.example\r\n{lines}\r\n\r\n");
+    let answer = gateway.raw(request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{lines}: {answer}");
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let told: Value = serde_json::from_str(body).unwrap();
+    let mut headers = BTreeMap::<_, Vec<_>>::new();
+    for header in told["headers"].as_array().unwrap() {
+        let text = |at: usize| header[at].as_str().unwrap().to_owned();
+        headers.entry(text(0)).or_default().push(text(1));
+    }
+    headers
+}
+
+async fn gateway(settings: &str) -> (Gateway, String, Upstream) {
+    let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
+    let configuration = format!(
+        r#"{settings}
+        {}
+        [identity_headers]
+        x-user-id = "sub"
+        x-user-roles = "roles"
+        x-consumer = "consumer"
+        [[routes]]
+        path = "/api"
+        upstream = "{url}"
+        [[routes]]
+        path = "/public"
+        upstream = "{url}"
+        public = true
+        "#,
+        section(&issuer),
+        url = upstream.url(),
+    );
+    let token = issuer.token("alice").role("reader").sign();
+    // The keys are fetched before the issuer goes.
+    let gateway = Gateway::start(&configuration).await;
+    told(&gateway, "/api", &format!("authorization: Bearer {token}")).await;
+    (gateway, token, upstream)
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_header_passes_for_the_gateways_own() {
+    let (gateway, token, _upstream) = gateway("").await;
+    assert!(SPOOFED.len() >= 20);
+    for spoofed in SPOOFED {
+        for (path, token, user) in [
+            ("/api", &*token, Some("alice")),
+            ("/public", &*token, None),
+            ("/public", "", None),
+        ] {
+            let authorization = match token {
+                "" => String::new(),
+                token => format!("\r\nauthorization: Bearer {token}"),
+            };
+            let headers = told(&gateway, path, &format!("{spoofed}{authorization}")).await;
+            let all = format!("{headers:?}");
+            for wrong in ["root", "6.6.6.6", "bank", "gopher", "6666", "Bearer"] {
+                assert!(!all.contains(wrong), "{path} {spoofed}: {all}");
+            }
+            let one = |name: &str| headers.get(name).map(|values| values.join("|"));
+            assert_eq!(one("x-user-id").as_deref(), user, "{spoofed}");
+            assert_eq!(one("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+            assert_eq!(one("x-forwarded-host").as_deref(), Some("shop.example"));
+            assert_eq!(one("x-forwarded-proto").as_deref(), Some("http"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed_and_added_to() {
+    let (gateway, _, _upstream) = gateway("trusted_proxies = [\"127.0.0.0/8\"]").await;
+    let lines = [
+        "x-request-id: trusted",
+        "x-forwarded-for: 6.6.6.6",
+        "x-forwarded-for: 192.0.2.7, 127.9.9.9",
+        "x-forwarded-proto: https",
+        "x-forwarded-host: www.example",
+        "x_forwarded_for: 6.6.6.6",
+        "x-real-ip: 6.6.6.6",
+    ];
+    let headers = told(&gateway, "/public", &lines.join("\r\n")).await;
+    assert_eq!(
+        headers["x-forwarded-for"],
+        ["6.6.6.6, 192.0.2.7, 127.9.9.9, 127.0.0.1"]
+    );
+    assert_eq!(headers["x-forwarded-proto"], ["https"]);
+    assert_eq!(headers["x-forwarded-host"], ["www.example"]);
+    assert!(!headers.contains_key("x_forwarded_for") && !headers.contains_key("x-real-ip"));
+    assert_eq!(gateway.logged("trusted").await["client"], "192.0.2.7");
+
+    let forwarded = "x-request-id: standard\r\nforwarded: for=192.0.2.8;proto=https";
+    let headers = told(&gateway, "/public", forwarded).await;
+    assert_eq!(
+        headers["forwarded"],
+        ["for=192.0.2.8;proto=https, for=127.0.0.1"]
+    );
+    assert_eq!(headers["x-forwarded-for"], ["192.0.2.8, 127.0.0.1"]);
+    assert_eq!(gateway.logged("standard").await["client"], "192.0.2.8");
+}

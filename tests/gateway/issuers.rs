@@ -1,0 +1,200 @@
+//! Where keys come from, and where tokens do.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use super::harness::{AUDIENCE, Folder, Gateway, client, issuer, outcome};
+use super::upstream::Upstream;
+
+const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
+
+/// Signed by hand, since the issuer of tests keeps its keys to itself.
+fn sign(algorithm: Algorithm, key: &EncodingKey, claims: Value) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), &claims, key).unwrap()
+}
+
+#[tokio::test]
+async fn keys_come_from_wherever_the_configuration_says() {
+    let (discovered, in_file) = (issuer().await, issuer().await);
+    let upstream = Upstream::start("orders").await;
+    let folder = Folder::new();
+    folder.write("keys.json", in_file.jwks());
+    let pair = rcgen::KeyPair::generate().unwrap();
+    folder.write("issuer.pem", pair.public_key_pem());
+    folder.write("secret", SECRET);
+    let secret = base64::engine::general_purpose::STANDARD.encode(SECRET);
+    let configuration = format!(
+        r#"
+        [[issuers]]
+        issuer = "{}"
+        audiences = ["{AUDIENCE}"]
+        [[issuers]]
+        issuer = "{}"
+        jwks_file = "keys.json"
+        audiences = ["{AUDIENCE}", "another"]
+        [[issuers]]
+        issuer = "https://pem.example/"
+        public_key_file = "issuer.pem"
+        audiences = ["{AUDIENCE}"]
+        algorithms = ["ES256"]
+        leeway = "0s"
+        required_claims = ["tenant"]
+        roles_claim = ["realm", "roles"]
+        [[issuers]]
+        issuer = "https://file.example/"
+        secret_file = "secret"
+        audiences = ["{AUDIENCE}"]
+        algorithms = ["HS256"]
+        max_token_bytes = 300
+        [[issuers]]
+        issuer = "https://base64.example/"
+        secret_base64 = "{secret}"
+        audiences = ["{AUDIENCE}"]
+        algorithms = ["HS256"]
+        subject_claim = "uid"
+        [[routes]]
+        path = "/"
+        upstream = "{url}"
+        [[routes]]
+        path = "/admin"
+        upstream = "{url}"
+        require = {{ role = "admin" }}
+        "#,
+        discovered.issuer(),
+        in_file.issuer(),
+        url = upstream.url(),
+    );
+    let gateway = Gateway::start_in(folder, &configuration).await;
+    let client = client();
+    let ask = async |path: &str, token: &str| {
+        outcome(client.get(gateway.url(path)).bearer_auth(token)).await
+    };
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let claims = |iss: &str, more: Value| {
+        let mut claims = json!({ "iss": iss, "aud": AUDIENCE, "sub": "alice", "exp": now + 60 });
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        claims
+    };
+    let pem = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let pem = |more| sign(Algorithm::ES256, &pem, claims("https://pem.example/", more));
+    let hmac = |iss: &str, more| {
+        sign(
+            Algorithm::HS256,
+            &EncodingKey::from_secret(SECRET),
+            claims(iss, more),
+        )
+    };
+    let (file, base64) = ("https://file.example/", "https://base64.example/");
+    let tenant = json!({ "tenant": "t", "realm": { "roles": ["admin"] } });
+    for (path, token, expected) in [
+        ("/", discovered.token("a").sign(), (200, "")),
+        ("/", in_file.token("a").sign(), (200, "")),
+        (
+            "/",
+            in_file.token("a").audience("another").sign(),
+            (200, ""),
+        ),
+        (
+            "/",
+            discovered.token("a").audience("another").sign(),
+            (401, "wrong_audience"),
+        ),
+        ("/", pem(json!({ "tenant": "t" })), (200, "")),
+        ("/", pem(json!({})), (401, "invalid_claim")),
+        (
+            "/",
+            pem(json!({ "tenant": "t", "exp": now - 1 })),
+            (401, "expired"),
+        ),
+        (
+            "/admin",
+            pem(json!({ "tenant": "t", "roles": "admin" })),
+            (403, "insufficient_scope"),
+        ),
+        ("/admin", pem(tenant), (200, "")),
+        ("/", hmac(file, json!({})), (200, "")),
+        (
+            "/",
+            hmac(file, json!({ "pad": "x".repeat(300) })),
+            (401, "token_too_large"),
+        ),
+        ("/", hmac(base64, json!({ "uid": 7 })), (200, "")),
+        ("/", hmac(base64, json!({})), (401, "invalid_claim")),
+        (
+            "/",
+            hmac("https://pem.example/", json!({ "tenant": "t" })),
+            (401, "algorithm_not_allowed"),
+        ),
+        (
+            "/",
+            hmac("https://stranger.example/", json!({})),
+            (401, "wrong_issuer"),
+        ),
+    ] {
+        assert_eq!(
+            ask(path, &token).await,
+            (expected.0, expected.1.to_owned()),
+            "{path} {token}"
+        );
+    }
+    assert!(UNIX_EPOCH.elapsed().unwrap() > Duration::ZERO);
+
+    // A file of keys that changes is read again by itself.
+    in_file.rotate();
+    let new = in_file.token("a").sign();
+    assert_eq!(ask("/", &new).await.1, "unknown_key");
+    gateway.folder.write("keys.json", in_file.jwks());
+    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    assert_eq!(ask("/", &new).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_token_comes_in_one_place_of_those_that_are_configured() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
+    let routes = format!(
+        "[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
+        upstream.url()
+    );
+    let issuers = super::harness::section(&issuer);
+    let sources = "[token_sources]\ncookie = \"token\"\nwebsocket_protocol = true\n";
+    let with = Gateway::start(&format!("realm = \"shop\"\n{issuers}{sources}{routes}")).await;
+    let without = Gateway::start(&format!("{issuers}{routes}")).await;
+    let token = issuer.token("alice").sign();
+    let client = client();
+    let cookie = ("cookie", format!("a=1; token={token}"));
+    let protocol = ("sec-websocket-protocol", format!("bearer, {token}"));
+    let bearer = ("authorization", format!("Bearer {token}"));
+    for (headers, with_sources, without_sources) in [
+        (vec![&bearer], 200, 200),
+        (vec![&cookie], 200, 401),
+        (vec![&protocol], 200, 401),
+        (vec![&bearer, &cookie], 400, 200),
+        (vec![&cookie, &protocol], 400, 401),
+        (vec![], 401, 401),
+    ] {
+        for (gateway, expected) in [(&with, with_sources), (&without, without_sources)] {
+            let request = headers
+                .iter()
+                .fold(client.get(gateway.url("/")), |request, (name, value)| {
+                    request.header(*name, value)
+                });
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), expected, "{headers:?}");
+            if expected == 401 {
+                let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
+                let realm = if std::ptr::eq(gateway, &with) {
+                    "shop"
+                } else {
+                    "api"
+                };
+                assert!(challenge.contains(realm), "{challenge}");
+            }
+        }
+    }
+}

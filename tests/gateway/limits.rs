@@ -1,0 +1,179 @@
+//! Who is counted, how much is admitted, and what a reload leaves of the counts.
+
+use super::harness::{Gateway, client, issuer, outcome, section};
+use super::upstream::Upstream;
+
+async fn gateway(configuration: &str) -> (Gateway, portcullis::TestIssuer, Upstream) {
+    let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
+    let configuration = configuration
+        .replace("ISSUER", &section(&issuer))
+        .replace("ORDERS", &upstream.url());
+    (Gateway::start(&configuration).await, issuer, upstream)
+}
+
+#[tokio::test]
+async fn subjects_clients_and_addresses_are_counted_apart() {
+    let (gateway, issuer, _upstream) = gateway(
+        r#"trusted_proxies = ["127.0.0.0/8"]
+        ISSUER
+        [[routes]]
+        path = "/subject"
+        upstream = "ORDERS"
+        rate_limits = [{ name = "s", key = "subject", requests = 2, per = "1h" }]
+        [[routes]]
+        path = "/client"
+        upstream = "ORDERS"
+        rate_limits = [{ name = "c", key = "client", requests = 2, per = "1h", burst = 1 }]
+        [[routes]]
+        path = "/address"
+        upstream = "ORDERS"
+        public = true
+        rate_limits = [{ name = "a", key = "address", requests = 1, per = "1h" }]
+        [[routes]]
+        path = "/address/too"
+        upstream = "ORDERS"
+        public = true
+        rate_limits = [{ name = "a", key = "address", requests = 1, per = "1h" }]
+        "#,
+    )
+    .await;
+    let client = client();
+    let ask = async |path: &str, subject: &str, app: &str, from: &str| {
+        let token = issuer.token(subject).claim("azp", app).sign();
+        let request = client.get(gateway.url(path)).bearer_auth(token);
+        outcome(request.header("x-forwarded-for", from)).await.0
+    };
+    for (path, subject, app, from, status) in [
+        ("/subject", "alice", "app", "192.0.2.1", 200),
+        ("/subject", "alice", "other", "192.0.2.2", 200),
+        ("/subject", "alice", "app", "192.0.2.1", 429),
+        ("/subject", "bob", "app", "192.0.2.1", 200),
+        ("/client", "alice", "app", "192.0.2.1", 200),
+        ("/client", "bob", "app", "192.0.2.1", 429),
+        ("/client", "bob", "other", "192.0.2.1", 200),
+        ("/address", "alice", "app", "192.0.2.1", 200),
+        ("/address", "bob", "other", "6.6.6.6, 192.0.2.1", 429),
+        ("/address", "alice", "app", "192.0.2.2", 200),
+        ("/address/too", "alice", "app", "192.0.2.1", 200),
+        ("/address/too", "alice", "app", "192.0.2.1", 429),
+    ] {
+        assert_eq!(
+            ask(path, subject, app, from).await,
+            status,
+            "{path} {subject} {app} {from}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_consumers_plan_says_how_much() {
+    let (gateway, issuer, _upstream) = gateway(
+        r#"ISSUER
+        [plans.small]
+        requests = 1
+        per = "1h"
+        [plans.large]
+        requests = 3
+        per = "1h"
+        [[consumers]]
+        name = "acme"
+        client = "acme-app"
+        plan = "small"
+        [[consumers]]
+        name = "zoe"
+        subject = "zoe"
+        plan = "large"
+        [[routes]]
+        path = "/"
+        upstream = "ORDERS"
+        rate_limits = [{ name = "plan", key = "client", plan = true }]
+        "#,
+    )
+    .await;
+    let client = client();
+    for (subject, app, admitted) in [
+        ("alice", "acme-app", 1),
+        ("zoe", "zoe-app", 3),
+        ("bob", "free", 10),
+    ] {
+        for count in 0..10 {
+            let token = issuer.token(subject).claim("azp", app).sign();
+            let answer = outcome(client.get(gateway.url("/")).bearer_auth(token)).await;
+            let expected = if count < admitted { 200 } else { 429 };
+            assert_eq!(answer.0, expected, "{subject}, request {count}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_stopped_and_nobody_else() {
+    let (gateway, issuer, upstream) = gateway(
+        r#"trusted_proxies = ["127.0.0.1/32"]
+        ISSUER
+        [failed_auth_limit]
+        requests = 3
+        per = "1h"
+        [[routes]]
+        path = "/"
+        upstream = "ORDERS"
+        [[routes]]
+        path = "/admin"
+        upstream = "ORDERS"
+        require = { role = "admin" }
+        "#,
+    )
+    .await;
+    let client = client();
+    let ask = async |path: &str, token: Option<String>, from: &str| {
+        let mut request = client
+            .get(gateway.url(path))
+            .header("x-forwarded-for", from);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        outcome(request).await.0
+    };
+    let good = || Some(issuer.token("alice").sign());
+    let bad = || Some(issuer.token("alice").tampered().sign());
+    // Neither a missing token nor a missing role is a guess.
+    for _ in 0..5 {
+        assert_eq!(ask("/", None, "192.0.2.1").await, 401);
+        assert_eq!(ask("/admin", good(), "192.0.2.1").await, 403);
+        assert_eq!(ask("/", good(), "192.0.2.1").await, 200);
+    }
+    // The routes count together.
+    for path in ["/", "/admin", "/"] {
+        assert_eq!(ask(path, bad(), "192.0.2.1").await, 401);
+    }
+    assert_eq!(ask("/", bad(), "192.0.2.1").await, 429);
+    assert_eq!(ask("/", good(), "192.0.2.1").await, 429);
+    assert_eq!(ask("/", good(), "192.0.2.2").await, 200);
+    assert_eq!(upstream.hits(), 6);
+}
+
+#[tokio::test]
+async fn a_reload_gives_nobody_a_second_chance() {
+    let configuration = r#"ISSUER
+        [[routes]]
+        path = "/"
+        upstream = "ORDERS"
+        rate_limits = [{ name = "one", key = "subject", requests = 1, per = "1h" }]
+        "#;
+    let (gateway, issuer, upstream) = gateway(configuration).await;
+    let client = client();
+    let ask = async || {
+        let token = issuer.token("alice").sign();
+        outcome(client.get(gateway.url("/")).bearer_auth(token))
+            .await
+            .0
+    };
+    assert_eq!(ask().await, 200);
+    let configuration = configuration
+        .replace("ISSUER", &section(&issuer))
+        .replace("ORDERS", &upstream.url());
+    gateway.reconfigure(&format!("{configuration}timeout = \"9s\"\n"));
+    gateway.signal("HUP");
+    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    assert_eq!(ask().await, 429);
+    assert_eq!(issuer.fetches(), 1, "the keys are kept too");
+}
