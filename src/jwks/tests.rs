@@ -685,7 +685,7 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
     bench.issuer.answers(restated);
     bench.cache.warm().await.unwrap();
     assert_found!(bench.look(Some("c")).await, Found::Unknown);
-    assert_found!(bench.look(None).await, Found::Key(key) if Arc::ptr_eq(&b, &key));
+    assert_found!(bench.look(None).await, Found::Key(key) if Arc::ptr_eq(&b, key));
     assert!(Arc::ptr_eq(&b, &bench.key("b")));
 }
 

@@ -30,8 +30,8 @@ pub(super) struct Authenticated {
     pub(super) cached: bool,
 }
 
-/// 2020-01-01. A clock before it was never set, and would take every token for fresh.
-const EARLIEST: Duration = Duration::from_secs(1_577_836_800);
+/// A year after the epoch. A clock before it was never set, and would take every token for fresh.
+const EARLIEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why a token is not verified.
 pub(super) enum Obstacle {
@@ -111,7 +111,7 @@ impl Verifier {
         let now = self.clock.unix_time();
         if now < EARLIEST {
             return Err(Obstacle::Refusal(Rejection::misconfigured(
-                "the clock stands before 2020, so no token can be judged by it: set the system's clock",
+                "the clock was never set, so no token can be judged by it: set the system's clock",
             )));
         }
         let Some(cache) = &self.cache else {
