@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 fn app(issuer: &str) -> Result<Router, portcullis::ConfigError> {
     let auth = JwtAuthLayer::from_issuer(issuer, "orders-api")?;
     let limit = RateLimitLayer::new(Quota::per_second(50).burst(100)).by_subject();
-    let hello = get(async |me: Identity| format!("hello {}\n", me.subject()));
+    let hello = get(|me: Identity| async move { format!("hello {}\n", me.subject()) });
     let orders = Router::new()
         .route("/orders", hello)
         .route_layer(RequireRoleLayer::any(["reader", "admin"]));

@@ -120,6 +120,7 @@ fn refuse(parts: &Parts, rejection: Rejection) -> Response {
         mode: "enforce",
         identity: Caller::of(&parts.extensions).and_then(Caller::identity),
         rejection: Some(&rejection),
+        cached: false,
         tally: None,
     };
     observe::report(

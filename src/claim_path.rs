@@ -26,12 +26,13 @@ use serde_json::Value;
 pub struct ClaimPath(Box<[Box<str>]>);
 
 impl ClaimPath {
-    /// The value at this place, if every name on the way is there.
+    /// The value at this place, if every name on the way is there. A path of no names leads nowhere.
     #[must_use]
     pub fn find<'v>(&self, claims: &'v Value) -> Option<&'v Value> {
-        self.0
-            .iter()
-            .try_fold(claims, |value, name| value.as_object()?.get(&**name))
+        let (first, rest) = self.0.split_first()?;
+        let value = claims.as_object()?.get(&**first);
+        rest.iter()
+            .try_fold(value?, |value, name| value.as_object()?.get(&**name))
     }
 
     pub(crate) fn names(&self) -> &[Box<str>] {

@@ -50,6 +50,8 @@ pub struct DecisionRecord {
     pub policy: Box<str>,
     /// Who was calling, where that was known.
     pub caller: Option<Identity>,
+    /// Whether authentication remembered the token, and did not verify its signature again.
+    pub cached: bool,
     /// How long the decision took, where it is measured.
     pub duration: Option<Duration>,
 }

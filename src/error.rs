@@ -26,6 +26,14 @@ pub enum ConfigError {
         /// The issuer that has none.
         issuer: String,
     },
+    /// A cache of keys that holds none of this issuer, perhaps because the two are not spelled alike.
+    #[error(
+        "no keys for issuer {issuer:?} in the given JwksCache: name the issuer there exactly as here, with or without a final slash"
+    )]
+    MissingKeys {
+        /// The issuer.
+        issuer: String,
+    },
     /// One issuer was named twice.
     #[error("issuer {issuer:?} is named twice: merge the two, an issuer has one policy")]
     DuplicateIssuer {

@@ -1,23 +1,43 @@
 //! Single-flight: one task does the work, everybody who needs its result waits for it.
 //!
-//! The work is spawned, so that a client who hangs up cancels nothing, and a waiter cannot hang: when the task
-//! panics or its runtime goes away, the sending half is dropped and every waiter wakes with `None`.
+//! The work is spawned, so that a client who hangs up cancels nothing. When the task panics or its runtime goes away,
+//! every waiter wakes with `None`. What cannot be seen from here is a runtime that nobody drives: a flight keeps no
+//! time, so whoever does must [give it up](Flight::give_up).
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// At most one task at a time, whose result is a `T`.
-pub(crate) struct Flight<T> {
-    current: Mutex<Option<watch::Receiver<Option<T>>>>,
+pub(crate) struct Flight<T>(Mutex<Schedule<T>>);
+
+struct Schedule<T> {
+    /// Counts the tasks that were started.
+    started: u64,
+    last: Option<Started<T>>,
 }
 
-/// Waits for the result of a flight; `None` if its task ended without one.
-pub(crate) struct Waiter<T>(Pin<Box<dyn Future<Output = Option<T>> + Send>>);
+struct Started<T> {
+    number: u64,
+    results: watch::Receiver<Option<T>>,
+    outbox: Outbox<T>,
+}
+
+/// Where the result goes. Whoever is first empties it: the task that ends, or he who gives it up.
+struct Outbox<T>(Arc<Mutex<Option<watch::Sender<Option<T>>>>>);
+
+/// Closes the outbox when the task ends, however it ends.
+struct Closing<T>(Outbox<T>);
+
+/// Waits for the result of a flight; `None` if its task ended without one, or was given up.
+pub(crate) struct Waiter<T> {
+    number: u64,
+    result: Pin<Box<dyn Future<Output = Option<T>> + Send>>,
+}
 
 // === impl Flight ===
 
@@ -26,39 +46,92 @@ where
     T: Clone + Send + Sync + 'static,
 {
     pub(crate) const fn new() -> Self {
-        Self {
-            current: Mutex::new(None),
-        }
+        Self(Mutex::new(Schedule {
+            started: 0,
+            last: None,
+        }))
     }
 
     /// Waits for the task that is under way, if there is one.
     pub(crate) fn join(&self) -> Option<Waiter<T>> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().and_then(Waiter::of)
+        self.lock().last.as_ref().and_then(Waiter::of)
     }
 
     /// Waits for the task that is under way, or starts one. `None` outside of a tokio runtime, or if `start` declines.
     ///
-    /// `start` runs only for the caller who starts, before anyone can join, and must not use this flight. What the
-    /// task before has written is visible to it.
-    pub(crate) fn board<F>(&self, start: impl FnOnce() -> Option<F>) -> Option<Waiter<T>>
+    /// `start` runs only for the caller who starts, before anyone can join, and must not use this flight. It is told
+    /// the number of the task. What the task before has written is visible to it.
+    pub(crate) fn board<F>(&self, start: impl FnOnce(u64) -> Option<F>) -> Option<Waiter<T>>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiter) = current.as_ref().and_then(Waiter::of) {
+        let mut schedule = self.lock();
+        if let Some(waiter) = schedule.last.as_ref().and_then(Waiter::of) {
             return Some(waiter);
         }
         let runtime = Handle::try_current().ok()?;
-        let work = start()?;
-        let (sender, receiver) = watch::channel(None);
-        let waiter = Waiter::new(receiver.clone());
+        let number = schedule.started.wrapping_add(1);
+        let work = start(number)?;
+        let (sender, results) = watch::channel(None);
+        let outbox = Outbox(Arc::new(Mutex::new(Some(sender))));
+        let started = Started {
+            number,
+            results,
+            outbox: outbox.clone(),
+        };
+        let waiter = Waiter::new(&started);
+        let closing = Closing(outbox);
         runtime.spawn(async move {
             let result = work.await;
-            sender.send_replace(Some(result));
+            closing.0.send(result);
         });
-        *current = Some(receiver);
+        schedule.started = number;
+        schedule.last = Some(started);
         Some(waiter)
+    }
+
+    /// Wakes the waiters of this task, if it is still under way, and lets the next one start. Its own result, should
+    /// it come to one, is dropped.
+    pub(crate) fn give_up(&self, number: u64) {
+        let schedule = self.lock();
+        let last = schedule.last.as_ref();
+        if let Some(started) = last.filter(|started| started.number == number) {
+            started.outbox.close();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Schedule<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Outbox ===
+
+impl<T> Outbox<T> {
+    fn send(&self, result: T) {
+        if let Some(sender) = self.take() {
+            sender.send_replace(Some(result));
+        }
+    }
+
+    fn close(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Option<watch::Sender<Option<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<T> Clone for Outbox<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Closing<T> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -69,16 +142,28 @@ where
     T: Clone + Send + Sync + 'static,
 {
     /// `None` for a flight that has landed: its result answers those who asked before, not those who ask now.
-    fn of(receiver: &watch::Receiver<Option<T>>) -> Option<Self> {
-        let under_way = receiver.has_changed().is_ok() && receiver.borrow().is_none();
-        under_way.then(|| Self::new(receiver.clone()))
+    fn of(started: &Started<T>) -> Option<Self> {
+        let results = &started.results;
+        let under_way = results.has_changed().is_ok() && results.borrow().is_none();
+        under_way.then(|| Self::new(started))
     }
 
-    fn new(mut receiver: watch::Receiver<Option<T>>) -> Self {
-        Self(Box::pin(async move {
-            let result = receiver.wait_for(Option::is_some).await.ok()?;
-            result.clone()
-        }))
+    fn new(started: &Started<T>) -> Self {
+        let mut results = started.results.clone();
+        Self {
+            number: started.number,
+            result: Box::pin(async move {
+                let result = results.wait_for(Option::is_some).await.ok()?;
+                result.clone()
+            }),
+        }
+    }
+}
+
+impl<T> Waiter<T> {
+    /// Which task it waits for.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 }
 
@@ -86,7 +171,7 @@ impl<T> Future for Waiter<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.result.as_mut().poll(cx)
     }
 }
 
@@ -112,7 +197,7 @@ mod tests {
             Arc::new(AtomicU32::new(0)),
             Arc::new(Notify::new()),
         );
-        let start = || {
+        let start = |_| {
             let (runs, gate) = (runs.clone(), gate.clone());
             Some(async move {
                 gate.notified().await;
@@ -139,7 +224,7 @@ mod tests {
     async fn a_waiter_who_vanishes_cancels_nothing() {
         let (flight, gate) = (Flight::new(), Arc::new(Notify::new()));
         let opened = gate.clone();
-        drop(flight.board(|| Some(async move { opened.notified().await })));
+        drop(flight.board(|_| Some(async move { opened.notified().await })));
         let other = flight.join().unwrap();
         gate.notify_one();
         assert_eq!(other.await, Some(()));
@@ -149,10 +234,10 @@ mod tests {
     async fn a_task_that_panics_wakes_its_waiters() {
         let flight: Flight<()> = Flight::new();
         let waiter = flight
-            .board(|| Some(async { panic!("on purpose") }))
+            .board(|_| Some(async { panic!("on purpose") }))
             .unwrap();
         assert_eq!(waiter.await, None);
-        assert_eq!(flight.board(|| Some(async {})).unwrap().await, Some(()));
+        assert_eq!(flight.board(|_| Some(async {})).unwrap().await, Some(()));
     }
 
     #[test]
@@ -162,7 +247,7 @@ mod tests {
             .build()
             .unwrap();
         let entered = doomed.enter();
-        let waiter = flight.board(|| Some(std::future::pending())).unwrap();
+        let waiter = flight.board(|_| Some(std::future::pending())).unwrap();
         drop(entered);
         drop(doomed);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -171,16 +256,37 @@ mod tests {
         assert_eq!(runtime.block_on(waiter), None);
     }
 
+    #[test]
+    fn a_task_that_nobody_drives_can_be_given_up_and_is_replaced() {
+        let flight = Flight::new();
+        let runtime = || tokio::runtime::Builder::new_current_thread().build();
+        let (stalled, driven) = (runtime().unwrap(), runtime().unwrap());
+        let entered = stalled.enter();
+        let waiter = flight.board(|_| Some(async { "late" })).unwrap();
+        drop(entered);
+        flight.give_up(waiter.number() + 1);
+        let joined = flight.join().expect("another number gives up nothing");
+        flight.give_up(waiter.number());
+        assert!(flight.join().is_none());
+        let given_up = driven.block_on(async { (waiter.await, joined.await) });
+        assert_eq!(given_up, (None, None));
+        let entered = driven.enter();
+        let next = flight.board(|_| Some(async { "in time" })).unwrap();
+        drop(entered);
+        stalled.block_on(tokio::task::yield_now());
+        assert_eq!(driven.block_on(next), Some("in time"));
+    }
+
     #[tokio::test]
     async fn a_start_that_declines_leaves_nothing_behind() {
         let flight: Flight<()> = Flight::new();
-        assert!(flight.board(|| None::<std::future::Pending<()>>).is_none());
+        assert!(flight.board(|_| None::<std::future::Pending<()>>).is_none());
         assert!(flight.join().is_none());
     }
 
     #[test]
     fn outside_of_a_runtime_nothing_starts_and_nothing_panics() {
         let flight: Flight<()> = Flight::new();
-        assert!(flight.board(|| Some(async {})).is_none());
+        assert!(flight.board(|_| Some(async {})).is_none());
     }
 }

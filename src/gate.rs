@@ -49,7 +49,7 @@ pub(crate) trait Gate: Clone {
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
-        rejection: Option<&'a Rejection>,
+        verdict: Result<&Self::Ticket, &'a Rejection>,
     ) -> Decision<'a>;
 }
 
@@ -137,11 +137,11 @@ where
         let watch = Stopwatch::start(G::TIMED);
         match gate.begin(&mut request) {
             Begin::Pass(ticket) => {
-                report(&gate, &request, None, watch);
+                report(&gate, &request, Ok(&ticket), watch);
                 GateFuture::passed(self.inner.call(request), Some(Pass { gate, ticket }))
             }
             Begin::Reject(rejection) => {
-                report(&gate, &request, Some(&rejection), watch);
+                report(&gate, &request, Err(&rejection), watch);
                 if lets_through(&gate, &rejection) {
                     return GateFuture::passed(self.inner.call(request), None);
                 }
@@ -174,10 +174,10 @@ impl<G, S: Clone> Gated<G, S> {
 fn report<G: Gate, B>(
     gate: &G,
     request: &Request<B>,
-    rejection: Option<&Rejection>,
+    verdict: Result<&G::Ticket, &Rejection>,
     watch: Stopwatch,
 ) {
-    let decision = gate.describe(request.extensions(), rejection);
+    let decision = gate.describe(request.extensions(), verdict);
     observe::report(&decision, request.method(), request.extensions(), watch);
 }
 
@@ -257,7 +257,7 @@ where
             let answer = ready!(wait.as_mut().poll(cx));
             *this.wait = None;
             let verdict = this.gate.finish(answer, request);
-            report(this.gate, request, verdict.as_ref().err(), *this.watch);
+            report(this.gate, request, verdict.as_ref(), *this.watch);
             match verdict {
                 Ok(ticket) => {
                     let gate = this.gate.clone();

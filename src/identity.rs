@@ -137,6 +137,7 @@ impl Identity {
 
     pub(crate) fn claim_at(&self, path: &ClaimPath) -> Option<&Value> {
         let json = &self.0.parsed.json;
+        // Verification has read every value of the payload with the same parser, so this never fails.
         path.find(json.get_or_init(|| serde_json::from_slice(&self.0.payload).unwrap_or_default()))
     }
 
@@ -168,6 +169,12 @@ impl Identity {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let hash = KEY.hash_one((self.issuer(), self.subject()));
         format!("{hash:016x}")
+    }
+
+    /// How many bytes the texts of the token take.
+    pub(crate) fn text_bytes(&self) -> usize {
+        // The lists repeat what the payload says.
+        self.0.bearer.0.len() + 2 * self.0.payload.len()
     }
 
     pub(crate) fn bearer(&self) -> &Bearer {
@@ -228,18 +235,27 @@ pub(crate) mod tests {
     /// A verified caller with these roles, scopes and permissions.
     pub(crate) fn caller(roles: &[&str], scopes: &[&str], permissions: &[&str]) -> Identity {
         Identity::new(Verified {
+            roles: roles.iter().copied().collect(),
+            scopes: scopes.iter().copied().collect(),
+            permissions: permissions.iter().copied().collect(),
+            ..verified()
+        })
+    }
+
+    pub(crate) fn verified() -> Verified {
+        Verified {
             issuer: "https://id.example.com/".into(),
             subject: "alice".into(),
             client: None,
             token_id: None,
             expires_at: 0,
-            roles: roles.iter().copied().collect(),
-            scopes: scopes.iter().copied().collect(),
-            permissions: permissions.iter().copied().collect(),
+            roles: Names::default(),
+            scopes: Names::default(),
+            permissions: Names::default(),
             payload: br#"{"sub":"alice","deep":{"er":7}}"#.to_vec(),
             bearer: Bearer::new(HeaderValue::from_static("Bearer secret.token.text")),
             parsed: Parsed::default(),
-        })
+        }
     }
 
     #[test]

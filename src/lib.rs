@@ -60,7 +60,7 @@ pub use identity::{Caller, Identity};
 #[cfg(feature = "issue")]
 pub use issue::KeyRing;
 pub use jwks::{JwksCache, JwksCacheLayer, JwksSource, KeySet};
-pub use jwt::{Issuer, JwtAuthLayer};
+pub use jwt::{Issuer, JwtAuthLayer, Profile};
 pub use names::Names;
 pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};

@@ -46,7 +46,7 @@ impl Origin {
     /// Reads a configured origin: `scheme://host` or `scheme://host:port`, and nothing else.
     pub(crate) fn configured(url: &str, transport: Transport) -> Result<Self, ConfigError> {
         let problem = |problem| ConfigError::Url {
-            url: without_user_information(url),
+            url: without_secrets(url),
             problem,
         };
         let (scheme, authority) = url
@@ -137,6 +137,22 @@ impl<'u> Origin<&'u str> {
             Host::V6(address) => address.is_loopback(),
         }
     }
+
+    /// Whether it is, by its name, on this machine or on a network that strangers do not reach. What a name resolves
+    /// to is not looked at.
+    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // only keys are fetched from where a stranger says
+    pub(crate) fn is_local(&self) -> bool {
+        match self.host {
+            Host::Name(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                let label = name.rsplit('.').next().unwrap_or_default();
+                let address: Option<Ipv4Addr> = name.parse().ok();
+                label.eq_ignore_ascii_case("localhost")
+                    || address.map_or_else(|| is_number(label), is_local_v4)
+            }
+            Host::V6(address) => is_local_v6(address),
+        }
+    }
 }
 
 impl<T: fmt::Display> fmt::Display for Origin<T> {
@@ -195,18 +211,55 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Beside the ranges that are private by name: the whole of 0.0.0.0/8 (RFC 1122 section 3.2.1.3), and 100.64.0.0/10
+/// (RFC 6598), where some clouds keep their metadata.
+fn is_local_v4(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    address.is_loopback()
+        || address.is_private()
+        || address.is_link_local()
+        || first == 0
+        || (first == 100 && second & 0xc0 == 64)
+}
+
+fn is_local_v6(address: Ipv6Addr) -> bool {
+    // Mapped (`::ffff:10.0.0.1`), or the older `::10.0.0.1`.
+    let embedded = address.to_ipv4();
+    address.is_loopback()
+        || address.is_unspecified()
+        || address.is_unique_local()
+        || address.is_unicast_link_local()
+        || embedded.is_some_and(is_local_v4)
+}
+
+/// Whether a host whose last label this is would be read as an IPv4 address by a URL parser
+/// (`127.1`, `0x7f000001`: WHATWG URL, "ends in a number").
+fn is_number(label: &str) -> bool {
+    let hexadecimal = label.strip_prefix("0x").or(label.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit()),
+    }
+}
+
 /// `u16::from_str` alone would take a sign.
 fn parse_port(digits: &str) -> Option<u16> {
     let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().ok()).flatten()
 }
 
-/// What stands before an `@` may be a password, which an error must not repeat.
-pub(crate) fn without_user_information(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((_, rest)) => format!("(user information removed)@{rest}"),
-        None => url.to_owned(),
+/// A URL as an error may repeat it: what stands before an `@` may be a password, and a query may hold a key.
+pub(crate) fn without_secrets(url: &str) -> String {
+    const CUT: [char; 2] = ['?', '#'];
+    let Some((user, rest)) = url.rsplit_once('@') else {
+        return url.split(CUT).next().unwrap_or_default().to_owned();
+    };
+    if user.contains(CUT) {
+        // An `@` in the query, or a `?` in the password: who knows?
+        return "(removed)".to_owned();
     }
+    let rest = rest.split(CUT).next().unwrap_or_default();
+    format!("(user information removed)@{rest}")
 }
 
 #[cfg(test)]
@@ -327,9 +380,94 @@ mod tests {
     }
 
     #[test]
+    fn a_local_place_is_known_by_any_spelling_of_its_address() {
+        #[track_caller]
+        fn check(host: &str, local: bool) {
+            let origin = Origin::parse("https", host).unwrap();
+            assert_eq!(origin.is_local(), local, "{host}");
+        }
+        for host in [
+            "localhost",
+            "LocalHost",
+            "localhost.",
+            "a.localhost",
+            "a.b.LOCALHOST.",
+            "127.0.0.1",
+            "127.9.9.9",
+            "127.0.0.1.",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0X7F.1",
+            "0177.0.0.1",
+            "127.0.0.1.0x",
+            "a.1",
+            "[::1]",
+            "[::]",
+            "[fe80::1]",
+            "[febf::1]",
+            "[fc00::1]",
+            "[fdff::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:a00:1]",
+            "[::ffff:0.0.0.0]",
+            "[::10.0.0.1]",
+        ] {
+            check(host, true);
+            check(&format!("{host}:8443"), true);
+        }
+        for host in [
+            "id.example.com",
+            "localhost.example.com",
+            "notlocalhost",
+            "127.0.0.1.example.com",
+            "10.example",
+            "1.1.1.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.169.0.1",
+            "169.253.0.1",
+            "100.63.0.1",
+            "100.128.0.1",
+            "a.1x",
+            "a.0xg",
+            "[2001:db8::1]",
+            "[::ffff:1.1.1.1]",
+            "[fec0::1]",
+            "[2606:4700::1111]",
+        ] {
+            check(host, false);
+        }
+    }
+
+    #[test]
     fn credentials_in_a_url_are_not_repeated() {
-        let error = Origin::configured("https://me:hunter2@host", Transport::Encrypted);
-        assert!(!error.unwrap_err().to_string().contains("hunter2"));
+        #[track_caller]
+        fn check(url: &str, shown: &str) {
+            assert_eq!(without_secrets(url), shown, "{url}");
+            let error = Origin::configured(url, Transport::Encrypted).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        check("https://me:hunter2@host", "(user information removed)@host");
+        check(
+            "https://hunter2@host/k?key=hunter2#hunter2",
+            "(user information removed)@host/k",
+        );
+        check("https://host/k?key=hunter2", "https://host/k");
+        check("https://host/k#hunter2", "https://host/k");
+        check("https://host?to=me@hunter2", "(removed)");
+        check("https://me:hunter2?x@host/", "(removed)");
+        check("https://me:hunter2#x@host/?y", "(removed)");
+        check("hunter2@", "(user information removed)@");
     }
 
     #[test]

@@ -65,40 +65,40 @@ impl fmt::Debug for Peer {
     }
 }
 
+/// What somebody put there on purpose, from the PROXY protocol perhaps, counts before what the server saw.
 fn connection(extensions: &Extensions) -> Option<IpAddr> {
+    let told = extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
     #[cfg(feature = "axum")]
-    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>() {
-        return Some(info.0.ip());
-    }
-    extensions.get::<PeerAddr>().map(|peer| peer.0.ip())
+    let told = told.or_else(|| {
+        let info = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>();
+        info.map(|info| info.0.ip())
+    });
+    told
 }
 
 /// Walks `X-Forwarded-For` from the right: each trusted hop vouches for the entry to its left, and the first address
-/// that is not a trusted proxy is the client. An entry that is no address ends the walk at the hop that wrote it.
+/// that is not a trusted proxy is the client. An entry that is no address ends the walk at the hop that wrote it; what
+/// stands left of the walk's end was written by a stranger and is not even looked at.
 fn behind_proxies(connection: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut client = connection;
-    let lines = headers.get_all("x-forwarded-for").iter();
     // Fields of one name are one list in the order of the message (RFC 9110 section 5.3), so the last line comes first.
-    for line in lines.rev() {
-        let Ok(line) = line.to_str() else {
-            return client;
-        };
-        for entry in line.rsplit(',') {
-            if !is_trusted(&client) {
-                return client;
-            }
-            let Some(address) = parse_entry(entry.trim()) else {
-                return client;
-            };
-            client = address.to_canonical();
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+        if !is_trusted(&client) {
+            break;
         }
+        let Some(address) = parse_entry(entry) else {
+            break;
+        };
+        client = address.to_canonical();
     }
     client
 }
 
 /// Some proxies add the port, and brackets round an IPv6 address.
-fn parse_entry(entry: &str) -> Option<IpAddr> {
+fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry.trim_ascii()).ok()?;
     entry
         .parse()
         .or_else(|_| entry.parse::<SocketAddr>().map(|a| a.ip()))
@@ -115,7 +115,8 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append("x-forwarded-for", line.parse().unwrap());
+            let line = http::HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            headers.append("x-forwarded-for", line);
         }
         let client = behind_proxies(connection.parse().unwrap(), &headers, &trusted);
         assert_eq!(client, expected.parse::<IpAddr>().unwrap());
@@ -138,6 +139,24 @@ mod tests {
         );
         check("10.0.0.1", &["6.6.6.6", "198.51.100.1"], "198.51.100.1");
         check("fd00::1", &["[2001:db8::1]:443"], "2001:db8::1");
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_before_does_not_spoil_what_the_proxy_wrote() {
+        check("10.0.0.1", &["\u{ff}, 203.0.113.7"], "203.0.113.7");
+        check("10.0.0.1", &["\u{ff}", "203.0.113.7"], "203.0.113.7");
+        check("10.0.0.1", &["203.0.113.7, \u{ff}"], "10.0.0.1");
+    }
+
+    #[test]
+    fn an_address_that_was_put_there_on_purpose_counts_first() {
+        let mut extensions = Extensions::new();
+        let seen: SocketAddr = "10.0.0.1:1".parse().unwrap();
+        #[cfg(feature = "axum")]
+        extensions.insert(axum::extract::ConnectInfo(seen));
+        extensions.insert(PeerAddr("203.0.113.7:1".parse().unwrap()));
+        let address = Peer::default().address(&extensions, &HeaderMap::new());
+        assert_eq!(address, Some("203.0.113.7".parse().unwrap()), "{seen}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Protocol {
 
     pub(crate) fn new(method: &Method, headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE);
-        if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        if content_type.is_some_and(|value| is_grpc(value.as_bytes())) {
             Self::Grpc
         } else if method == Method::HEAD {
             Self::Head
@@ -114,6 +114,13 @@ impl Rejection {
             Err(_) => rejection,
         }
     }
+}
+
+/// `application/grpc`, `application/grpc-web`, and either with a format (`+proto`) or parameters.
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    let rest = rest.map(|rest| rest.strip_prefix(b"-web").unwrap_or(rest));
+    matches!(rest, Some([] | [b'+' | b';' | b' ', ..]))
 }
 
 fn grpc<B>(rejection: &Rejection) -> Response<ResponseBody<B>> {
@@ -216,5 +223,34 @@ fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
 
 /// Whole seconds, rounded up and never 0, which would invite the client to come back at once.
 fn seconds(duration: Duration) -> u64 {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+    let started = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(started).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_by_the_whole_name_of_its_type() {
+        for (content_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", true),
+            ("application/grpc-web+proto", true),
+            ("application/grpc-web", true),
+            ("application/grpc-not-really", false),
+            ("application/grpcx", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(is_grpc(content_type.as_bytes()), expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn the_longest_wait_is_a_number_of_seconds() {
+        let rejection = Rejection::new(Reason::RateLimited).with_retry_after(Duration::MAX);
+        let response = rejection.into_response::<()>(Protocol::Http);
+        assert_eq!(response.headers()["retry-after"], u64::MAX.to_string());
+    }
 }

@@ -113,7 +113,7 @@ async fn axum_agrees_with(peer: Peer) {
     let tutorial = JwtAuthLayer::new([tutorial]).unwrap();
     let admins = RequireRoleLayer::any(["admin"]);
 
-    let subject = get(async |me: Identity| me.subject().to_owned());
+    let subject = get(|me: Identity| async move { me.subject().to_owned() });
     let service = Router::new()
         .route("/plain", subject.clone().layer(plain.unwrap()))
         .route("/tutorial", subject.layer((tutorial, admins)));

@@ -50,13 +50,18 @@ impl Gate for Scripted {
         response.headers_mut().insert("x-ticket", ticket.into());
     }
 
-    fn describe<'a>(&'a self, _: &'a Extensions, rejection: Option<&'a Rejection>) -> Decision<'a> {
+    fn describe<'a>(
+        &'a self,
+        _: &'a Extensions,
+        verdict: Result<&u64, &'a Rejection>,
+    ) -> Decision<'a> {
         Decision {
             stage: Stage::Authorization,
             policy: "test",
             mode: "enforce",
             identity: None,
-            rejection,
+            rejection: verdict.err(),
+            cached: false,
             tally: None,
         }
     }

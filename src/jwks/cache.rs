@@ -78,8 +78,11 @@ impl JwksCache {
     /// Drops the key `kid` of `issuer` at once, with every cached token that it signed. Returns whether it was known.
     ///
     /// It stays out although the issuer may go on publishing it, until the process ends or a new cache is built: a
-    /// purged key is distrusted, and a compromised issuer must not be able to bring it back. A single key without a
-    /// `kid`, given as PEM or secret, cannot be purged.
+    /// purged key is distrusted, and a compromised issuer must not be able to bring it back. So neither its `kid` nor its
+    /// material is accepted any more: not under another name, not without one, not with another RSA exponent. A key that
+    /// is not known when it is purged is known by its `kid` until it is published, and from then on by both.
+    ///
+    /// A single key without a `kid`, given as PEM or secret, cannot be purged.
     pub fn purge(&self, issuer: &str, kid: &str) -> bool {
         self.issuer(issuer).is_some_and(|keys| keys.purge(kid))
     }

@@ -10,6 +10,7 @@ use super::endpoint::{Endpoint, Transport};
 use super::fetch::{BoxFuture, Fetch, FetchError, FetchJwks};
 use super::http::{Client, KeysAt};
 use super::set::KeySet;
+use crate::clock::Clock;
 
 /// The keys of an issuer that are found through its metadata.
 #[derive(Clone)]
@@ -17,8 +18,18 @@ pub(super) struct Discovery {
     client: Client,
     endpoint: Endpoint,
     issuer: Arc<str>,
-    found: Arc<Mutex<Option<KeysAt>>>,
+    clock: Clock,
+    found: Arc<Mutex<Option<Found>>>,
 }
+
+/// Where the keys are, and since when that is known.
+struct Found {
+    keys_at: KeysAt,
+    discovered_at: Duration,
+}
+
+/// An issuer that moves its keys may leave the old ones behind, where they would be taken for its own for ever.
+const REDISCOVERED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Deserialize)]
 struct Metadata {
@@ -29,28 +40,51 @@ struct Metadata {
 // === impl Discovery ===
 
 impl Discovery {
-    pub(super) fn new(client: Client, endpoint: Endpoint, issuer: Arc<str>) -> Self {
+    pub(super) fn new(client: Client, endpoint: Endpoint, issuer: Arc<str>, clock: Clock) -> Self {
         Self {
             client,
             endpoint,
             issuer,
+            clock,
             found: Arc::default(),
         }
     }
 
     async fn get(&self, timeout: Duration) -> Result<KeySet, FetchError> {
         // Taken out while it is used: a fetch that fails, or never ends, leaves nothing behind and is discovered again.
-        let found = self.lock().take();
-        let keys_at = match found {
-            Some(keys_at) => keys_at,
-            None => self.discover(timeout).await?,
+        let known = self.lock().take();
+        let found = match known {
+            None => self.found_at(self.discover(timeout).await?),
+            Some(known) if self.is_recent(&known) => known,
+            Some(known) => match self.discover(timeout).await {
+                // The client of the same place knows what it need not fetch again.
+                Ok(endpoint) if known.keys_at.is_at(&endpoint) => Found {
+                    discovered_at: self.clock.monotonic(),
+                    ..known
+                },
+                Ok(endpoint) => self.found_at(endpoint),
+                // It is no worse than before; the next fetch tries again.
+                Err(_) => known,
+            },
         };
-        let keys = keys_at.get(timeout).await?;
-        *self.lock() = Some(keys_at);
+        let keys = found.keys_at.get(timeout).await?;
+        *self.lock() = Some(found);
         Ok(keys)
     }
 
-    async fn discover(&self, timeout: Duration) -> Result<KeysAt, FetchError> {
+    fn found_at(&self, endpoint: Endpoint) -> Found {
+        Found {
+            keys_at: KeysAt::new(self.client.clone(), endpoint),
+            discovered_at: self.clock.monotonic(),
+        }
+    }
+
+    fn is_recent(&self, found: &Found) -> bool {
+        let age = self.clock.monotonic().saturating_sub(found.discovered_at);
+        age < REDISCOVERED_AFTER
+    }
+
+    async fn discover(&self, timeout: Duration) -> Result<Endpoint, FetchError> {
         let place = self.endpoint.openid_configuration();
         let mut answer = self.client.get(&place, timeout, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
@@ -60,8 +94,7 @@ impl Discovery {
         if answer.status != StatusCode::OK {
             return Err(FetchError::Status(answer.status.as_u16()));
         }
-        let endpoint = self.check(&answer.body)?;
-        Ok(KeysAt::new(self.client.clone(), endpoint))
+        self.check(&answer.body)
     }
 
     fn check(&self, document: &[u8]) -> Result<Endpoint, FetchError> {
@@ -73,17 +106,23 @@ impl Discovery {
                 "its issuer is another than the configured one",
             ));
         }
-        // A document from afar must not send requests to this machine.
         let transport = if self.endpoint.is_loopback() {
             Transport::HttpsOrLoopback
         } else {
             Transport::Https
         };
-        Endpoint::parse(&metadata.jwks_uri, transport)
-            .map_err(|_| FetchError::Discovery("its jwks_uri is no https URL"))
+        let endpoint = Endpoint::parse(&metadata.jwks_uri, transport)
+            .map_err(|_| FetchError::Discovery("its jwks_uri is no https URL"))?;
+        // A document from afar must not send requests to this machine or into its network.
+        if endpoint.is_local() && !self.endpoint.is_local() {
+            return Err(FetchError::Discovery(
+                "its jwks_uri leads to a local address: name that with `JwksSource::uri`",
+            ));
+        }
+        Ok(endpoint)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<KeysAt>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Found>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,5 +131,42 @@ impl Fetch for Discovery {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
         let discovery = self.clone();
         Box::pin(async move { discovery.get(request.timeout()).await })
+    }
+}
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_local_issuer_may_lead_to_a_local_place() {
+        #[track_caller]
+        fn check(issuer: &str, jwks_uri: &str, accepted: bool) {
+            let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback).unwrap();
+            let client = Client::new(&endpoint, Vec::new()).unwrap();
+            let discovery = Discovery::new(client, endpoint, issuer.into(), Clock::System);
+            let document = serde_json::json!({"issuer": issuer, "jwks_uri": jwks_uri});
+            let found = discovery.check(document.to_string().as_bytes());
+            assert_eq!(found.is_ok(), accepted, "{issuer} {jwks_uri}: {found:?}");
+        }
+        for place in [
+            "localhost",
+            "127.1",
+            "10.0.0.1",
+            "169.254.169.254",
+            "[::ffff:10.0.0.1]",
+        ] {
+            let jwks_uri = format!("https://{place}:8443/keys");
+            check("https://id.example.com", &jwks_uri, false);
+            check("https://10.0.0.1", &jwks_uri, true);
+            check("http://127.0.0.1:3000", &jwks_uri, true);
+        }
+        check("https://10.0.0.1", "http://127.0.0.1/keys", false);
+        check("https://10.0.0.1", "https://id.example.com/keys", true);
+        check(
+            "https://id.example.com",
+            "https://keys.example.net/keys",
+            true,
+        );
     }
 }

@@ -3,13 +3,14 @@
 use http::Uri;
 
 use crate::error::ConfigError;
-use crate::origin::{Origin, without_user_information};
+use crate::origin::{Origin, without_secrets};
 
 /// A URL that keys may be fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     uri: Uri,
     is_loopback: bool,
+    is_local: bool,
 }
 
 /// Which transport an endpoint may have.
@@ -28,7 +29,7 @@ pub(super) enum Transport {
 impl Endpoint {
     pub(super) fn parse(url: &str, transport: Transport) -> Result<Self, ConfigError> {
         let refuse = |problem| {
-            let url = without_user_information(url);
+            let url = without_secrets(url);
             Err(ConfigError::Url { url, problem })
         };
         let Ok(uri) = url.parse::<Uri>() else {
@@ -54,12 +55,27 @@ impl Endpoint {
         if !allowed {
             return refuse("use https: over http anybody on the way can put in keys of his own");
         }
-        Ok(Self { uri, is_loopback })
+        let is_local = origin.is_local();
+        Ok(Self {
+            uri,
+            is_loopback,
+            is_local,
+        })
+    }
+
+    /// As an error may show it.
+    pub(super) fn without_secrets(&self) -> String {
+        without_secrets(&self.uri.to_string())
     }
 
     /// Whether it is on this very machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.is_loopback
+    }
+
+    /// Whether it is on this machine or on a network that strangers do not reach.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Where OpenID Connect Discovery puts the document: after the issuer's path.
@@ -145,6 +161,26 @@ mod tests {
         ] {
             check(url, DangerousPlain, false);
         }
+    }
+
+    #[test]
+    fn an_error_repeats_neither_user_information_nor_the_query() {
+        for url in [
+            "https://me:hunter2@id.example.com/",
+            "https://id.example.com/keys?key=hunter2#x",
+            "http://id.example.com/?secret=hunter2",
+            "https://id.example.com:x/?secret=hunter2",
+            "/keys?hunter2",
+        ] {
+            let error = Endpoint::parse(url, Transport::HttpsOrLoopback).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        let endpoint = Endpoint::parse("https://id.example.com/keys?key=hunter2", Transport::Https);
+        assert_eq!(
+            endpoint.unwrap().without_secrets(),
+            "https://id.example.com/keys"
+        );
     }
 
     #[test]

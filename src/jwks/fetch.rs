@@ -46,7 +46,7 @@ pub enum FetchError {
     /// A failure of a fetch service that is not of this crate.
     #[error("the fetch service failed")]
     Service(#[source] Arc<dyn Error + Send + Sync>),
-    /// The task that fetched ended without an answer: it panicked, or its runtime went away.
+    /// The task that fetched gave no answer: it panicked, or its runtime went away or stands still.
     #[error("the fetch was abandoned")]
     Abandoned,
     /// There is no tokio runtime to fetch on.

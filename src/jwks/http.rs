@@ -1,6 +1,5 @@
 //! Keys over HTTP, by reqwest: no redirects, nothing but 200, at most 512 KiB, a deadline for every request.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::endpoint::{Endpoint, Transport};
 use super::fetch::{BoxFuture, Fetch, FetchError, FetchJwks};
 use super::set::{KeySet, MAX_BYTES};
 use super::source::JwksSource;
+use crate::clock::Clock;
 use crate::error::ConfigError;
 
 /// Where the keys are, until the client is built.
@@ -49,6 +49,12 @@ pub(super) struct Answer {
 
 impl JwksSource {
     /// Keys at the URL that the issuer's metadata name: OpenID Connect Discovery, or RFC 8414 where that is not found.
+    ///
+    /// They are read before the first fetch, after a failed one, and once a day.
+    ///
+    /// Metadata of an issuer elsewhere must not lead to this machine or into its network: `localhost`, and loopback,
+    /// private, link-local and unspecified addresses are refused then. Where the keys are there on purpose, name them
+    /// with [`uri`](Self::uri). Names are not resolved for this.
     ///
     /// # Errors
     /// [`ConfigError::Url`] if the issuer is no https URL. To this very machine, http will do.
@@ -127,7 +133,7 @@ impl Origin {
     }
 
     /// Builds the client; nothing is sent.
-    pub(super) fn connect(self) -> Result<Arc<dyn Fetch>, ConfigError> {
+    pub(super) fn connect(self, clock: Clock) -> Result<Arc<dyn Fetch>, ConfigError> {
         Ok(match self.place {
             Place::Uri(endpoint) => {
                 let client = Client::new(&endpoint, self.roots)?;
@@ -135,7 +141,7 @@ impl Origin {
             }
             Place::Issuer(endpoint, issuer) => {
                 let client = Client::new(&endpoint, self.roots)?;
-                Arc::new(Discovery::new(client, endpoint, issuer))
+                Arc::new(Discovery::new(client, endpoint, issuer, clock))
             }
         })
     }
@@ -144,7 +150,10 @@ impl Origin {
 // === impl Client ===
 
 impl Client {
-    fn new(endpoint: &Endpoint, roots: Vec<reqwest::Certificate>) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        roots: Vec<reqwest::Certificate>,
+    ) -> Result<Self, ConfigError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -156,7 +165,7 @@ impl Client {
             builder = builder.tls_certs_only(roots);
         }
         let client = builder.build().map_err(|_| ConfigError::Url {
-            url: endpoint.to_string(),
+            url: endpoint.without_secrets(),
             problem: "no TLS client can be built: check the certificates, the system's too",
         })?;
         Ok(Self(client))
@@ -210,6 +219,10 @@ impl KeysAt {
         }
     }
 
+    pub(super) fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint == *endpoint
+    }
+
     pub(super) async fn get(&self, timeout: Duration) -> Result<KeySet, FetchError> {
         let last = self.lock().clone();
         let etag = last.as_ref().map(|(etag, _)| etag.clone());
@@ -239,12 +252,6 @@ impl Fetch for KeysAt {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
         let keys = self.clone();
         Box::pin(async move { keys.get(request.timeout()).await })
-    }
-}
-
-impl fmt::Debug for KeysAt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KeysAt").field(&self.endpoint).finish()
     }
 }
 

@@ -244,6 +244,44 @@ async fn the_place_is_discovered_again_after_a_failed_fetch() {
 }
 
 #[tokio::test]
+async fn the_place_is_discovered_again_every_day_while_the_old_one_answers() {
+    let server = Server::start().await;
+    server.metadata(METADATA, &server.origin, &server.url("/old"));
+    server.page("/old", |_| json(["a"]));
+    server.page("/new", |_| json(["b"]));
+    let hands = crate::clock::ManualClock::at(0);
+    let source = JwksSource::discover(&server.origin).unwrap();
+    let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
+    let hours = |hours: u64| hands.advance(Duration::from_secs(hours * 3600));
+    cache.warm().await.unwrap();
+    hours(23);
+    cache.warm().await.unwrap();
+    assert_eq!(server.seen(), [METADATA, "/old", "/old"]);
+
+    hours(1);
+    cache.warm().await.unwrap();
+    assert_eq!(server.seen(), [METADATA, "/old"], "it is where it was");
+    hours(23);
+    cache.warm().await.unwrap();
+    assert_eq!(server.seen(), ["/old"]);
+
+    hours(1);
+    server.page(METADATA, |_| StatusCode::BAD_GATEWAY);
+    for _ in 0..2 {
+        cache.warm().await.unwrap();
+        assert_eq!(server.seen(), [METADATA, "/old"]);
+    }
+    server.metadata(METADATA, "https://other/", &server.url("/new"));
+    cache.warm().await.unwrap();
+    assert_eq!(server.seen(), [METADATA, "/old"]);
+
+    server.metadata(METADATA, &server.origin, &server.url("/new"));
+    cache.warm().await.unwrap();
+    cache.warm().await.unwrap();
+    assert_eq!(server.seen(), [METADATA, "/new", "/new"]);
+}
+
+#[tokio::test]
 async fn rfc_8414_is_asked_where_openid_is_not_found() {
     const PLACE: &str = "/.well-known/oauth-authorization-server/realms/a";
     let server = Server::start().await;

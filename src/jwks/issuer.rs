@@ -2,25 +2,24 @@
 //!
 //! Here is the side that tokens see; [`refresh`](super::refresh) is the side that the issuer sees.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::fetch::{Fetch, FetchError};
 use super::health::{Health, IssuerState, IssuerStatus};
 use super::key::Key;
+use super::ledger::Ledger;
 use super::observe;
-use super::refresh::{Flown, When};
+use super::refresh::When;
 use super::set::KeySet;
 use super::source::Settings;
+use super::waiter::{Arrival, Flown, Waiter};
 use crate::algorithm::Algorithm;
 use crate::clock::Clock;
 use crate::flight::Flight;
@@ -33,13 +32,14 @@ pub(crate) struct IssuerKeys {
     /// `None` for keys that were given, not fetched.
     pub(super) fetch: Option<Arc<dyn Fetch>>,
     pub(super) current: ArcSwapOption<Snapshot>,
-    /// Monotonic nanoseconds from which a lookup starts a fetch; [`NEVER`] while one is under way.
+    /// Monotonic nanoseconds from which a lookup starts a fetch; while one is under way, when it is overdue.
     pub(super) due: AtomicU64,
     pub(super) flight: Flight<Result<(), FetchError>>,
     pub(super) health: Mutex<Health>,
     hasher: RandomState,
     seats: Arc<Semaphore>,
-    pub(super) distrusted: Mutex<HashSet<Box<str>>>,
+    /// Never locked while `health` is: the other way round it is.
+    pub(super) ledger: Mutex<Ledger>,
 }
 
 /// What the issuer published last.
@@ -73,16 +73,6 @@ pub(crate) enum Patience {
     Waited,
 }
 
-/// Ends when the fetch under way ends, well or badly. Dropping it cancels nothing.
-#[derive(Debug)]
-pub(crate) struct Waiter {
-    flight: Flown,
-    /// A fetch that began before the token came may have been answered before the token's key was published. Then one
-    /// that begins now is waited for.
-    again: Option<(Arc<IssuerKeys>, Box<str>)>,
-    _seat: OwnedSemaphorePermit,
-}
-
 /// A fetch that may bring an unknown kid.
 enum Asked {
     /// It began before.
@@ -90,7 +80,7 @@ enum Asked {
     Started(Flown),
 }
 
-pub(super) const NEVER: u64 = u64::MAX;
+const NEVER: u64 = u64::MAX;
 const MAX_WAITERS: usize = 1024;
 
 // === impl IssuerKeys ===
@@ -114,7 +104,7 @@ impl IssuerKeys {
             health: Mutex::new(Health::default()),
             hasher: RandomState::new(),
             seats: Arc::new(Semaphore::new(MAX_WAITERS)),
-            distrusted: Mutex::new(HashSet::new()),
+            ledger: Mutex::default(),
         }
     }
 
@@ -138,7 +128,7 @@ impl IssuerKeys {
             health: Mutex::new(Health::default()),
             hasher: RandomState::new(),
             seats: Arc::new(Semaphore::new(0)),
-            distrusted: Mutex::new(HashSet::new()),
+            ledger: Mutex::default(),
         }
     }
 
@@ -171,17 +161,28 @@ impl IssuerKeys {
         }
     }
 
+    /// Whether this very key is still in force. What was verified with a key that is not has to be verified again.
+    pub(crate) fn holds(self: &Arc<Self>, key: &Arc<Key>) -> bool {
+        let now = self.clock.monotonic();
+        self.refresh_if_due(now);
+        let current = self.current.load();
+        current
+            .as_ref()
+            .is_some_and(|snapshot| now < snapshot.serves_until && snapshot.keys.holds(key))
+    }
+
     /// Drops a key at once and for good.
     pub(super) fn purge(&self, kid: &str) -> bool {
         // Held while the snapshot is replaced, or a refresh that ends now could bring the key back.
-        let mut distrusted = lock(&self.distrusted);
-        distrusted.insert(kid.into());
+        let mut ledger = lock(&self.ledger);
+        ledger.distrust.add(kid);
         let current = self.current.load_full();
         let Some(snapshot) = current.filter(|snapshot| snapshot.keys.names(kid)) else {
             return false;
         };
+        let keys = &snapshot.keys;
         self.current.store(Some(Arc::new(Snapshot {
-            keys: snapshot.keys.succeed(Some(&snapshot.keys), &distrusted),
+            keys: keys.succeed(Some(keys), &mut ledger.distrust),
             ..*snapshot
         })));
         true
@@ -260,9 +261,10 @@ impl IssuerKeys {
         // Its hash, so that no token decides how much memory is kept.
         let kid_hash = self.hasher.hash_one(kid);
         let cooldown = self.settings.cooldown;
-        if lock(&self.health).is_answered(kid_hash, generation, now, cooldown)
-            || lock(&self.distrusted).contains(kid)
-        {
+        if lock(&self.ledger).distrust.names(kid) {
+            return None;
+        }
+        if lock(&self.health).is_answered(kid_hash, generation, now, cooldown) {
             return None;
         }
         if let Some(flight) = self.flight.join() {
@@ -275,7 +277,7 @@ impl IssuerKeys {
     }
 
     /// Asks once more for a kid that the fetch it waited for did not bring.
-    fn ask_again(self: &Arc<Self>, kid: &str) -> Option<Flown> {
+    pub(super) fn ask_again(self: &Arc<Self>, kid: &str) -> Option<Flown> {
         let snapshot = self.current.load_full()?;
         if snapshot.keys.knows(kid) {
             return None;
@@ -288,19 +290,16 @@ impl IssuerKeys {
 
     fn wait(self: &Arc<Self>, flight: Flown, again: Option<&str>) -> Option<Found> {
         let seat = Arc::clone(&self.seats).try_acquire_owned().ok()?;
-        Some(Found::Wait(Waiter {
-            flight,
-            again: again.map(|kid| (Arc::clone(self), kid.into())),
-            _seat: seat,
-        }))
+        let arrival = Arrival::new(Arc::clone(self), flight);
+        Some(Found::Wait(Waiter::new(arrival, again, seat)))
     }
 
     fn unavailable(&self, now: Duration) -> Found {
         const A_MOMENT: Duration = Duration::from_secs(1);
-        let due = self.due.load(Ordering::Acquire);
-        let until_due = match due {
-            NEVER => A_MOMENT,
-            due => Duration::from_nanos(due).saturating_sub(now),
+        let until_due = if lock(&self.ledger).expects_any() {
+            A_MOMENT
+        } else {
+            Duration::from_nanos(self.due.load(Ordering::Acquire)).saturating_sub(now)
         };
         Found::Unavailable {
             retry_after: until_due.max(A_MOMENT),
@@ -322,21 +321,4 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(NEVER)
-}
-
-// === impl Waiter ===
-
-impl Future for Waiter {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(Pin::new(&mut self.flight).poll(cx));
-            let again = self.again.take();
-            let Some(flight) = again.and_then(|(keys, kid)| keys.ask_again(&kid)) else {
-                return Poll::Ready(());
-            };
-            self.flight = flight;
-        }
-    }
 }

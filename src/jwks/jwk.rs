@@ -71,6 +71,9 @@ pub(super) fn parse<T>(
         },
         jose_jwk::Key::Okp(key) => {
             let key: &[u8; 32] = key.x.as_ref().try_into().map_err(|_| Skipped::Material)?;
+            if !ed25519_is_sound(key) {
+                return Err(Skipped::Weak);
+            }
             load(jwk, Material::Ed25519(key))
         }
         _ => Err(Skipped::Mismatch),
@@ -91,6 +94,43 @@ pub(super) fn rsa_is_sound(modulus: &[u8], exponent: &[u8]) -> bool {
         && EXPONENTS.contains(&exponent_value)
         && is_odd(modulus)
         && is_odd(exponent)
+}
+
+/// Not a point of small order. Under such a key anybody can sign: there are eight possible values to guess from.
+///
+/// These are all encodings of the y coordinates of those points, canonical or not, without the sign of x.
+pub(super) fn ed25519_is_sound(key: &[u8; 32]) -> bool {
+    const SMALL: [[u8; 32]; 7] = [
+        ends(0x00, 0x00, 0x00),
+        ends(0x01, 0x00, 0x00),
+        ORDER_8[0],
+        ORDER_8[1],
+        ends(0xec, 0xff, 0x7f),
+        ends(0xed, 0xff, 0x7f),
+        ends(0xee, 0xff, 0x7f),
+    ];
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    const fn ends(first: u8, middle: u8, last: u8) -> [u8; 32] {
+        let mut number = [middle; 32];
+        let [start, .., end] = &mut number;
+        (*start, *end) = (first, last);
+        number
+    }
+    let mut y = *key;
+    let [.., last] = &mut y;
+    *last &= 0x7f;
+    !SMALL.contains(&y)
 }
 
 /// An uncompressed point. RFC 7518 section 6.2.1.2 asks for coordinates of full length, leading zeros included.
@@ -406,6 +446,39 @@ mod tests {
             );
         }
         assert!(load(Algorithm::RS256, json!({"e": number(&[0, 1, 0, 1])})).is_ok());
+    }
+
+    #[test]
+    fn an_ed25519_key_that_anybody_can_sign_for_is_skipped() {
+        use base64::Engine;
+        use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+        let number = |hex: &str| -> [u8; 32] {
+            let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            std::array::from_fn(|at| digit(2 * at))
+        };
+        let p = |first: &str| format!("{first}{}7f", "ff".repeat(30));
+        for hex in [
+            "00".repeat(32),
+            format!("01{}", "00".repeat(31)),
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05".to_owned(),
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a".to_owned(),
+            p("ec"),
+            p("ed"),
+            p("ee"),
+        ] {
+            for sign in [0, 0x80] {
+                let mut key = number(&hex);
+                key[31] |= sign;
+                let x = BASE64_URL_SAFE_NO_PAD.encode(key);
+                skipped(Algorithm::EdDSA, json!({ "x": x }), Skipped::Weak);
+                // SubjectPublicKeyInfo (RFC 8410 section 4).
+                let prefix = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+                let der = BASE64_STANDARD.encode([&prefix[..], &key].concat());
+                let pem = format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n");
+                let error = Key::from_pem(&pem).unwrap_err().to_string();
+                assert!(error.contains("anybody"), "{hex}: {error}");
+            }
+        }
     }
 
     #[test]

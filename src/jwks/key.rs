@@ -15,7 +15,14 @@ pub(crate) struct Key {
     verifier: Verifier,
     /// The JWK as its issuer wrote it; `None` for a secret.
     source: Option<Box<str>>,
+    /// `None` for a secret.
+    fingerprint: Option<Fingerprint>,
 }
+
+/// What a public key is known by, however it is written: two keys that have it in common have one owner, since the
+/// private half of one follows from that of the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Box<[u8]>);
 
 /// Why a key of a set is not used. The others of its set are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +44,8 @@ pub enum Skipped {
     Mismatch,
     /// An unknown `kty`, or a `crv` that is not P-256, P-384 or Ed25519.
     Unsupported,
-    /// An RSA key that is below 2048 bits or above 8192, or whose exponent is below 65537 or even.
+    /// An RSA key that is below 2048 bits or above 8192, or whose exponent is below 65537 or even; an Ed25519 key of
+    /// small order, under which anybody can sign.
     Weak,
     /// The numbers make no key: a wrong length, or a point that is not on its curve.
     Material,
@@ -57,6 +65,7 @@ impl Key {
                 algorithms: jwk.algorithms,
                 verifier,
                 source: Some(text.into()),
+                fingerprint: Fingerprint::of(material),
             })
         })
     }
@@ -105,7 +114,13 @@ impl Key {
                 _ => return Err(unreadable()),
             },
             jsonwebtoken::AlgorithmFamily::Ed => {
-                Material::Ed25519(content.try_into().map_err(|_| unreadable())?)
+                let key = content.try_into().map_err(|_| unreadable())?;
+                if !jwk::ed25519_is_sound(key) {
+                    return Err(refused(
+                        "an Ed25519 key of small order, under which anybody can sign",
+                    ));
+                }
+                Material::Ed25519(key)
             }
             jsonwebtoken::AlgorithmFamily::Hmac => return Err(unreadable()),
         };
@@ -115,6 +130,7 @@ impl Key {
             algorithms,
             verifier: Verifier::new(material, algorithms).ok_or_else(unreadable)?,
             source: Some(pem.into()),
+            fingerprint: Fingerprint::of(material),
         })
     }
 
@@ -134,6 +150,7 @@ impl Key {
             algorithms,
             verifier,
             source: None,
+            fingerprint: None,
         })
     }
 
@@ -152,6 +169,10 @@ impl Key {
     /// Whether `signature` is this key's on `signed`; never, if the key does not allow the algorithm.
     pub(crate) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
         self.allows(algorithm) && self.verifier.verify(algorithm, signed, signature)
+    }
+
+    pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_ref()
     }
 
     /// Whether the two were loaded from the same text.
@@ -175,6 +196,26 @@ fn refused(problem: &str) -> ConfigError {
     }
 }
 
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    fn of(material: Material<'_>) -> Option<Self> {
+        Some(Self(match material {
+            // With any exponent: who knows the factors knows the private half for each.
+            Material::Rsa { modulus, .. } => modulus.into(),
+            // Without the sign: who knows a private number knows its negative.
+            Material::P256(point) | Material::P384(point) => point.get(1..=point.len() / 2)?.into(),
+            Material::Ed25519(key) => {
+                let mut key = *key;
+                let [.., last] = &mut key;
+                *last &= 0x7f;
+                key.into()
+            }
+            Material::Secret(_) => return None,
+        }))
+    }
+}
+
 // === impl Skipped ===
 
 impl fmt::Display for Skipped {
@@ -188,7 +229,7 @@ impl fmt::Display for Skipped {
             Self::Algorithm => "`alg` is no known signature",
             Self::Mismatch => "`alg`, `kty` and `crv` do not go together",
             Self::Unsupported => "an unsupported `kty` or `crv`",
-            Self::Weak => "a weak RSA key",
+            Self::Weak => "a weak key",
             Self::Material => "the numbers make no key",
             Self::DuplicateKid => "its `kid` is not unique",
         })

@@ -10,7 +10,10 @@
 //! 4. While the issuer is down, old keys serve for another hour. Then, and when there were never any, the answer is
 //!    "come back later", attempts are 1 to 60 seconds apart, and the first that succeeds ends it.
 //! 5. A key that is absent from a successful refresh is refused at once. An empty or unreadable answer is a failed
-//!    refresh, not a removal. [`JwksCache::purge`] drops a key for good.
+//!    refresh, not a removal. [`JwksCache::purge`] drops a key for good, under whatever name it comes back.
+//!
+//! Nobody waits longer than a fetch can take and a second. A fetch that has not ended by then was started on a runtime that
+//! nobody drives; it is given up, and the next lookup starts another on its own.
 //!
 //! A set is read key by key: a key that is symmetric, private, weak, ambiguous or not meant for signatures is
 //! [skipped](Skipped), and spoils no other.
@@ -20,6 +23,11 @@
 //! Deployment: nothing runs in the background between requests. After an idle time longer than the time to live, the
 //! first tokens are still verified with the old set while the new one is fetched; lower `max_stale` where a removed key
 //! must not be honoured then.
+//!
+//! The two refetches of a cooldown are all that unknown kids have, and tokens with invented kids can use them up: anyone
+//! can send those. Under such an attack, tokens of a new key may be refused for up to one cooldown if the issuer signs with it
+//! as soon as it publishes it. An issuer that publishes a key before it signs with it, by the time to live or longer, is not
+//! affected: refreshes that are due cannot be used up.
 //!
 //! ```
 //! use portcullis::{JwksCache, JwksSource, KeySet};
@@ -43,18 +51,21 @@
 
 mod cache;
 mod der;
+mod distrust;
 mod fetch;
 mod health;
 mod issuer;
 mod jwk;
 mod key;
 mod layer;
+mod ledger;
 mod observe;
 mod refresh;
 mod service;
 mod set;
 mod source;
 mod verifier;
+mod waiter;
 
 #[cfg(all(
     feature = "reqwest",
@@ -78,6 +89,8 @@ mod http_tests;
 mod testing;
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod tests;
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod vectors_tests;
 
 pub use cache::JwksCache;
 pub use fetch::{FetchError, FetchJwks, WarmError};
@@ -88,5 +101,6 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
-pub(crate) use issuer::{Found, Patience, Waiter};
+pub(crate) use issuer::{Found, Patience};
 pub(crate) use key::Key;
+pub(crate) use waiter::Waiter;

@@ -1,7 +1,8 @@
 //! When the keys of an issuer are fetched, and what a fetch changes.
 //!
 //! No loop runs in the background. Every lookup compares the time with `due`; the one that finds it passed starts a
-//! fetch, which lives in its own task and holds the state weakly.
+//! fetch, which lives in its own task and holds the state weakly. One that is overdue, since nobody drives its runtime, is
+//! given up and replaced by one on the runtime of the lookup that notices.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
@@ -9,13 +10,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::fetch::{FetchError, FetchJwks};
-use super::issuer::{IssuerKeys, NEVER, Snapshot, lock, nanos};
+use super::issuer::{IssuerKeys, Snapshot, lock, nanos};
+use super::ledger::Ledger;
 use super::observe::{self, Change};
 use super::set::KeySet;
-use crate::flight;
-
-/// The end of a fetch: the keys are in force by then.
-pub(super) type Flown = flight::Waiter<Result<(), FetchError>>;
+use super::waiter::{Arrival, Flown};
 
 /// Whether a fetch must be due to be started.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,11 +26,12 @@ pub(super) enum When {
 /// Counts as a failure when it is dropped before the fetch has answered.
 struct Landing {
     keys: Weak<IssuerKeys>,
+    number: u64,
     landed: bool,
 }
 
 /// The end of a fetch that [`IssuerKeys::warm`] asked for; nothing for fixed keys.
-pub(super) struct Warming(Option<Flown>);
+pub(super) struct Warming(Option<Arrival>);
 
 // === impl IssuerKeys ===
 
@@ -42,7 +42,7 @@ impl IssuerKeys {
             return Ok(Warming(None));
         }
         let flight = self.start(When::Now).ok_or(FetchError::NoRuntime)?;
-        Ok(Warming(Some(flight)))
+        Ok(Warming(Some(Arrival::new(Arc::clone(self), flight))))
     }
 
     pub(super) fn refresh_if_due(self: &Arc<Self>, now: Duration) {
@@ -55,15 +55,22 @@ impl IssuerKeys {
     #[cold]
     pub(super) fn start(self: &Arc<Self>, when: When) -> Option<Flown> {
         let fetch = Arc::clone(self.fetch.as_ref()?);
-        self.flight.board(|| {
+        let now = self.clock.monotonic();
+        let overdue = lock(&self.ledger).overdue(now);
+        if let Some(number) = overdue {
+            self.give_up(number);
+        }
+        self.flight.board(|number| {
             // Whoever saw that it was due may come when another's fetch has just ended.
-            let due = self.due.load(Ordering::Acquire);
-            if when == When::Due && nanos(self.clock.monotonic()) < due {
+            if when == When::Due && nanos(now) < self.due.load(Ordering::Acquire) {
                 return None;
             }
-            self.due.store(NEVER, Ordering::Release);
+            let overdue_at = now.saturating_add(self.settings.patience());
+            lock(&self.ledger).expect(number, overdue_at);
+            self.due.store(nanos(overdue_at), Ordering::Release);
             let landing = Landing {
                 keys: Arc::downgrade(self),
+                number,
                 landed: false,
             };
             let request = FetchJwks::new(Arc::clone(&self.issuer), self.settings.timeout);
@@ -75,13 +82,36 @@ impl IssuerKeys {
         })
     }
 
-    fn succeeded(&self, fetched: &KeySet) {
+    /// Ends the wait for a fetch that is past its time. Nobody waits for a backoff: it was not the issuer who failed.
+    pub(super) fn give_up(&self, number: u64) {
+        let mut ledger = lock(&self.ledger);
+        if !ledger.strike(number) {
+            return;
+        }
+        self.count_failure(&FetchError::Abandoned);
+        self.due.store(0, Ordering::Release);
+        drop(ledger);
+        self.flight.give_up(number);
+    }
+
+    /// Puts an answer in force, unless it was given up.
+    fn land(&self, number: u64, answer: Result<&KeySet, &FetchError>) {
+        let mut ledger = lock(&self.ledger);
+        if !ledger.strike(number) {
+            return;
+        }
+        match answer {
+            Ok(fetched) => self.succeeded(fetched, &mut ledger),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn succeeded(&self, fetched: &KeySet, ledger: &mut Ledger) {
         let now = self.clock.monotonic();
         let ttl = self.settings.ttl(fetched.freshness());
-        let distrusted = lock(&self.distrusted);
         let previous = self.current.load_full();
         let before = previous.as_ref().map(|snapshot| &snapshot.keys);
-        let keys = fetched.succeed(before, &distrusted);
+        let keys = fetched.succeed(before, &mut ledger.distrust);
         let change = match before {
             Some(before) if keys.is_same(before) => Change::Same,
             _ => Change::Changed,
@@ -100,7 +130,6 @@ impl IssuerKeys {
                 .saturating_add(ttl)
                 .saturating_add(self.settings.max_stale),
         })));
-        drop(distrusted);
         lock(&self.health).succeed();
         // A little apart for every process, or a fleet that started together would ask together for ever.
         let ahead = ttl.mul_f64(0.75 * (0.9 + 0.2 * self.random()));
@@ -109,6 +138,13 @@ impl IssuerKeys {
     }
 
     fn failed(&self, error: &FetchError) {
+        let backoff = self.count_failure(error);
+        let due = self.clock.monotonic().saturating_add(backoff);
+        self.due.store(nanos(due), Ordering::Release);
+    }
+
+    /// Returns how long to wait before the next fetch.
+    fn count_failure(&self, error: &FetchError) -> Duration {
         let now = self.clock.monotonic();
         let age = self
             .current
@@ -116,9 +152,7 @@ impl IssuerKeys {
             .as_ref()
             .map(|s| now.saturating_sub(s.fetched_at));
         observe::failed(&self.issuer, error, age);
-        let backoff = lock(&self.health).fail(error, self.random());
-        self.due
-            .store(nanos(now.saturating_add(backoff)), Ordering::Release);
+        lock(&self.health).fail(error, self.random())
     }
 
     /// Evenly from 0 to 1, for jitter; nothing secret hangs on it.
@@ -133,10 +167,7 @@ impl Landing {
     fn land(mut self, answer: Result<KeySet, FetchError>) -> Result<(), FetchError> {
         self.landed = true;
         if let Some(keys) = self.keys.upgrade() {
-            match &answer {
-                Ok(fetched) => keys.succeeded(fetched),
-                Err(error) => keys.failed(error),
-            }
+            keys.land(self.number, answer.as_ref());
         }
         answer.map(|_| ())
     }
@@ -147,7 +178,7 @@ impl Drop for Landing {
         if !self.landed
             && let Some(keys) = self.keys.upgrade()
         {
-            keys.failed(&FetchError::Abandoned);
+            keys.land(self.number, Err(&FetchError::Abandoned));
         }
     }
 }
@@ -157,7 +188,7 @@ impl Drop for Landing {
 impl Warming {
     pub(super) async fn done(self) -> Result<(), FetchError> {
         match self.0 {
-            Some(flight) => flight.await.unwrap_or(Err(FetchError::Abandoned)),
+            Some(arrival) => arrival.await.unwrap_or(Err(FetchError::Abandoned)),
             None => Ok(()),
         }
     }

@@ -101,25 +101,25 @@ impl JwksSource {
         self
     }
 
-    /// The least time that keys are fresh, whatever the issuer says. Default: 60 seconds.
+    /// The least time that keys are fresh, whatever the issuer says: a second or more. Default: 60 seconds.
     pub fn min_ttl(mut self, ttl: Duration) -> Self {
         self.settings.min_ttl = ttl;
         self
     }
 
-    /// The longest time that keys are fresh, whatever the issuer says. Default: 1 hour.
+    /// The longest time that keys are fresh, whatever the issuer says: seven days or less. Default: 1 hour.
     pub fn max_ttl(mut self, ttl: Duration) -> Self {
         self.settings.max_ttl = ttl;
         self
     }
 
-    /// Unknown kids cause at most two refetches in any such time. Default: 30 seconds.
+    /// Unknown kids cause at most two refetches in any such time: a second or more. Default: 30 seconds.
     pub fn cooldown(mut self, cooldown: Duration) -> Self {
         self.settings.cooldown = cooldown;
         self
     }
 
-    /// How long keys serve past their time to live while the issuer is down. Default: 1 hour.
+    /// How long keys serve past their time to live while the issuer is down: seven days or less. Default: 1 hour.
     pub fn max_stale(mut self, max_stale: Duration) -> Self {
         self.settings.max_stale = max_stale;
         self
@@ -156,7 +156,7 @@ impl JwksSource {
                 feature = "reqwest",
                 any(feature = "aws-lc-rs", feature = "rust-crypto")
             ))]
-            Origin::Http(origin) => origin.connect()?,
+            Origin::Http(origin) => origin.connect(self.clock.clone())?,
         };
         Ok(IssuerKeys::fetched(
             self.issuer,
@@ -191,12 +191,32 @@ impl Settings {
         self.timeout.saturating_mul(self.requests)
     }
 
+    /// How long anyone waits for a fetch. It ends before, unless nobody drives its runtime.
+    pub(super) fn patience(&self) -> Duration {
+        const SLACK: Duration = Duration::from_secs(1);
+        self.deadline().saturating_add(SLACK)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
+        const SECOND: Duration = Duration::from_secs(1);
+        const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
         let refuse = |setting, problem| Err(ConfigError::Setting { setting, problem });
-        if self.min_ttl.is_zero() {
+        if self.min_ttl < SECOND {
             return refuse(
                 "jwks min_ttl",
-                "zero would fetch for every token: give a second or more",
+                "less would fetch for almost every token: give a second or more",
+            );
+        }
+        if self.max_ttl > WEEK {
+            return refuse(
+                "jwks max_ttl",
+                "a removed key would be accepted for too long: give seven days or less",
+            );
+        }
+        if self.max_stale > WEEK {
+            return refuse(
+                "jwks max_stale",
+                "a removed key would be accepted for too long while the issuer is down: give seven days or less",
             );
         }
         if self.min_ttl > self.max_ttl {
@@ -205,10 +225,10 @@ impl Settings {
                 "longer than max_ttl: lower it, or raise max_ttl",
             );
         }
-        if self.cooldown.is_zero() {
+        if self.cooldown < SECOND {
             return refuse(
                 "jwks cooldown",
-                "zero would let any client cause a fetch: give some seconds",
+                "less would let any client cause fetch after fetch: give a second or more",
             );
         }
         if self.timeout.is_zero() {

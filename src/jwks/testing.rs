@@ -70,6 +70,12 @@ impl Signer {
         }
     }
 
+    /// A P-256 key that no other test has.
+    pub(super) fn fresh() -> Self {
+        let kind = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+        Self::P256(EcdsaKeyPair::generate(kind).unwrap())
+    }
+
     pub(super) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tower::service_fn;
 
-use super::testing::{Answer, Issuer, keys};
+use super::testing::{Answer, Issuer, Signer, keys};
 use super::*;
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, ManualClock};
@@ -94,10 +94,15 @@ async fn settle() {
     }
 }
 
+fn published(keys: &[serde_json::Value]) -> Answer {
+    let set = serde_json::json!({ "keys": keys }).to_string();
+    Answer::Keys(KeySet::from_json(set.as_bytes()).unwrap())
+}
+
 macro_rules! assert_found {
-    ($found:expr, $pattern:pat) => {{
+    ($found:expr, $pattern:pat $(if $guard:expr)?) => {{
         let found = $found;
-        assert!(matches!(found, $pattern), "{found:?}");
+        assert!(matches!(&found, $pattern $(if $guard)?), "{found:?}");
     }};
 }
 
@@ -125,15 +130,29 @@ fn settings_that_protect_nothing_are_refused() {
         refused(vec![source(ISS), source(ISS)]),
         ConfigError::DuplicateIssuer { issuer }
     );
-    for source in [
-        source(ISS).cooldown(Duration::ZERO),
-        source(ISS).timeout(Duration::ZERO),
-        source(ISS).min_ttl(Duration::ZERO),
-        source(ISS)
-            .min_ttl(Duration::from_secs(10))
-            .max_ttl(Duration::from_secs(9)),
+    let second = Duration::from_secs(1);
+    let (too_short, week) = (second - Duration::from_nanos(1), 7 * 24 * 3600 * second);
+    for (source, named) in [
+        (source(ISS).cooldown(too_short), "cooldown"),
+        (source(ISS).timeout(Duration::ZERO), "timeout"),
+        (source(ISS).min_ttl(too_short), "min_ttl"),
+        (
+            source(ISS).min_ttl(second * 10).max_ttl(second * 9),
+            "min_ttl",
+        ),
+        (source(ISS).max_ttl(week + second), "max_ttl"),
+        (source(ISS).max_stale(week + second), "max_stale"),
+        (source(ISS).max_stale(Duration::MAX), "max_stale"),
     ] {
-        assert!(matches!(refused(vec![source]), ConfigError::Setting { .. }));
+        let ConfigError::Setting { setting, .. } = refused(vec![source]) else {
+            panic!("{named}")
+        };
+        assert_eq!(setting, format!("jwks {named}"));
+    }
+    let least = source(ISS).min_ttl(second).max_ttl(second).cooldown(second);
+    let most = source(ISS).max_ttl(week).max_stale(week);
+    for source in [least.max_stale(Duration::ZERO), most] {
+        assert!(JwksCache::new([source]).is_ok());
     }
     assert!(JwksCache::new([source("https://a/"), source("https://A/")]).is_ok());
 }
@@ -275,6 +294,102 @@ async fn a_runtime_that_goes_away_leaves_the_cache_usable() {
     bench.advance(2).await;
     gate.notify_one();
     assert_found!(bench.look(Some("a")).await, Found::Key(_));
+}
+
+/// Time passes by itself when nothing else is left to do.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
+/// Looks up from a runtime that nobody drives.
+fn find_on(stalled: &tokio::runtime::Runtime, bench: &Bench, kid: &str) -> Found {
+    let _entered = stalled.enter();
+    bench.find(kid)
+}
+
+#[test]
+fn a_fetch_that_nobody_drives_hangs_nobody_and_is_replaced() {
+    let (stalled, driven) = (runtime(), runtime());
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    driven.block_on(async {
+        assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+        assert_eq!(bench.cache.status()[0].last_error, Some("abandoned"));
+        settle().await;
+        bench.key("a");
+    });
+    assert_found!(find_on(&stalled, &bench, "junk"), Found::Wait(_));
+    driven.block_on(async {
+        bench.key("a");
+        assert_found!(bench.look(Some("b")).await, Found::Unavailable { .. });
+        settle().await;
+        assert_eq!(bench.cache.status()[0].last_error, None);
+        bench.key("a");
+    });
+    assert_eq!(bench.issuer.fetches(), 2, "those on the driven runtime");
+}
+
+#[test]
+fn warming_does_not_wait_for_a_fetch_that_nobody_drives() {
+    let (stalled, driven) = (runtime(), runtime());
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    let error = driven.block_on(bench.cache.warm()).unwrap_err();
+    assert_eq!(error.source.kind(), "abandoned");
+    driven.block_on(bench.cache.warm()).unwrap();
+}
+
+#[test]
+fn an_overdue_refresh_is_replaced_by_the_lookup_that_notices() {
+    let (stalled, driven) = (runtime(), runtime());
+    let bench = driven.block_on(Bench::warm(["a"]));
+    let gate = bench.issuer.close();
+    bench.hands.advance(Duration::from_secs(599));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Key(_));
+    stalled.block_on(settle());
+    assert_eq!(bench.issuer.fetches(), 2);
+    bench.issuer.publishes(["b"]);
+    driven.block_on(async {
+        bench.advance(2).await;
+        bench.key("a");
+        settle().await;
+        assert_eq!(bench.issuer.fetches(), 2, "it may still come");
+        let Found::Wait(waiter) = bench.find("junk") else {
+            panic!()
+        };
+        bench.advance(1).await;
+        bench.key("a");
+        settle().await;
+        assert_eq!(bench.issuer.fetches(), 3);
+        // Whoever waited for the first wakes by it, not by his own clock.
+        let woken = tokio::time::timeout(Duration::from_millis(1), waiter);
+        woken.await.unwrap();
+        gate.notify_waiters();
+        settle().await;
+        bench.key("b");
+    });
+    bench.issuer.publishes(["a"]);
+    gate.notify_one();
+    stalled.block_on(settle());
+    bench.key("b");
+    assert_eq!(bench.state(), IssuerState::Fresh);
+    assert_eq!(bench.cache.status()[0].last_error, None);
+}
+
+#[test]
+fn where_no_time_is_kept_nobody_waits_and_nothing_panics() {
+    let stalled = runtime();
+    let timeless = tokio::runtime::Builder::new_current_thread().build();
+    let bench = Bench::new(Answer::Keys(keys(["a"])));
+    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    let found = timeless.unwrap().block_on(bench.look(Some("a")));
+    assert_found!(found, Found::Unavailable { .. });
+    stalled.block_on(settle());
+    bench.key("a");
 }
 
 #[tokio::test]
@@ -549,7 +664,10 @@ async fn waiters_are_bounded() {
 
 #[tokio::test]
 async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
-    let bench = Bench::warm(["a", "b"]).await;
+    let jwk = |kid| Signer::of(Algorithm::ES256).jwk(kid);
+    let other = Signer::fresh().jwk("b");
+    let bench = Bench::new(published(&[jwk("a"), other.clone()]));
+    bench.cache.warm().await.unwrap();
     let (a, b) = (bench.key("a"), bench.key("b"));
     assert!(bench.cache.purge(ISS, "a"));
     assert!(!bench.cache.purge(ISS, "a"), "it was known no longer");
@@ -560,6 +678,23 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
     bench.cache.warm().await.unwrap();
     assert_found!(bench.look(Some("a")).await, Found::Unknown);
     assert!(Arc::ptr_eq(&b, &bench.key("b")));
+
+    let mut nameless = jwk("");
+    nameless.as_object_mut().unwrap().remove("kid");
+    let restated = published(&[jwk("c"), nameless, other]);
+    bench.issuer.answers(restated);
+    bench.cache.warm().await.unwrap();
+    assert_found!(bench.look(Some("c")).await, Found::Unknown);
+    assert_found!(bench.look(None).await, Found::Key(key) if Arc::ptr_eq(&b, &key));
+    assert!(Arc::ptr_eq(&b, &bench.key("b")));
+}
+
+#[tokio::test]
+async fn a_purge_takes_every_name_of_the_key_with_it() {
+    let bench = Bench::warm(["a", "b"]).await;
+    assert!(bench.cache.purge(ISS, "a"));
+    assert_found!(bench.look(Some("b")).await, Found::Unknown);
+    assert_eq!(bench.cache.status()[0].keys, 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{Members, OneOrMany, Seconds, Text, blame};
+use super::json::{Checked, Members, OneOrMany, Presence, Seconds, Text, blame};
 use crate::claim_path::ClaimPath;
 use crate::names::Names;
 use crate::rejection::Reason;
@@ -16,10 +16,16 @@ use crate::rejection::Reason;
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     pub(super) subject: ClaimPath,
-    pub(super) roles: ClaimPath,
-    pub(super) permissions: ClaimPath,
+    pub(super) roles: Option<ClaimPath>,
+    pub(super) permissions: Option<ClaimPath>,
     /// All of them are read: issuers use `scope` or `scp`.
     pub(super) scopes: Vec<ClaimPath>,
+    /// Claims that name the client. The first of them that is there counts.
+    pub(super) clients: Vec<Box<str>>,
+    /// `aud`, or the claim that stands for it.
+    pub(super) audience: Box<str>,
+    /// Claims that must be there with exactly this text.
+    pub(super) equal: Vec<(Box<str>, Box<str>)>,
     /// Names that must be there, whatever they hold.
     pub(super) required: Vec<Box<str>>,
 }
@@ -34,8 +40,8 @@ pub(super) struct Claims<'t> {
     pub(super) not_before: Option<u64>,
     pub(super) issued_at: Option<u64>,
     pub(super) token_id: Option<Cow<'t, str>>,
-    pub(super) authorized_party: Option<Cow<'t, str>>,
-    pub(super) client_id: Option<Cow<'t, str>>,
+    /// With its rank among the claims that may name it.
+    client: Option<(usize, Cow<'t, str>)>,
     pub(super) roles: Names,
     pub(super) permissions: Names,
     pub(super) scopes: Names,
@@ -54,9 +60,12 @@ impl Default for Places {
     fn default() -> Self {
         Self {
             subject: "sub".into(),
-            roles: "roles".into(),
-            permissions: "permissions".into(),
+            roles: Some("roles".into()),
+            permissions: Some("permissions".into()),
             scopes: vec!["scope".into(), "scp".into()],
+            clients: vec!["azp".into(), "client_id".into()],
+            audience: "aud".into(),
+            equal: Vec::new(),
             required: Vec::new(),
         }
     }
@@ -103,6 +112,23 @@ pub(super) fn peek_issuer(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
 // === impl Claims ===
 
 impl<'t> Claims<'t> {
+    fn text(&mut self, name: &str) -> Option<&mut Option<Cow<'t, str>>> {
+        match name {
+            "iss" => Some(&mut self.issuer),
+            "jti" => Some(&mut self.token_id),
+            _ => None,
+        }
+    }
+
+    fn time(&mut self, name: &str) -> Option<&mut Option<u64>> {
+        match name {
+            "exp" => Some(&mut self.expires_at),
+            "nbf" => Some(&mut self.not_before),
+            "iat" => Some(&mut self.issued_at),
+            _ => None,
+        }
+    }
+
     /// Reads a payload whose signature holds.
     pub(super) fn read(payload: &'t [u8], places: &Places) -> Result<Self, Reason> {
         let mut json = serde_json::Deserializer::from_slice(payload);
@@ -114,8 +140,7 @@ impl<'t> Claims<'t> {
 
     /// The client that the token was issued to.
     pub(super) fn client(&self) -> Option<&str> {
-        let party = self.authorized_party.as_deref();
-        party.or(self.client_id.as_deref())
+        self.client.as_ref().map(|(_, client)| &**client)
     }
 }
 
@@ -139,39 +164,24 @@ impl<'de> Visitor<'de> for Reader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims<'de>, A::Error> {
         let mut claims = Claims::default();
         let mut members = Members::new();
-        let mut required = self.0.required.len();
+        let mut missing = self.0.required.len() + self.0.equal.len();
         while let Some(name) = members.next(&mut map)? {
-            required -= usize::from(self.0.required.iter().any(|own| **own == *name));
-            let text = match name {
-                "iss" => Some(&mut claims.issuer),
-                "jti" => Some(&mut claims.token_id),
-                "azp" => Some(&mut claims.authorized_party),
-                "client_id" => Some(&mut claims.client_id),
-                _ => None,
-            };
-            let time = match name {
-                "exp" => Some(&mut claims.expires_at),
-                "nbf" => Some(&mut claims.not_before),
-                "iat" => Some(&mut claims.issued_at),
-                _ => None,
-            };
-            if self.0.begins_with(name) {
+            let is_required = self.0.required.iter().any(|own| **own == *name);
+            let mut presence = Presence::Something;
+            if self.0.mention(name) {
                 let value = map.next_value::<&'de RawValue>()?;
-                if let Some(text) = text {
-                    *text = Some(parse::<Text<'de>, _>(value)?.0);
-                }
-                self.0.read(name, value, &mut claims)?;
-            } else if let Some(text) = text {
+                presence = Checked::document(value.get()).map_err(A::Error::custom)?;
+                missing -= self.0.read(name, value, &mut claims)?;
+            } else if let Some(text) = claims.text(name) {
                 *text = Some(map.next_value::<Text<'de>>()?.0);
-            } else if let Some(time) = time {
+            } else if let Some(time) = claims.time(name) {
                 *time = Some(map.next_value::<Seconds>()?.0);
-            } else if name == "aud" {
-                claims.audience = Some(map.next_value()?);
             } else {
-                map.next_value::<IgnoredAny>()?;
+                presence = map.next_value_seed(Checked::new())?;
             }
+            missing -= usize::from(is_required && presence == Presence::Something);
         }
-        if required > 0 {
+        if missing > 0 {
             return Err(A::Error::custom("a required claim is missing"));
         }
         Ok(claims)
@@ -189,29 +199,72 @@ impl Places {
     }
 
     fn all(&self) -> impl Iterator<Item = &ClaimPath> {
-        let single = [&self.subject, &self.roles, &self.permissions];
-        single.into_iter().chain(&self.scopes)
+        let lists = self.roles.iter().chain(&self.permissions);
+        std::iter::once(&self.subject)
+            .chain(lists)
+            .chain(&self.scopes)
     }
 
-    /// Whether one of these places begins at the top-level member `name`.
-    fn begins_with(&self, name: &str) -> bool {
-        self.all().any(|path| begins(path, name))
+    /// Whether the top-level member `name` is, or leads to, one of these places.
+    fn mention(&self, name: &str) -> bool {
+        *self.audience == *name
+            || self.rank(name).is_some()
+            || self.equal.iter().any(|(own, _)| **own == *name)
+            || self.all().any(|path| begins(path, name))
     }
 
+    fn rank(&self, name: &str) -> Option<usize> {
+        self.clients.iter().position(|own| **own == *name)
+    }
+
+    /// One claim may stand for several things. Says how many of the demanded values it fulfils.
     fn read<'de, E: Error>(
         &self,
         name: &str,
         value: &'de RawValue,
         claims: &mut Claims<'de>,
-    ) -> Result<(), E> {
+    ) -> Result<usize, E> {
+        if let Some(text) = claims.text(name) {
+            *text = Some(parse::<Text<'de>, E>(value)?.0);
+        }
+        if let Some(time) = claims.time(name) {
+            *time = Some(parse::<Seconds, E>(value)?.0);
+        }
+        if let Some(rank) = self.rank(name) {
+            let client = parse::<Text<'de>, E>(value)?.0;
+            if claims.client.as_ref().is_none_or(|(own, _)| rank < *own) {
+                claims.client = Some((rank, client));
+            }
+        }
+        if *self.audience == *name {
+            claims.audience = Some(parse(value)?);
+        }
         if let Some(found) = descend(&self.subject, name, value)? {
             claims.subject = Some(subject(&self.subject, found)?);
         }
-        if let Some(found) = descend(&self.roles, name, value)? {
-            list(found, Spelling::One, &mut claims.roles)?;
+        self.read_lists(name, value, claims)?;
+        let mut fulfilled = 0;
+        for (_, expected) in self.equal.iter().filter(|(own, _)| **own == *name) {
+            fulfilled += usize::from(*parse::<Text<'de>, E>(value)?.0 == **expected);
         }
-        if let Some(found) = descend(&self.permissions, name, value)? {
-            list(found, Spelling::One, &mut claims.permissions)?;
+        Ok(fulfilled)
+    }
+
+    fn read_lists<'de, E: Error>(
+        &self,
+        name: &str,
+        value: &'de RawValue,
+        claims: &mut Claims<'de>,
+    ) -> Result<(), E> {
+        let lists = [
+            (&self.roles, &mut claims.roles),
+            (&self.permissions, &mut claims.permissions),
+        ];
+        for (path, names) in lists {
+            let Some(path) = path else { continue };
+            if let Some(found) = descend(path, name, value)? {
+                list(found, Spelling::One, names)?;
+            }
         }
         for path in &self.scopes {
             if let Some(found) = descend(path, name, value)? {
@@ -298,7 +351,7 @@ impl<'de> Visitor<'de> for Member<'_> {
             if name == self.0 {
                 found = Some(map.next_value()?);
             } else {
-                map.next_value::<IgnoredAny>()?;
+                map.next_value_seed(Checked::new())?;
             }
         }
         Ok(found)

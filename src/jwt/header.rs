@@ -6,9 +6,9 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::json::{Members, Text};
+use super::json::{Checked, Members, Text};
 use crate::algorithm::Algorithm;
 use crate::rejection::Reason;
 
@@ -88,7 +88,11 @@ impl<'t> Header<'t> {
     pub(super) fn media_type(&self) -> &str {
         let typ = self.typ.as_deref().unwrap_or_default();
         match typ.split_at_checked("application/".len()) {
-            Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+            Some((prefix, rest))
+                if prefix.eq_ignore_ascii_case("application/") && !rest.is_empty() =>
+            {
+                rest
+            }
             _ => typ,
         }
     }
@@ -118,7 +122,9 @@ impl<'de> Deserialize<'de> for Raw<'de> {
                         "crit" | "jwk" | "jku" | "x5u" | "x5c" => {
                             return Err(A::Error::custom("a member that is not accepted"));
                         }
-                        _ => drop(map.next_value::<IgnoredAny>()?),
+                        _ => {
+                            map.next_value_seed(Checked::new())?;
+                        }
                     }
                 }
                 Ok(Raw { alg, kid, typ })

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
 use crate::rejection::Reason;
@@ -24,8 +24,28 @@ pub(super) enum OneOrMany<'t> {
 /// The names of an object's members so far. Parsers differ in which of two equal members they take, so none may repeat.
 pub(super) struct Members<'t>(Vec<Cow<'t, str>>);
 
+/// A value that nobody reads yet. It is checked all the same: what one parser skips, another trips over, and a claim that
+/// cannot be read is taken for one that is absent.
+pub(super) struct Checked {
+    /// How many levels of arrays and objects may follow.
+    depth: u8,
+}
+
+/// Whether a value says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Null,
+    Something,
+}
+
 /// More members than any honest header or claim set has.
-const MAX_MEMBERS: usize = 256;
+const MAX_MEMBERS: usize = 128;
+
+/// More levels than any honest header or claim set has, and fewer than any parser refuses.
+const MAX_DEPTH: u8 = 32;
+
+/// The largest whole number that a float can tell from the next: 2^53.
+const MAX_SECONDS: u64 = 1 << 53;
 
 /// JSON that is broken makes a broken token; JSON of the wrong shape makes an invalid claim.
 pub(super) fn blame(error: &serde_json::Error) -> Reason {
@@ -39,7 +59,7 @@ pub(super) fn blame(error: &serde_json::Error) -> Reason {
 
 impl<'t> Members<'t> {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(24))
+        Self(Vec::with_capacity(16))
     }
 
     /// The next member's name, or `None` at the end of the object.
@@ -54,6 +74,81 @@ impl<'t> Members<'t> {
         }
         self.0.push(name);
         Ok(self.0.last().map(|name| &**name))
+    }
+}
+
+// === impl Checked ===
+
+impl Checked {
+    pub(super) const fn new() -> Self {
+        Self { depth: MAX_DEPTH }
+    }
+
+    /// Checks a whole document.
+    pub(super) fn document(json: &str) -> Result<Presence, serde_json::Error> {
+        let mut json = serde_json::Deserializer::from_str(json);
+        let presence = Self::new().deserialize(&mut json)?;
+        json.end().map(|()| presence)
+    }
+
+    fn below<E: Error>(&self) -> Result<Self, E> {
+        let depth = self.depth.checked_sub(1);
+        let depth = depth.ok_or_else(|| E::custom("nested too deeply"))?;
+        Ok(Self { depth })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Checked {
+    type Value = Presence;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Presence, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Presence;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Presence, E> {
+        Ok(Presence::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Presence, E> {
+        Ok(Presence::Something)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Presence, E> {
+        Ok(Presence::Something)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Presence, E> {
+        Ok(Presence::Something)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Presence, E> {
+        Ok(Presence::Something)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Presence, E> {
+        Ok(Presence::Something)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Presence, A::Error> {
+        let below = || self.below::<A::Error>();
+        while seq.next_element_seed(below()?)?.is_some() {}
+        Ok(Presence::Something)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Presence, A::Error> {
+        let mut members = Members::new();
+        while members.next(&mut map)?.is_some() {
+            map.next_value_seed(self.below()?)?;
+        }
+        Ok(Presence::Something)
     }
 }
 
@@ -96,13 +191,15 @@ impl<'de> Deserialize<'de> for Seconds {
                 f.write_str("seconds since the epoch")
             }
 
-            fn visit_u64<E>(self, seconds: u64) -> Result<Self::Value, E> {
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<Self::Value, E> {
+                if seconds >= MAX_SECONDS {
+                    return Err(E::custom("no time"));
+                }
                 Ok(Seconds(seconds))
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<Self::Value, E> {
-                // Beyond 2^53 a float no longer tells one second from the next.
-                if !(0.0..9_007_199_254_740_992.0).contains(&seconds) {
+                if !(0.0..MAX_SECONDS as f64).contains(&seconds) {
                     return Err(E::custom("no time"));
                 }
                 Ok(Seconds(seconds as u64))

@@ -56,9 +56,13 @@ impl JwtAuthLayer {
     }
 
     /// Verifies with the keys of `cache`, for issuers that have none of their own.
-    pub fn with_keys(mut self, cache: JwksCache) -> Self {
-        self.gate.settings_mut().verifier.shared_keys = Some(cache);
-        self
+    ///
+    /// # Errors
+    ///
+    /// If `cache` holds no keys of such an issuer.
+    pub fn with_keys(mut self, cache: JwksCache) -> Result<Self, ConfigError> {
+        self.gate.settings_mut().verifier.share(cache)?;
+        Ok(self)
     }
 
     /// Lets requests without a token pass as [`Caller::Anonymous`](crate::Caller::Anonymous). A bad token never passes.
@@ -125,6 +129,26 @@ impl JwtAuthLayer {
         self
     }
 
+    /// Reads tokens from the query parameter `name` too, `access_token` for example.
+    ///
+    /// Whoever writes URLs down, as every proxy, browser and access log on the way does, writes down the token. RFC 9700
+    /// section 4.3.2 forbids it. The parameter is taken out before the layers below see the URL.
+    ///
+    /// # Errors
+    ///
+    /// If the name holds what would have to be escaped.
+    pub fn dangerous_query_parameter(mut self, name: &str) -> Result<Self, ConfigError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            return Err(ConfigError::Setting {
+                setting: "query parameter",
+                problem: "use letters, digits, `-`, `_`, `.` and `~`, such as `access_token`",
+            });
+        }
+        self.gate.settings_mut().sources.query = Some(name.into());
+        Ok(self)
+    }
+
     /// Lets true CORS preflights pass without a token, as [`Caller::Anonymous`](crate::Caller::Anonymous): OPTIONS with
     /// `Origin` and `Access-Control-Request-Method`, into which browsers put no credentials.
     ///
@@ -134,9 +158,18 @@ impl JwtAuthLayer {
         self
     }
 
+    /// Remembers verified tokens in at most so many bytes: 64 MiB by default, none for 0.
+    ///
+    /// A token that comes again is compared whole and its signature is not verified again. Its times, and whether its key is still
+    /// in force, are checked each time. Clones of a layer remember together.
+    pub fn token_cache(mut self, max_bytes: usize) -> Self {
+        self.gate.settings_mut().verifier.remember_in(max_bytes);
+        self
+    }
+
     /// Judges the times in a token by this clock.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.gate.settings_mut().verifier.clock = clock;
+        self.gate.settings_mut().verifier.set_clock(clock);
         self
     }
 
@@ -163,7 +196,8 @@ impl JwtAuthLayer {
         let verified = settings
             .verifier
             .verify(&Bearer::new(bearer), None, Patience::Waited);
-        verified.map_err(Obstacle::into_rejection)
+        let verified = verified.map_err(Obstacle::into_rejection)?;
+        Ok(verified.identity)
     }
 }
 

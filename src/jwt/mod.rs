@@ -26,7 +26,7 @@
 //! # let issuer = TestIssuer::start().await?;
 //! let auth = JwtAuthLayer::from_issuer(issuer.issuer(), "orders-api")?;
 //! let service = ServiceBuilder::new().layer(auth).service(service_fn(
-//!     async |_request: Request<String>| Ok::<_, std::convert::Infallible>(Response::new(String::new())),
+//!     |_: Request<String>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) },
 //! ));
 //!
 //! let token = issuer.token("alice").audience("orders-api").sign();
@@ -41,15 +41,18 @@
 //! ```
 
 mod bearer;
+mod cache;
 mod claims;
 mod header;
 mod json;
 mod layer;
 mod policy;
+mod profile;
 mod service;
 mod sources;
 mod verify;
 
 pub use layer::JwtAuthLayer;
 pub use policy::Issuer;
+pub use profile::Profile;
 pub use service::{JwtAuth, ResponseFuture};

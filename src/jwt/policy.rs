@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::claims::{Claims, Places};
 use super::header::Header;
+use super::profile::Profile;
 use crate::algorithm::{Algorithm, Algorithms};
 use crate::claim_path::ClaimPath;
 use crate::error::ConfigError;
@@ -70,7 +71,12 @@ impl Issuer {
             name: issuer.as_ref().into(),
             audiences: Vec::new(),
             algorithms: Algorithms::ASYMMETRIC,
-            types: ["at+jwt", "JWT", ""].map(Into::into).into(),
+            types: Profile::Generic
+                .types()
+                .iter()
+                .copied()
+                .map(Into::into)
+                .collect(),
             leeway: Duration::from_secs(60),
             max_token_bytes: 8192,
             places: Places::default(),
@@ -105,6 +111,13 @@ impl Issuer {
         let mut this = Self::new(issuer);
         this.keys = Keys::Fixed(Arc::new(Key::from_pem(pem)?));
         Ok(this)
+    }
+
+    /// Reads tokens as this kind of issuer makes them, and refuses its other tokens. It resets every place and `typ`, so
+    /// call it before the setters that change them.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.places = profile.places();
+        self.token_types(profile.types().iter().copied())
     }
 
     /// Verifies with the keys of `cache`.
@@ -145,9 +158,14 @@ impl Issuer {
         self
     }
 
-    /// Refuses tokens without these claims.
+    /// Refuses tokens without these claims, or with `null` for one. Called again, it adds to them.
     pub fn required_claims<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
-        self.places.required = names.into_iter().map(Into::into).collect();
+        let required = &mut self.places.required;
+        for name in names {
+            if !required.iter().any(|own| **own == *name) {
+                required.push(name.into());
+            }
+        }
         self
     }
 
@@ -159,13 +177,13 @@ impl Issuer {
 
     /// Where the roles stand, as a string or an array of strings. The default: `roles`.
     pub fn roles_claim(mut self, place: impl Into<ClaimPath>) -> Self {
-        self.places.roles = place.into();
+        self.places.roles = Some(place.into());
         self
     }
 
     /// Where the permissions stand, as a string or an array of strings. The default: `permissions`.
     pub fn permissions_claim(mut self, place: impl Into<ClaimPath>) -> Self {
-        self.places.permissions = place.into();
+        self.places.permissions = Some(place.into());
         self
     }
 
@@ -188,6 +206,11 @@ impl Issuer {
                 issuer: issuer(),
                 problem,
             });
+        }
+        if let Keys::Cache(cache) = &self.keys
+            && cache.issuer(&self.name).is_none()
+        {
+            return Err(ConfigError::MissingKeys { issuer: issuer() });
         }
         if self.leeway > MAX_LEEWAY {
             return Err(ConfigError::Setting {
@@ -237,22 +260,30 @@ impl Issuer {
         Ok(())
     }
 
+    /// Whether a token with these times is valid now.
+    pub(super) fn is_current(&self, expires_at: u64, starts_at: u64, now: Duration) -> bool {
+        !self.is_past(expires_at, now) && !self.is_to_come(starts_at, now)
+    }
+
+    fn is_past(&self, expires_at: u64, now: Duration) -> bool {
+        now.as_secs() >= expires_at.saturating_add(self.leeway.as_secs())
+    }
+
+    fn is_to_come(&self, starts_at: u64, now: Duration) -> bool {
+        starts_at > now.as_secs().saturating_add(self.leeway.as_secs())
+    }
+
     /// What can be told once the signature holds.
     pub(super) fn check_claims(&self, claims: &Claims<'_>, now: Duration) -> Result<(), Reason> {
         if claims.issuer.as_deref() != Some(&*self.name) {
             return Err(Reason::WrongIssuer);
         }
-        let leeway = self.leeway.as_secs();
-        let now = now.as_secs();
         let expires_at = claims.expires_at.ok_or(Reason::InvalidClaim)?;
-        if now >= expires_at.saturating_add(leeway) {
+        let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
+        if self.is_past(expires_at, now) {
             return Err(Reason::Expired);
         }
-        let starts = [claims.not_before, claims.issued_at].into_iter().flatten();
-        if starts
-            .into_iter()
-            .any(|start| start > now.saturating_add(leeway))
-        {
+        if self.is_to_come(starts_at, now) {
             return Err(Reason::NotYetValid);
         }
         let audience = claims.audience.as_ref().ok_or(Reason::InvalidClaim)?;

@@ -33,6 +33,13 @@ pub(super) struct Settings {
     tallies: Box<[Tally]>,
 }
 
+/// What is kept of an authenticated request.
+#[derive(Default)]
+pub(super) struct Passed {
+    echo: Echo,
+    cached: bool,
+}
+
 // === impl JwtGate ===
 
 impl JwtGate {
@@ -61,12 +68,12 @@ impl JwtGate {
         bearer: &Bearer,
         request: &mut Request<B>,
         patience: Patience,
-    ) -> Result<(), Obstacle> {
+    ) -> Result<bool, Obstacle> {
         let extensions = request.extensions_mut();
         let above = extensions.get::<JwksCache>();
-        let identity = self.0.verifier.verify(bearer, above, patience)?;
-        extensions.insert(Caller::Verified(identity));
-        Ok(())
+        let verified = self.0.verifier.verify(bearer, above, patience)?;
+        extensions.insert(Caller::Verified(verified.identity));
+        Ok(verified.cached)
     }
 
     fn tally(&self, identity: &Identity) -> Option<&Tally> {
@@ -89,7 +96,7 @@ impl Settings {
 
 impl Gate for JwtGate {
     const TIMED: bool = true;
-    type Ticket = Echo;
+    type Ticket = Passed;
     type Answer = Credential;
 
     fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
@@ -97,17 +104,20 @@ impl Gate for JwtGate {
         request.extensions_mut().remove::<Caller>();
         let settings = &*self.0;
         let max_bytes = settings.verifier.max_token_bytes();
-        let credential = match settings.sources.take(request.headers_mut(), max_bytes) {
+        let credential = match settings.sources.take(request, max_bytes) {
             Ok(Some(credential)) => credential,
             Ok(None) if settings.lets_pass(request) => {
                 request.extensions_mut().insert(Caller::Anonymous);
-                return Begin::Pass(Echo::Nothing);
+                return Begin::Pass(Passed::default());
             }
             Ok(None) => return Begin::Reject(self.refusal(Reason::MissingToken.into())),
             Err(reason) => return Begin::Reject(self.refusal(reason.into())),
         };
         match self.authenticate(&credential.bearer, request, Patience::MayWait) {
-            Ok(()) => Begin::Pass(credential.echo),
+            Ok(cached) => Begin::Pass(Passed {
+                echo: credential.echo,
+                cached,
+            }),
             Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refusal(rejection)),
             Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
@@ -120,21 +130,24 @@ impl Gate for JwtGate {
         &self,
         credential: Credential,
         request: &mut Request<B>,
-    ) -> Result<Echo, Rejection> {
+    ) -> Result<Passed, Rejection> {
         match self.authenticate(&credential.bearer, request, Patience::Waited) {
-            Ok(()) => Ok(credential.echo),
+            Ok(cached) => Ok(Passed {
+                echo: credential.echo,
+                cached,
+            }),
             Err(obstacle) => Err(self.refusal(obstacle.into_rejection())),
         }
     }
 
-    fn seal<R>(&self, echo: Echo, response: &mut Response<R>) {
-        echo.apply(response);
+    fn seal<R>(&self, passed: Passed, response: &mut Response<R>) {
+        passed.echo.apply(response);
     }
 
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
-        rejection: Option<&'a Rejection>,
+        verdict: Result<&Passed, &'a Rejection>,
     ) -> Decision<'a> {
         let identity = Caller::of(extensions).and_then(Caller::identity);
         Decision {
@@ -146,7 +159,8 @@ impl Gate for JwtGate {
                 "enforce"
             },
             identity,
-            rejection,
+            rejection: verdict.err(),
+            cached: verdict.is_ok_and(|passed| passed.cached),
             tally: identity.and_then(|identity| self.tally(identity)),
         }
     }

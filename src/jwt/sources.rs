@@ -1,7 +1,7 @@
 //! Takes the token out of a request, from the places where it may stand.
 
 use http::header::{COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 
 use super::bearer::{self, is_token68};
 use crate::identity::Bearer;
@@ -13,6 +13,7 @@ pub(super) struct Sources {
     pub(super) cookie: Option<Box<str>>,
     pub(super) header: Option<HeaderName>,
     pub(super) websocket_protocol: bool,
+    pub(super) query: Option<Box<str>>,
 }
 
 /// A token, and what its source asks of the response.
@@ -22,8 +23,9 @@ pub(super) struct Credential {
 }
 
 /// What a browser must hear of the protocols that it offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Echo {
+    #[default]
     Nothing,
     /// It closes a WebSocket whose server chose none of them.
     WebSocketProtocol,
@@ -37,11 +39,16 @@ const ANNOUNCEMENT: &str = "bearer";
 impl Sources {
     /// Takes the one token of a request, so that nobody below sees it. Two, wherever they stand, are a malformed request:
     /// a bad one must not fall through to another.
-    pub(super) fn take(
+    pub(super) fn take<B>(
         &self,
-        headers: &mut HeaderMap,
+        request: &mut Request<B>,
         max_bytes: usize,
     ) -> Result<Option<Credential>, Reason> {
+        let in_query = match &self.query {
+            Some(name) => take_query(request.uri_mut(), name)?,
+            None => None,
+        };
+        let headers = request.headers_mut();
         let authorization = bearer::take(headers, max_bytes)?.map(|bearer| Credential {
             bearer,
             echo: Echo::Nothing,
@@ -64,6 +71,7 @@ impl Sources {
         if self.websocket_protocol {
             add(take_protocol(headers)?, Echo::WebSocketProtocol)?;
         }
+        add(in_query, Echo::Nothing)?;
         Ok(found)
     }
 }
@@ -178,6 +186,30 @@ fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
     Ok(Some(token))
 }
 
+/// `name=<token>`, as RFC 6750 section 2.3 has it. The rest of the query stays as it is, byte for byte.
+fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
+    let value = |pair: &str| {
+        pair.strip_prefix(name)?
+            .strip_prefix('=')
+            .map(str::to_owned)
+    };
+    let pairs = || uri.query().into_iter().flat_map(|query| query.split('&'));
+    let mut tokens = pairs().filter_map(value);
+    let (found, None) = (tokens.next(), tokens.next()) else {
+        return Err(Reason::InvalidRequest);
+    };
+    let Some(token) = found else {
+        return Ok(None);
+    };
+    let rest: Vec<&str> = pairs().filter(|pair| value(pair).is_none()).collect();
+    let separator = if rest.is_empty() { "" } else { "?" };
+    let path_and_query = format!("{}{separator}{}", uri.path(), rest.join("&"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query.parse().map_err(|_| Reason::InvalidRequest)?);
+    *uri = Uri::from_parts(parts).map_err(|_| Reason::InvalidRequest)?;
+    Ok(Some(token))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +219,7 @@ mod tests {
             cookie: Some("__Host-token".into()),
             header: Some(HeaderName::from_static("x-token")),
             websocket_protocol: true,
+            query: Some("access_token".into()),
         }
     }
 
@@ -197,12 +230,13 @@ mod tests {
         expected: Result<Option<&str>, Reason>,
         left: &[(&str, &str)],
     ) {
-        let mut headers = HeaderMap::new();
+        let mut request = Request::new(());
         for (name, value) in given {
             let name: HeaderName = name.parse().unwrap();
-            headers.append(name, value.parse().unwrap());
+            request.headers_mut().append(name, value.parse().unwrap());
         }
-        let taken = sources().take(&mut headers, 16);
+        let taken = sources().take(&mut request, 16);
+        let headers = request.headers();
         let taken = taken.map(|found| {
             found.map(|found| String::from_utf8(found.bearer.token().to_vec()).unwrap())
         });
@@ -301,6 +335,40 @@ mod tests {
             Err(Reason::TokenTooLarge),
             &[],
         );
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_taken_out_of_it() {
+        #[track_caller]
+        fn check(uri: &str, expected: Result<Option<&str>, Reason>, left: &str) {
+            let mut request = Request::get(uri).body(()).unwrap();
+            let taken = sources().take(&mut request, 16);
+            let token = taken.map(|found| found.map(|found| found.bearer.token().to_vec()));
+            assert_eq!(
+                token,
+                expected.map(|token| token.map(|token| token.as_bytes().to_vec())),
+                "{uri}"
+            );
+            assert_eq!(request.uri(), left);
+        }
+        check("/a?access_token=a.b.c", Ok(Some("a.b.c")), "/a");
+        check(
+            "/a?x=%2F&access_token=a.b.c&&y",
+            Ok(Some("a.b.c")),
+            "/a?x=%2F&&y",
+        );
+        check(
+            "http://h/a?access_token=a.b.c",
+            Ok(Some("a.b.c")),
+            "http://h/a",
+        );
+        check("/a?Access_token=a.b.c", Ok(None), "/a?Access_token=a.b.c");
+        check("/a?access_token", Ok(None), "/a?access_token");
+        check("/a", Ok(None), "/a");
+        check("/a?access_token=", Err(Reason::InvalidRequest), "/a");
+        check("/a?access_token=a%2Eb", Err(Reason::InvalidRequest), "/a");
+        let twice = "/a?access_token=a&access_token=b";
+        check(twice, Err(Reason::InvalidRequest), twice);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::cache::{Remembered, TokenCache};
 use super::claims::{Claims, peek_issuer};
 use super::header::{Compact, Header, decode};
 use super::policy::{Issuer, Keys};
@@ -16,9 +18,20 @@ use crate::rejection::{Reason, Rejection};
 #[derive(Clone)]
 pub(super) struct Verifier {
     pub(super) issuers: Arc<[Issuer]>,
-    pub(super) shared_keys: Option<JwksCache>,
-    pub(super) clock: Clock,
+    shared_keys: Option<JwksCache>,
+    clock: Clock,
+    /// `None` is switched off. Clones that are set up alike share it.
+    cache: Option<Arc<TokenCache>>,
 }
+
+/// A verified token, and whether it had been verified before.
+pub(super) struct Authenticated {
+    pub(super) identity: Identity,
+    pub(super) cached: bool,
+}
+
+/// 2020-01-01. A clock before it was never set, and would take every token for fresh.
+const EARLIEST: Duration = Duration::from_secs(1_577_836_800);
 
 /// Why a token is not verified.
 pub(super) enum Obstacle {
@@ -49,7 +62,37 @@ impl Verifier {
             issuers: issuers.into(),
             shared_keys: None,
             clock: Clock::System,
+            cache: Some(Arc::new(TokenCache::new(TokenCache::DEFAULT_BYTES))),
         })
+    }
+
+    /// Gives the issuers without keys of their own this cache.
+    pub(super) fn share(&mut self, cache: JwksCache) -> Result<(), ConfigError> {
+        for issuer in self.issuers.iter() {
+            if matches!(issuer.keys, Keys::Shared) && cache.issuer(&issuer.name).is_none() {
+                let issuer = issuer.name.to_string();
+                return Err(ConfigError::MissingKeys { issuer });
+            }
+        }
+        self.shared_keys = Some(cache);
+        self.forget();
+        Ok(())
+    }
+
+    pub(super) fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.forget();
+    }
+
+    /// Remembers verified tokens in so many bytes; in none at all for 0.
+    pub(super) fn remember_in(&mut self, max_bytes: usize) {
+        self.cache = (max_bytes > 0).then(|| Arc::new(TokenCache::new(max_bytes)));
+    }
+
+    /// What was verified under other settings, perhaps by a clone, counts no more.
+    fn forget(&mut self) {
+        let empty = self.cache.as_ref().map(|cache| cache.emptied());
+        self.cache = empty.map(Arc::new);
     }
 
     /// The length beyond which no issuer's token is read.
@@ -59,14 +102,75 @@ impl Verifier {
     }
 
     /// Decides on one token. `above` is the handle that a `JwksCacheLayer` above put into the request.
-    ///
-    /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
     pub(super) fn verify(
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         patience: Patience,
-    ) -> Result<Identity, Obstacle> {
+    ) -> Result<Authenticated, Obstacle> {
+        let now = self.clock.unix_time();
+        if now < EARLIEST {
+            return Err(Obstacle::Refusal(Rejection::misconfigured(
+                "the clock stands before 2020, so no token can be judged by it: set the system's clock",
+            )));
+        }
+        let Some(cache) = &self.cache else {
+            let verified = self.verify_anew(bearer, above, patience, now)?;
+            return Ok(Authenticated {
+                identity: verified.identity,
+                cached: false,
+            });
+        };
+        let remembered = self.recall(cache, bearer, above, now);
+        cache.count(remembered.is_some());
+        if let Some(identity) = remembered {
+            return Ok(Authenticated {
+                identity,
+                cached: true,
+            });
+        }
+        let verified = self.verify_anew(bearer, above, patience, now)?;
+        let identity = verified.identity.clone();
+        cache.insert(verified, now.as_secs());
+        Ok(Authenticated {
+            identity,
+            cached: false,
+        })
+    }
+
+    /// A token that was verified before, if all that may have changed since still holds. If not, it is verified anew,
+    /// which says what is wrong.
+    fn recall(
+        &self,
+        cache: &TokenCache,
+        bearer: &Bearer,
+        above: Option<&JwksCache>,
+        now: Duration,
+    ) -> Option<Identity> {
+        let remembered = cache.find(bearer.token())?;
+        let issuer = self.issuers.get(remembered.issuer)?;
+        let expires_at = remembered.identity.expires_at().as_secs();
+        if !issuer.is_current(expires_at, remembered.starts_at, now) {
+            return None;
+        }
+        let in_force = match &issuer.keys {
+            Keys::Fixed(key) => Arc::ptr_eq(key, &remembered.key),
+            Keys::Cache(_) | Keys::Shared => {
+                let keys = self.cache_of(issuer, above)?.issuer(&issuer.name)?;
+                keys.holds(&remembered.key)
+            }
+        };
+        in_force.then_some(remembered.identity)
+    }
+
+    /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
+    fn verify_anew(
+        &self,
+        bearer: &Bearer,
+        above: Option<&JwksCache>,
+        patience: Patience,
+        now: Duration,
+    ) -> Result<Remembered, Obstacle> {
         let compact = Compact::split(bearer.token())?;
         let header = decode(compact.header)?;
         let header = Header::read(&header)?;
@@ -74,8 +178,9 @@ impl Verifier {
         let signature = decode(compact.signature)?;
 
         let named = peek_issuer(&payload)?;
-        let issuer = self.issuers.iter().find(|own| *own.name == *named);
-        let issuer = issuer.ok_or(Reason::WrongIssuer)?;
+        let at = self.issuers.iter().position(|own| *own.name == *named);
+        let accepted = at.and_then(|at| Some((at, self.issuers.get(at)?)));
+        let (at, issuer) = accepted.ok_or(Reason::WrongIssuer)?;
         if bearer.token().len() > issuer.max_token_bytes {
             return Err(Reason::TokenTooLarge.into());
         }
@@ -87,7 +192,8 @@ impl Verifier {
         }
 
         let claims = Claims::read(&payload, &issuer.places)?;
-        issuer.check_claims(&claims, self.clock.unix_time())?;
+        issuer.check_claims(&claims, now)?;
+        let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
         let verified = Verified {
             issuer: Arc::clone(&issuer.name),
             subject: claims.subject.as_deref().unwrap_or_default().into(),
@@ -101,7 +207,25 @@ impl Verifier {
             parsed: Default::default(),
             payload,
         };
-        Ok(Identity::new(verified))
+        Ok(Remembered {
+            identity: Identity::new(verified),
+            key,
+            issuer: at,
+            starts_at,
+        })
+    }
+
+    /// The handle that has an issuer's keys.
+    fn cache_of<'a>(
+        &'a self,
+        issuer: &'a Issuer,
+        above: Option<&'a JwksCache>,
+    ) -> Option<&'a JwksCache> {
+        match &issuer.keys {
+            Keys::Cache(cache) => Some(cache),
+            Keys::Shared => self.shared_keys.as_ref().or(above),
+            Keys::Fixed(_) => None,
+        }
     }
 
     fn key(
@@ -112,13 +236,12 @@ impl Verifier {
         patience: Patience,
     ) -> Result<Arc<Key>, Obstacle> {
         let algorithm = header.algorithm;
-        let cache = match &issuer.keys {
+        if let Keys::Fixed(key) = &issuer.keys {
             // One key has no rival that a name would have to tell it from.
-            Keys::Fixed(key) if key.allows(algorithm) => return Ok(Arc::clone(key)),
-            Keys::Fixed(_) => return Err(Reason::UnknownKey.into()),
-            Keys::Cache(cache) => Some(cache),
-            Keys::Shared => self.shared_keys.as_ref().or(above),
-        };
+            let fits = key.allows(algorithm).then(|| Arc::clone(key));
+            return fits.ok_or(Reason::UnknownKey.into());
+        }
+        let cache = self.cache_of(issuer, above);
         let keys = cache.and_then(|cache| cache.issuer(&issuer.name));
         let Some(keys) = keys else {
             return Err(Obstacle::Refusal(Rejection::misconfigured(

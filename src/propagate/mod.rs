@@ -47,6 +47,7 @@
 //! # Incoming: [`IdentityHeadersLayer`]
 //!
 //! It removes the headers that only this service may set, in every spelling, and sets them from the verified caller.
+//! Switched off it removes them still.
 //!
 //! # The scope of a caller
 //!

@@ -187,7 +187,7 @@ impl RateLimitLayer {
     ///
     /// # Errors
     ///
-    /// When one of them is neither a network nor an address.
+    /// When one of them is neither a network nor an address, or is the network of everybody.
     pub fn trusted_proxies<P>(mut self, proxies: P) -> Result<Self, ConfigError>
     where
         P: IntoIterator<Item: AsRef<str>>,
@@ -295,10 +295,17 @@ impl fmt::Debug for RateLimitLayer {
 fn network(text: impl AsRef<str>) -> Result<IpNet, ConfigError> {
     let text = text.as_ref();
     let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse()
-        .or_else(|_| address())
-        .map_err(|_| ConfigError::Setting {
-            setting: "trusted proxies",
-            problem: "name each as a network such as 10.0.0.0/8 or fd00::/8, or as an address",
-        })
+    let refuse = |problem| ConfigError::Setting {
+        setting: "trusted proxies",
+        problem,
+    };
+    let network: IpNet = text.parse().or_else(|_| address()).map_err(|_| {
+        refuse("name each as a network such as 10.0.0.0/8 or fd00::/8, or as an address")
+    })?;
+    if network.prefix_len() == 0 {
+        return Err(refuse(
+            "name the networks of your proxies: whoever trusts everybody lets each client choose its address",
+        ));
+    }
+    Ok(network)
 }

@@ -57,14 +57,15 @@ impl Gate for LimitGate {
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
-        rejection: Option<&'a Rejection>,
+        verdict: Result<&Self::Ticket, &'a Rejection>,
     ) -> Decision<'a> {
         Decision {
             stage: Stage::RateLimit,
             policy: &self.0.limit.name,
             mode: mode(self.0.report_only),
             identity: Caller::of(extensions).and_then(Caller::identity),
-            rejection,
+            rejection: verdict.err(),
+            cached: false,
             tally: Some(&self.0.tally),
         }
     }

@@ -23,7 +23,7 @@
 //!     .layer(JwtAuthLayer::from_issuer(issuer.issuer(), "orders-api")?)
 //!     .layer(RequireRoleLayer::any(["reader", "admin"]))
 //!     .service(service_fn(
-//!         async |_request: Request<String>| Ok::<_, std::convert::Infallible>(Response::new(String::new())),
+//!         |_: Request<String>| async { Ok::<_, std::convert::Infallible>(Response::new(String::new())) },
 //!     ));
 //!
 //! for (role, status) in [("admin", StatusCode::OK), ("guest", StatusCode::FORBIDDEN)] {

@@ -105,14 +105,15 @@ impl Gate for RequireGate {
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
-        rejection: Option<&'a Rejection>,
+        verdict: Result<&Self::Ticket, &'a Rejection>,
     ) -> Decision<'a> {
         Decision {
             stage: Stage::Authorization,
             policy: &self.0.name,
             mode: mode(self.0.report_only),
             identity: Caller::of(extensions).and_then(Caller::identity),
-            rejection,
+            rejection: verdict.err(),
+            cached: false,
             tally: Some(&self.0.tally),
         }
     }

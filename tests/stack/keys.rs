@@ -14,7 +14,10 @@ async fn clocked() -> (TestIssuer, ManualClock, Stack, JwksCache) {
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
     let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
-    let auth = JwtAuthLayer::new([policy]).unwrap().with_keys(keys.clone());
+    let auth = JwtAuthLayer::new([policy])
+        .unwrap()
+        .with_keys(keys.clone())
+        .unwrap();
     (issuer, clock.clone(), stack(auth.clock(clock.into())), keys)
 }
 
@@ -211,7 +214,12 @@ async fn tokens_of_several_issuers_are_checked_by_their_own_issuers_alone() {
         JwksSource::discover(second.issuer()).unwrap(),
     ]);
     let issuers = [first.issuer(), second.issuer()].map(|iss| Issuer::new(iss).audience(AUDIENCE));
-    let stack = stack(JwtAuthLayer::new(issuers).unwrap().with_keys(keys.unwrap()));
+    let stack = stack(
+        JwtAuthLayer::new(issuers)
+            .unwrap()
+            .with_keys(keys.unwrap())
+            .unwrap(),
+    );
     for (signer, named, expected) in [
         (&first, &first, 200),
         (&second, &second, 200),

@@ -1,7 +1,9 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
+mod extractors;
 mod keys;
 mod mutants;
+mod remembered;
 mod reports;
 mod settings;
 mod wire;
@@ -95,6 +97,9 @@ async fn warm_auth() -> (TestIssuer, JwtAuthLayer) {
     let keys = JwksCache::new([source]).unwrap();
     keys.warm().await.unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
-    let auth = JwtAuthLayer::new([policy]).unwrap().with_keys(keys);
+    let auth = JwtAuthLayer::new([policy])
+        .unwrap()
+        .with_keys(keys)
+        .unwrap();
     (issuer, auth)
 }

@@ -339,7 +339,8 @@ fn no_damaged_key_set_panics_or_lets_a_stranger_in() {
             let policy = Issuer::new("https://id.example.com/").audience(AUDIENCE);
             let auth = JwtAuthLayer::new([policy])
                 .unwrap()
-                .with_keys(JwksCache::new([source]).unwrap());
+                .with_keys(JwksCache::new([source]).unwrap())
+                .unwrap();
             let answer = send(&stack(auth), request(Some(&forged))).await;
             prop_assert_eq!(answer.status, 401);
             Ok(())

@@ -1,11 +1,14 @@
 //! The settings that change who passes: report only, failures only, quotas by caller, other sources, preflights.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use http::Method;
 use portcullis::{
     Caller, DecisionLog, ManualClock, Quota, RateLimitLayer, Reason, RequireRoleLayer, Rule,
 };
+
+use serde_json::value::RawValue;
 
 use super::*;
 
@@ -224,4 +227,80 @@ async fn a_caller_that_somebody_else_put_there_does_not_count() {
     let mut forged = request(None);
     forged.extensions_mut().insert(Caller::Anonymous);
     assert_eq!(status(&send(&stack, forged).await), 401);
+}
+
+#[tokio::test]
+async fn a_claim_never_vanishes_because_another_cannot_be_read() {
+    let (issuer, auth) = warm_auth().await;
+    let limit = RateLimitLayer::new(Quota::per_hour(2)).by_claim("tenant");
+    let stack = stack((auth, limit));
+    for at in 0..2 {
+        let token = issuer
+            .token(&format!("user-{at}"))
+            .claim("tenant", "acme")
+            .sign();
+        assert_eq!(status(&send(&stack, request(Some(&token))).await), 200);
+    }
+    // A display name that was cut in the middle of a character, as some issuers write it.
+    for broken in [r#""Bob \ud83d""#, "1e400", r#"{"a":1,"a":2}"#] {
+        let iss = issuer.issuer();
+        let claims = format!(
+            r#"{{"iss":"{iss}","aud":"{AUDIENCE}","sub":"user-9","exp":4000000000,"tenant":"acme","name":{broken}}}"#
+        );
+        let claims: BTreeMap<&str, &RawValue> = serde_json::from_str(&claims).unwrap();
+        let token = issuer.key_ring().sign(&claims).unwrap();
+        let answer = send(&stack, request(Some(&token))).await;
+        assert_eq!(status(&answer), 401, "{broken}: {:?}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_never_set_judges_nobody() {
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack(auth.clock(ManualClock::at(0).into()));
+    let token = issuer.token("alice").expired().without("iat").sign();
+    assert_eq!(status(&send(&stack, request(Some(&token))).await), 500);
+}
+
+#[tokio::test]
+async fn a_cache_that_holds_another_issuer_is_noticed_when_it_is_built() {
+    let keys = || JwksCache::from_issuer("https://id.example.com/").unwrap();
+    let spelled_otherwise = || Issuer::new("https://id.example.com").audience(AUDIENCE);
+    assert!(JwtAuthLayer::new([spelled_otherwise().with_keys(keys())]).is_err());
+    let layer = JwtAuthLayer::new([spelled_otherwise()]).unwrap();
+    assert!(layer.with_keys(keys()).is_err());
+}
+
+#[tokio::test]
+async fn required_claims_add_up() {
+    let (issuer, _) = warm_auth().await;
+    let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
+    let policy = policy
+        .required_claims(["jti", "tenant"])
+        .required_claims(["tenant", "jti"]);
+    let keys = JwksCache::from_issuer(issuer.issuer()).unwrap();
+    let stack = stack(JwtAuthLayer::new([policy.with_keys(keys)]).unwrap());
+    let token = || issuer.token("alice").claim("tenant", "acme");
+    assert_eq!(
+        status(&send(&stack, request(Some(&token().sign()))).await),
+        200
+    );
+    for token in [
+        token().without("jti"),
+        token().without("tenant"),
+        token().claim("tenant", Value::Null),
+    ] {
+        assert_eq!(
+            status(&send(&stack, request(Some(&token.sign()))).await),
+            401
+        );
+    }
+}
+
+#[test]
+fn nobody_trusts_the_whole_world_by_accident() {
+    for everybody in ["0.0.0.0/0", "::/0"] {
+        let limit = RateLimitLayer::new(Quota::per_second(1));
+        assert!(limit.trusted_proxies([everybody]).is_err());
+    }
 }

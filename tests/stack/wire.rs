@@ -333,7 +333,12 @@ async fn an_issuer_that_never_answered_is_503_and_recovers() {
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
     let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
-    let stack = stack(JwtAuthLayer::new([policy]).unwrap().with_keys(keys));
+    let stack = stack(
+        JwtAuthLayer::new([policy])
+            .unwrap()
+            .with_keys(keys)
+            .unwrap(),
+    );
     let token = issuer.token("alice").sign();
     let text = "the keys of the token's issuer are unavailable";
 

@@ -28,7 +28,8 @@ pub enum IdentityField {
     Scopes,
     /// The permissions.
     Permissions,
-    /// A claim: a string, an integer, a boolean, or an array of strings.
+    /// A claim: a string, an integer, a boolean, or an array of strings. A string with a comma is refused like an element
+    /// with one: the upstream could not tell it from a list.
     Claim(ClaimPath),
     /// What a function makes of the identity: see [`from_fn`](Self::from_fn).
     Made(Made),
@@ -44,6 +45,9 @@ type Make = dyn Fn(&Identity) -> Option<String> + Send + Sync;
 
 impl IdentityField {
     /// What `make` makes of the identity, such as the name by which a partner is known; `None` leaves the header away.
+    ///
+    /// Commas are sent as they are: the words are the application's own, and so is the care that nothing of the token makes
+    /// one value look like several.
     ///
     /// ```
     /// use portcullis::IdentityHeadersLayer;
@@ -100,7 +104,9 @@ fn claim(value: &Value) -> Result<Option<HeaderValue>, Reason> {
         // Two large numbers may have become the same float.
         Value::Number(number) if number.is_f64() => Err(Reason::InvalidClaim),
         Value::Number(number) => scalar(&number.to_string()),
-        Value::String(text) => scalar(text),
+        // As the only element of a list: a comma would make it look like several.
+        Value::String(text) if text.is_empty() => Ok(None),
+        Value::String(text) => list([Some(text.as_str())].into_iter()),
         Value::Array(elements) => list(elements.iter().map(Value::as_str)),
         Value::Object(_) => Err(Reason::InvalidClaim),
     }
@@ -169,11 +175,19 @@ mod tests {
     #[test]
     fn a_claim_is_a_string_an_integer_a_boolean_or_a_list_of_strings() {
         check_claim(json!("EU"), Ok(Some("EU")));
-        check_claim(json!("Jo Doe, PhD"), Ok(Some("Jo Doe, PhD")));
+        check_claim(json!("Jo Doe"), Ok(Some("Jo Doe")));
         check_claim(json!(-7), Ok(Some("-7")));
         check_claim(json!(u64::MAX), Ok(Some("18446744073709551615")));
         check_claim(json!(false), Ok(Some("false")));
         check_claim(json!(["a", "b c"]), Ok(Some("a,b c")));
+    }
+
+    #[test]
+    fn what_a_function_makes_may_hold_commas() {
+        let caller = caller("alice", &[], json!({}));
+        let field = IdentityField::from_fn(|_| Some("Doe, Jo".to_owned()));
+        let value = field.value(caller.identity().unwrap()).unwrap();
+        assert_eq!(value.unwrap(), "Doe, Jo");
     }
 
     #[test]
@@ -190,6 +204,9 @@ mod tests {
     #[test]
     fn what_could_be_taken_for_something_else_is_refused() {
         for value in [
+            json!("reader,admin"),
+            json!(","),
+            json!("Jo Doe, PhD"),
             json!("a\r\nx-user-roles: admin"),
             json!("a\nb"),
             json!("a\tb"),

@@ -2,12 +2,13 @@ use tower::Layer;
 
 use super::field::IdentityField;
 use super::owned::Owned;
-use super::service::{HeadersGate, IdentityHeaders};
+use super::service::{HeadersGate, IdentityHeaders, Mode};
 use crate::error::ConfigError;
 
 /// Tells the service below who is calling, in headers that no client can forge.
 ///
-/// 1. The client's `Connection` header is applied: what it nominates is removed, and it nominates nothing any more.
+/// 1. The client's `Connection` header is applied: what it nominates is removed, and it nominates nothing any more. What
+///    messages depend on or a proxy in front sets (`x-forwarded-*`, `x-request-id`, `traceparent`) stays.
 /// 2. Every header that this layer owns is removed, in every spelling that a server may take for the same: any case,
 ///    and any separator for `-`.
 /// 3. The headers are set from a verified caller. What is missing stays away.
@@ -17,7 +18,7 @@ use crate::error::ConfigError;
 /// Put it inside `JwtAuthLayer`, and on public routes too: without a verified caller it removes and sets nothing.
 ///
 /// The client sees nothing of it, except 401 `invalid_claim` for a token that holds what would be read as something
-/// else upstream: a role with a comma, a control character, outer blanks, or text that is not visible ASCII.
+/// else upstream: a role or a claim with a comma, a control character, outer blanks, or text that is not visible ASCII.
 ///
 /// The upstream must be reachable through this service alone, or anyone may set the headers there. Trailers are part of
 /// the body and are not looked at. Where tokens of several issuers are accepted a subject is not enough: add
@@ -112,7 +113,8 @@ impl IdentityHeadersLayer {
         self
     }
 
-    /// Switches the headers on or off. Off, the client's own pass as they came; the caller's scope is opened still.
+    /// Switches the headers on or off. Off, none is set, and those that a client sends are removed as ever; the caller's
+    /// scope is opened still.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
@@ -123,7 +125,8 @@ impl<S> Layer<S> for IdentityHeadersLayer {
     type Service = IdentityHeaders<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let gate = self.enabled.then(|| HeadersGate::new(self.owned.clone()));
-        IdentityHeaders::new(gate, inner)
+        let mode = if self.enabled { Mode::Set } else { Mode::Off };
+        let gate = HeadersGate::new(self.owned.clone(), mode);
+        IdentityHeaders::new(Some(gate), inner)
     }
 }

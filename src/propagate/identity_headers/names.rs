@@ -3,7 +3,7 @@
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Headers that a message or another hop depends on: nobody may own them here, and no client can have them dropped.
+/// Headers that a message or another hop depends on: nobody may own them here, and nobody can have them dropped.
 const RESERVED: [&str; 31] = [
     "accept",
     "authorization",
@@ -38,6 +38,19 @@ const RESERVED: [&str; 31] = [
     "x-real-ip",
 ];
 
+/// What a proxy in front of this service sets and the upstream believes. A name of these may be owned, but the client, whose
+/// `Connection` header such a proxy may have passed on, cannot have it dropped.
+const SET_IN_FRONT: [&str; 5] = [
+    "baggage",
+    "cf-connecting-ip",
+    "tracestate",
+    "true-client-ip",
+    "x-request-id",
+];
+
+/// A prefix of such names.
+const FORWARDED: &str = "x-forwarded-";
+
 /// Options of `Connection` that are about the connection itself and drop no header of ours.
 const KEPT_OPTIONS: [&str; 3] = ["close", "keep-alive", "upgrade"];
 
@@ -62,8 +75,17 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED.iter().any(|reserved| are_one(reserved, name))
 }
 
+/// Whether no `Connection` header can have it dropped.
+fn is_undroppable(name: &str) -> bool {
+    let prefix = name.get(..FORWARDED.len());
+    is_reserved(name)
+        || prefix.is_some_and(|prefix| are_one(FORWARDED, prefix))
+        || SET_IN_FRONT.iter().any(|set| are_one(set, name))
+}
+
 /// Does what the client's `Connection` header asks for (RFC 9110 section 7.6.1), once and here: the headers that it
-/// nominates are removed, and no longer nominated. Otherwise the next hop would remove what is set afterwards.
+/// nominates are removed, and no longer nominated. Otherwise the next hop would remove what is set afterwards. What others
+/// depend on stays.
 pub(crate) fn apply_connection(headers: &mut HeaderMap) {
     let lines = headers.get_all(CONNECTION);
     if lines.iter().flat_map(options).all(is_kept) {
@@ -79,7 +101,7 @@ pub(crate) fn apply_connection(headers: &mut HeaderMap) {
     }
     for option in lines.iter().flat_map(options) {
         match HeaderName::from_bytes(option) {
-            Ok(name) if !is_reserved(name.as_str()) => headers.remove(name),
+            Ok(name) if !is_undroppable(name.as_str()) => headers.remove(name),
             Ok(_) | Err(_) => None,
         };
     }
@@ -155,6 +177,42 @@ mod tests {
         );
         check(&[], &[], &["a", "b"]);
         check(&[", ,"], &[", ,"], &["a", "b"]);
+    }
+
+    #[test]
+    fn what_a_proxy_in_front_has_set_cannot_be_dropped() {
+        #[track_caller]
+        fn check(name: &'static str, stays: bool) {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static("1"));
+            headers.insert(CONNECTION, HeaderValue::from_static(name));
+            apply_connection(&mut headers);
+            assert_eq!(headers.contains_key(name), stays, "{name}");
+            assert!(!headers.contains_key(CONNECTION), "{name}");
+        }
+        for name in [
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-user",
+            "x-forwarded-client-cert",
+            "x_forwarded_prefix",
+            "x-forwarded-",
+            "forwarded",
+            "via",
+            "x-real-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-request-id",
+            "x_request_id",
+            "traceparent",
+            "tracestate",
+            "baggage",
+        ] {
+            check(name, true);
+        }
+        for name in ["x-forwarded", "x-forward-for", "x-request-id-2", "x-debug"] {
+            check(name, false);
+        }
     }
 
     #[test]

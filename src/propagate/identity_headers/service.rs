@@ -6,7 +6,7 @@ use http::{Extensions, Request};
 use super::super::scope::Scoped;
 use super::owned::Owned;
 use crate::gate::{Begin, Gate, gated_service};
-use crate::identity::Caller;
+use crate::identity::{Caller, Identity};
 use crate::observe::{Decision, Stage, Tally};
 use crate::rejection::{Reason, Rejection};
 
@@ -19,9 +19,19 @@ gated_service! {
 #[derive(Clone, Debug)]
 pub(super) struct HeadersGate(Arc<Shared>);
 
+/// What is done once the client's own headers are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// They are set from the caller.
+    Set,
+    /// Nothing: the layer was switched off, and clients could pose as anybody if it did less.
+    Off,
+}
+
 #[derive(Debug)]
 struct Shared {
     owned: Owned,
+    mode: Mode,
     set: Tally,
     anonymous: Tally,
 }
@@ -29,12 +39,32 @@ struct Shared {
 // === impl HeadersGate ===
 
 impl HeadersGate {
-    pub(super) fn new(owned: Owned) -> Self {
+    pub(super) fn new(owned: Owned, mode: Mode) -> Self {
         Self(Arc::new(Shared {
             owned,
+            mode,
             set: Tally::default(),
             anonymous: Tally::default(),
         }))
+    }
+}
+
+impl Shared {
+    /// Whom the upstream is told of.
+    fn told<'c>(&self, caller: Option<&'c Caller>) -> Option<&'c Identity> {
+        match self.mode {
+            Mode::Set => caller.and_then(Caller::identity),
+            Mode::Off => None,
+        }
+    }
+}
+
+impl Mode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Set => "headers",
+            Self::Off => "off",
+        }
     }
 }
 
@@ -46,7 +76,7 @@ impl Gate for HeadersGate {
     fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
         // The caller is shared, so that the headers can be written while it is read.
         let caller = Caller::of(request.extensions()).cloned();
-        let identity = caller.as_ref().and_then(Caller::identity);
+        let identity = self.0.told(caller.as_ref());
         match self.0.owned.rewrite(request.headers_mut(), identity) {
             Ok(()) => Begin::Pass(()),
             Err(reason) => Begin::Reject(unsafe_claim(reason)),
@@ -60,9 +90,9 @@ impl Gate for HeadersGate {
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
-        rejection: Option<&'a Rejection>,
+        verdict: Result<&Self::Ticket, &'a Rejection>,
     ) -> Decision<'a> {
-        let identity = Caller::of(extensions).and_then(Caller::identity);
+        let identity = self.0.told(Caller::of(extensions));
         let tally = match identity {
             Some(_) => &self.0.set,
             None => &self.0.anonymous,
@@ -70,9 +100,10 @@ impl Gate for HeadersGate {
         Decision {
             stage: Stage::Propagation,
             policy: "identity_headers",
-            mode: "headers",
+            mode: self.0.mode.name(),
             identity,
-            rejection,
+            rejection: verdict.err(),
+            cached: false,
             tally: Some(tally),
         }
     }

@@ -152,6 +152,17 @@ async fn a_nominated_header_neither_drops_ours_nor_survives() {
 }
 
 #[tokio::test]
+async fn a_nominated_header_that_is_owned_is_removed_whoever_sets_it_elsewhere() {
+    let layer = IdentityHeadersLayer::none().header("x-forwarded-user", IdentityField::Subject);
+    let sent = [
+        ("connection", "x-forwarded-user"),
+        ("x-forwarded-user", "root"),
+    ];
+    let told = upstream(&layer.unwrap(), None, &sent).await.unwrap();
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_role_that_could_be_read_as_two_is_refused() {
     let layer = IdentityHeadersLayer::new();
     for role in ["reader,admin", " admin", "admin ", "", "a\r\nb", "ädmin"] {
@@ -183,11 +194,16 @@ async fn the_refusal_is_401_and_says_nothing_of_the_claim() {
 }
 
 #[tokio::test]
-async fn switched_off_it_touches_no_header_and_still_opens_the_scope() {
+async fn switched_off_it_removes_headers_still_and_opens_the_scope() {
     let layer = IdentityHeadersLayer::new().enabled(false);
-    let sent = [("x-user-id", "root")];
-    let told = upstream(&layer, Some(verified()), &sent).await.unwrap();
-    assert_eq!(told["x-user-id"], "root");
+    let mut sent: Vec<_> = SPELLINGS.iter().map(|name| (*name, "root")).collect();
+    sent.push(("accept", "a/b"));
+    for caller in [Some(verified()), Some(Caller::Anonymous), None] {
+        let told = upstream(&layer, caller, &sent).await.unwrap();
+        assert!(told.len() == 1 && told.contains_key("accept"), "{told:?}");
+    }
+    let unsafe_role = caller("alice", &["a,b"], json!({}));
+    assert!(upstream(&layer, Some(unsafe_role), &[]).await.is_ok());
     let inner = service_fn(|_: Request<()>| async {
         assert_eq!(subject(current_caller()).as_deref(), Some("alice"));
         Ok::<_, Infallible>(Response::new(()))

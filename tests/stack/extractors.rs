@@ -1,0 +1,97 @@
+//! What handlers of axum are given, and what their callers see if they are not.
+
+use axum::Router;
+use axum::routing::get;
+use portcullis::{Claims, Identity, Rejection};
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Mine {
+    tenant: String,
+}
+
+async fn me(me: Identity) -> String {
+    me.subject().to_owned()
+}
+
+async fn maybe(me: Option<Identity>) -> String {
+    me.map_or("nobody".to_owned(), |me| me.subject().to_owned())
+}
+
+async fn claims(claims: Claims<Mine>) -> String {
+    claims.tenant.clone()
+}
+
+async fn maybe_claims(claims: Option<Claims<Mine>>) -> String {
+    claims.map_or("none".to_owned(), |claims| claims.tenant.clone())
+}
+
+async fn refuses() -> Rejection {
+    Rejection::new(portcullis::Reason::NoRoute)
+}
+
+fn app() -> Router {
+    Router::new()
+        .route("/me", get(me))
+        .route("/maybe", get(maybe))
+        .route("/claims", get(claims))
+        .route("/maybe-claims", get(maybe_claims))
+        .route("/refuses", get(refuses))
+}
+
+async fn get_path(app: &Router, path: &str, token: Option<&str>) -> Answer {
+    let mut request = request(token);
+    *request.uri_mut() = path.parse().unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.unwrap().to_bytes(),
+    }
+}
+
+#[tokio::test]
+async fn a_handler_is_given_its_caller() {
+    let (issuer, auth) = warm_auth().await;
+    let app = app().layer(auth.optional());
+    let token = issuer.token("alice").claim("tenant", "acme").sign();
+    let bare = issuer.token("bob").sign();
+    for (path, token, status, body) in [
+        ("/me", Some(&token), 200, "alice"),
+        ("/maybe", Some(&token), 200, "alice"),
+        ("/maybe", None, 200, "nobody"),
+        ("/claims", Some(&token), 200, "acme"),
+        ("/maybe-claims", Some(&token), 200, "acme"),
+        ("/maybe-claims", None, 200, "none"),
+    ] {
+        let answer = get_path(&app, path, token.map(String::as_str)).await;
+        assert_eq!(
+            (answer.status.as_u16(), &*answer.body),
+            (status, body.as_bytes()),
+            "{path}"
+        );
+    }
+    for (path, token, status, code) in [
+        ("/me", None, 401, "missing_token"),
+        ("/claims", None, 401, "missing_token"),
+        ("/claims", Some(&bare), 401, "invalid_claim"),
+        ("/maybe-claims", Some(&bare), 401, "invalid_claim"),
+        ("/refuses", None, 404, "no_route"),
+    ] {
+        let answer = get_path(&app, path, token.map(String::as_str)).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.json()["code"], code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_layer_nobody_is_a_caller_not_even_an_anonymous_one() {
+    for path in ["/me", "/maybe", "/claims", "/maybe-claims"] {
+        let answer = get_path(&app(), path, None).await;
+        assert_eq!(answer.status, 500, "{path}");
+        assert_eq!(answer.json()["code"], "not_configured");
+    }
+}

@@ -1,0 +1,225 @@
+//! Tokens that come again: remembered, and refused as soon as anything that made them valid is gone.
+
+use std::time::Duration;
+
+use portcullis::{Algorithm, Caller, DecisionLog, JwksCacheLayer, ManualClock};
+
+use super::*;
+
+struct Bench {
+    issuer: TestIssuer,
+    clock: ManualClock,
+    keys: JwksCache,
+    auth: JwtAuthLayer,
+}
+
+async fn bench() -> Bench {
+    let clock = ManualClock::at(1_800_000_000);
+    let issuer = TestIssuer::start_with(Algorithm::ES256, clock.clone().into()).await;
+    let issuer = issuer.unwrap().with_audience(AUDIENCE);
+    let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
+    let auth = JwtAuthLayer::new([policy]).unwrap().with_keys(keys.clone());
+    let auth = auth.unwrap().clock(clock.clone().into());
+    Bench {
+        issuer,
+        clock,
+        keys,
+        auth,
+    }
+}
+
+/// The code of a refusal, or whether the token was remembered.
+async fn ask(stack: &Stack, token: &str) -> Result<bool, String> {
+    let log = DecisionLog::default();
+    let mut request = request(Some(token));
+    request.extensions_mut().insert(log.clone());
+    let answer = send(stack, request).await;
+    match answer.status.as_u16() {
+        200 => Ok(log.records()[0].cached),
+        _ => Err(answer.json()["code"].as_str().unwrap().to_owned()),
+    }
+}
+
+fn refused(code: &str) -> Result<bool, String> {
+    Err(code.to_owned())
+}
+
+#[tokio::test]
+async fn a_token_is_verified_once() {
+    let bench = bench().await;
+    let stack = stack(bench.auth.clone());
+    let token = bench.issuer.token("alice").sign();
+    assert_eq!(ask(&stack, &token).await, Ok(false));
+    assert_eq!(ask(&stack, &token).await, Ok(true));
+    let other = bench.issuer.token("alice").sign();
+    assert_eq!(ask(&stack, &other).await, Ok(false));
+
+    let off = super::stack(bench.auth.token_cache(0));
+    assert_eq!(ask(&off, &token).await, Ok(false));
+    assert_eq!(ask(&off, &token).await, Ok(false));
+}
+
+#[tokio::test]
+async fn it_ends_when_the_token_ends_and_not_before_it_starts() {
+    let bench = bench().await;
+    let stack = stack(bench.auth);
+    let token = bench
+        .issuer
+        .token("alice")
+        .expires_in(Duration::from_secs(100))
+        .sign();
+    assert_eq!(ask(&stack, &token).await, Ok(false));
+    // 60 seconds of leeway.
+    bench.clock.advance(Duration::from_secs(159));
+    assert_eq!(ask(&stack, &token).await, Ok(true));
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(ask(&stack, &token).await, refused("expired"));
+
+    let token = bench.issuer.token("alice").sign();
+    let token_with_start = bench
+        .issuer
+        .token("alice")
+        .not_before_in(Duration::from_secs(30))
+        .sign();
+    assert_eq!(ask(&stack, &token).await, Ok(false));
+    assert_eq!(ask(&stack, &token_with_start).await, Ok(false));
+    // Somebody sets the clock back.
+    bench
+        .clock
+        .set_unix_time(Duration::from_secs(1_800_000_000 - 3600));
+    assert_eq!(ask(&stack, &token).await, refused("not_yet_valid"));
+    assert_eq!(
+        ask(&stack, &token_with_start).await,
+        refused("not_yet_valid")
+    );
+}
+
+#[tokio::test]
+async fn it_ends_when_the_key_is_removed_or_purged() {
+    let bench = bench().await;
+    let stack = stack(bench.auth);
+    let old = bench.issuer.token("alice").sign();
+    assert_eq!(ask(&stack, &old).await, Ok(false));
+    let old_kid = bench.issuer.rotate();
+    let new = bench.issuer.token("alice").sign();
+    assert_eq!(ask(&stack, &new).await, Ok(false));
+    // The old key is published still.
+    assert_eq!(ask(&stack, &old).await, Ok(true));
+    bench.issuer.retire(&old_kid);
+    bench.keys.warm().await.unwrap();
+    assert_eq!(ask(&stack, &old).await, refused("unknown_key"));
+    assert_eq!(ask(&stack, &new).await, Ok(true));
+
+    bench.keys.purge(
+        bench.issuer.issuer(),
+        &bench.issuer.key_ring().signing_kid(),
+    );
+    assert_eq!(ask(&stack, &new).await, refused("unknown_key"));
+}
+
+#[tokio::test]
+async fn it_ends_when_the_keys_are_too_old_to_serve() {
+    let bench = bench().await;
+    let stack = stack(bench.auth);
+    let token = bench
+        .issuer
+        .token("alice")
+        .expires_in(Duration::from_secs(86_400))
+        .sign();
+    assert_eq!(ask(&stack, &token).await, Ok(false));
+    bench.issuer.fail_with(StatusCode::BAD_GATEWAY);
+    bench.clock.advance(Duration::from_secs(30 * 60));
+    assert_eq!(ask(&stack, &token).await, Ok(true));
+    bench.clock.advance(Duration::from_secs(45 * 60));
+    assert_eq!(ask(&stack, &token).await, refused("keys_unavailable"));
+}
+
+#[tokio::test]
+async fn what_one_layer_remembers_says_nothing_to_a_layer_that_is_set_up_otherwise() {
+    let bench = bench().await;
+    let lax = stack(bench.auth.clone());
+    let token = bench.issuer.token("alice").sign();
+    assert_eq!(ask(&lax, &token).await, Ok(false));
+    // The very same settings share what they know.
+    assert_eq!(ask(&stack(bench.auth.clone()), &token).await, Ok(true));
+
+    let policy = Issuer::new(bench.issuer.issuer())
+        .audience(AUDIENCE)
+        .required_claims(["tenant"]);
+    let strict = JwtAuthLayer::new([policy.with_keys(bench.keys.clone())]).unwrap();
+    assert_eq!(
+        ask(&stack(strict.clock(bench.clock.clone().into())), &token).await,
+        refused("invalid_claim")
+    );
+
+    // The same layer under another clock, in which the token has ended.
+    let later = ManualClock::at(1_900_000_000);
+    assert_eq!(
+        ask(&stack(bench.auth.clock(later.into())), &token).await,
+        refused("expired")
+    );
+}
+
+#[tokio::test]
+async fn keys_from_above_count_for_their_own_requests_only() {
+    let bench = bench().await;
+    let auth = JwtAuthLayer::new([Issuer::new(bench.issuer.issuer()).audience(AUDIENCE)]).unwrap();
+    let auth = auth.clock(bench.clock.clone().into());
+    let stranger = portcullis::KeyRing::generate(Algorithm::ES256).unwrap();
+    let strange = portcullis::KeySet::from_json(stranger.jwks().as_bytes()).unwrap();
+    let strange = JwksCache::new([JwksSource::keys(bench.issuer.issuer(), strange)]).unwrap();
+    let token = bench.issuer.token("alice").sign();
+    let own = stack((JwksCacheLayer::new(bench.keys), auth.clone()));
+    assert_eq!(ask(&own, &token).await, Ok(false));
+    assert_eq!(ask(&own, &token).await, Ok(true));
+    let other = stack((JwksCacheLayer::new(strange), auth));
+    assert_eq!(ask(&other, &token).await, refused("unknown_key"));
+}
+
+#[tokio::test]
+async fn another_text_is_another_token_however_it_ends() {
+    let bench = bench().await;
+    let stack = stack(bench.auth);
+    let token = bench.issuer.token("alice").sign();
+    assert_eq!(ask(&stack, &token).await, Ok(false));
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let (header, _) = signed.split_once('.').unwrap();
+    let mallory = bench.issuer.token("mallory").sign();
+    let payload = mallory.split('.').nth(1).unwrap();
+    assert_eq!(
+        ask(&stack, &format!("{header}.{payload}.{signature}")).await,
+        refused("bad_signature")
+    );
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    let twin = format!("{signed}.{first}{}", &signature[1..]);
+    assert_eq!(ask(&stack, &twin).await, refused("bad_signature"));
+    assert_eq!(ask(&stack, signature).await, refused("malformed_token"));
+}
+
+#[tokio::test]
+async fn who_comes_again_is_who_came_before() {
+    let bench = bench().await;
+    let service = bench
+        .auth
+        .layer(service_fn(|request: Request<Body>| async move {
+            let caller = request.extensions().get::<Caller>().unwrap();
+            let subject = caller.identity().unwrap().subject().to_owned();
+            Ok::<_, Infallible>(Response::new(Body::from(subject)))
+        }));
+    let names: Vec<String> = (0..200).map(|at| format!("user-{at}")).collect();
+    let tokens: Vec<String> = names
+        .iter()
+        .map(|name| bench.issuer.token(name).sign())
+        .collect();
+    for _ in 0..3 {
+        for (name, token) in names.iter().zip(&tokens) {
+            let response = service.clone().oneshot(request(Some(token))).await.unwrap();
+            assert_eq!(
+                response.into_body().collect().await.unwrap().to_bytes(),
+                name.as_str()
+            );
+        }
+    }
+}
