@@ -1,6 +1,8 @@
 //! Runs the gateway with configuration files, and drives it from outside as clients and operators do.
 #![cfg(unix)]
 
+#[path = "gateway/access.rs"]
+mod access;
 #[path = "gateway/admin.rs"]
 mod admin;
 #[path = "gateway/harness.rs"]
@@ -25,5 +27,9 @@ mod protocols;
 mod routes;
 #[path = "gateway/streams.rs"]
 mod streams;
+#[path = "gateway/tls.rs"]
+mod tls;
 #[path = "gateway/upstream.rs"]
 mod upstream;
+#[path = "gateway/world.rs"]
+mod world;

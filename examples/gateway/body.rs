@@ -114,7 +114,11 @@ impl Error for TooLarge {}
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use axum::body::to_bytes;
+    use axum::http::{HeaderMap, HeaderValue};
+    use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
 
@@ -126,5 +130,17 @@ mod tests {
             assert_eq!((fate.is_good(), fate.is_too_large()), (fits, !fits));
             assert!(!fate.is_broken());
         }
+    }
+
+    #[tokio::test]
+    async fn trailers_stay_here() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-user-id", HeaderValue::from_static("root"));
+        let frames = [Frame::data(Bytes::from("abc")), Frame::trailers(trailers)];
+        let frames = futures_util::stream::iter(frames.map(Ok::<_, Infallible>));
+        let (body, _) = Limited::new(Body::new(StreamBody::new(frames)), 3);
+        let body = body.collect().await.unwrap();
+        assert!(body.trailers().is_none());
+        assert_eq!(body.to_bytes(), "abc");
     }
 }

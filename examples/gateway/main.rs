@@ -143,10 +143,6 @@ async fn gateway(
     let configuration = &gateway.configuration;
     let bound = Bound::to(configuration).await?;
     let told = serve::told_to_end()?;
-    watch::warm(&gateway);
-    let watch = watch::watch(Arc::clone(&process), file);
-    tokio::spawn(watch);
-
     let scheme = if gateway.tls.is_some() {
         "https"
     } else {
@@ -165,6 +161,8 @@ async fn gateway(
         routes = configuration.routes.len(),
         "started",
     );
+    watch::warm(&gateway);
+    tokio::spawn(watch::watch(Arc::clone(&process), file));
     drop(gateway);
     process.serve(bound, told).await;
     Ok(())

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::Version;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -35,8 +36,14 @@ pub(crate) struct Servers {
 
 /// How long requests under way may take once the process is told to end.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long a client may take for a handshake, and for the head of a request.
+/// How long a client may take for a handshake, or for its first bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may wait for the head of its next request: longer than balancers keep theirs, which would
+/// otherwise send a request just when it is closed here.
+const IDLE: Duration = Duration::from_secs(75);
+/// How HTTP/2 begins (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PAUSE: Duration = Duration::from_millis(10);
 /// The largest head of a request, and what one connection may keep of a body.
 const BUFFER: usize = 64 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -105,30 +112,43 @@ async fn greet<S>(
     let connection = Connection { peer, scheme };
     let Some(tls) = tls else {
         // A connection on which nothing comes is nobody's.
-        if timeout(PATIENCE, stream.readable()).await.is_ok() {
-            serve(stream, connection, builder(), service, watcher).await;
+        if let Ok(Ok(version)) = timeout(PATIENCE, version(&stream)).await {
+            serve(stream, connection, version, service, watcher).await;
         }
         return;
     };
     match timeout(PATIENCE, TlsAcceptor::from(tls).accept(stream)).await {
         Ok(Ok(stream)) => {
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let builder = if is_http2 {
-                builder().http2_only()
-            } else {
-                builder().http1_only()
+            let version = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Version::HTTP_2,
+                _ => Version::HTTP_11,
             };
-            serve(stream, connection, builder, service, watcher).await;
+            serve(stream, connection, version, service, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
     }
 }
 
+/// HTTP/2 where its preface comes first.
+async fn version(stream: &TcpStream) -> io::Result<Version> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let read = stream.peek(&mut first).await?;
+        match first.get(..read) {
+            None | Some([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(PREFACE) => return Ok(Version::HTTP_2),
+            Some(some) if !PREFACE.starts_with(some) => return Ok(Version::HTTP_11),
+            // What was read is ready again at once.
+            Some(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
 async fn serve<I, S>(
     stream: I,
     connection: Connection,
-    builder: Builder<TokioExecutor>,
+    version: Version,
     service: S,
     watcher: Watcher,
 ) where
@@ -141,19 +161,22 @@ async fn serve<I, S>(
         request.extensions_mut().insert(connection);
         service.clone().oneshot(request)
     });
+    let builder = match version {
+        Version::HTTP_2 => builder().http2_only(),
+        _ => builder().http1_only(),
+    };
     let served = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(served.into_owned()).await {
         tracing::debug!(error, "a connection broke");
     }
 }
 
-/// HTTP/1.1, or HTTP/2 where its preface comes first.
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(IDLE)
         .max_buf_size(BUFFER);
     builder
         .http2()

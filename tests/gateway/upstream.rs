@@ -97,3 +97,8 @@ pub(crate) fn header<'t>(told: &'t Value, name: &str) -> Option<&'t str> {
     let mut headers = told["headers"].as_array().unwrap().iter();
     headers.find(|header| header[0] == name)?[1].as_str()
 }
+
+/// What an upstream was told.
+pub(crate) async fn told(answer: reqwest::Response) -> reqwest::Result<Value> {
+    Ok(serde_json::from_slice(&answer.bytes().await?).unwrap())
+}

@@ -1,0 +1,244 @@
+//! Who may pass a route, who else may be looked at, and what becomes of his token.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::harness::outcome;
+use super::upstream::header;
+use super::world::World;
+
+#[tokio::test]
+async fn requirements_hold_for_a_route_and_for_a_method() {
+    let world = World::with(
+        r#"ISSUER
+        [[routes]]
+        path = "/orders"
+        upstream = "ORDERS"
+        require = { scope = "orders:read" }
+        require_for = { POST = { scope = "orders:write" }, DELETE = { any = [{ role = "admin" }, { all = [{ scope = "orders:write" }, { permission = "orders:delete" }] }] } }
+        "#,
+    )
+    .await;
+    let issuer = &world.issuer;
+    let nobody = issuer.token("n").sign();
+    let reader = issuer.token("r").scope("orders:read").sign();
+    let writer = issuer.token("w").scope("orders:write").sign();
+    let admin = issuer.token("a").role("admin").sign();
+    let deleter = issuer
+        .token("d")
+        .scope("orders:write")
+        .permission("orders:delete")
+        .sign();
+    for (method, token, status) in [
+        (Method::GET, &nobody, 403),
+        (Method::GET, &reader, 200),
+        (Method::GET, &writer, 403),
+        (Method::POST, &reader, 403),
+        (Method::POST, &writer, 200),
+        (Method::DELETE, &reader, 403),
+        (Method::DELETE, &writer, 403),
+        (Method::DELETE, &deleter, 200),
+        (Method::DELETE, &admin, 200),
+    ] {
+        let request = world
+            .client
+            .request(method.clone(), world.gateway.url("/orders"));
+        let answer = request.bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{method}");
+        if status == 403 && method == Method::POST {
+            let challenge = answer.headers()["www-authenticate"]
+                .to_str()
+                .unwrap()
+                .to_owned();
+            assert!(challenge.contains("scope=\"orders:write\""), "{challenge}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_goes_where_the_route_forwards_it_and_nowhere_else() {
+    let world = World::with(
+        r#"ISSUER
+        [token_sources]
+        cookie = "__Host-token"
+        [[routes]]
+        path = "/none"
+        upstream = "ORDERS"
+        [[routes]]
+        path = "/forward"
+        upstream = "ORDERS"
+        propagate = "forward"
+        [[routes]]
+        path = "/public"
+        upstream = "ORDERS"
+        public = true
+        "#,
+    )
+    .await;
+    let token = world.token();
+    let bearer = format!("Bearer {token}");
+    for (path, sent) in [
+        ("/none", None),
+        ("/forward", Some(&*bearer)),
+        ("/public", None),
+    ] {
+        let request = world.get(path).header("authorization", &bearer);
+        let answer = request.send().await.unwrap();
+        let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(header(&told, "authorization"), sent, "{path}");
+        let cookie = format!("a=1; __Host-token={token}; b=2");
+        let answer = world
+            .get(path)
+            .header("cookie", cookie)
+            .send()
+            .await
+            .unwrap();
+        let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(header(&told, "cookie"), Some("a=1; b=2"), "{path}");
+        assert_eq!(header(&told, "authorization"), sent, "{path}");
+    }
+    let basic = world
+        .get("/public")
+        .basic_auth("a", Some("b"))
+        .send()
+        .await
+        .unwrap();
+    let told: Value = serde_json::from_slice(&basic.bytes().await.unwrap()).unwrap();
+    assert_eq!(header(&told, "authorization"), None);
+}
+
+#[tokio::test]
+async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
+    let world = World::with(
+        r#"ISSUER
+        [identity_headers]
+        x-user-id = "sub"
+        x-consumer = "consumer"
+        [[consumers]]
+        name = "acme"
+        client = "acme-mobile"
+        [[consumers]]
+        name = "zoe"
+        subject = "zoe"
+        [[routes]]
+        path = "/any"
+        upstream = "ORDERS"
+        [[routes]]
+        path = "/acme"
+        upstream = "ORDERS"
+        consumers = { allow = ["acme"] }
+        [[routes]]
+        path = "/others"
+        upstream = "ORDERS"
+        consumers = { deny = ["acme", "zoe"] }
+        "#,
+    )
+    .await;
+    let acme = world
+        .issuer
+        .token("alice")
+        .claim("azp", "acme-mobile")
+        .sign();
+    let zoe = world.issuer.token("zoe").sign();
+    let other = world.issuer.token("bob").claim("client_id", "other").sign();
+    for (path, token, status, consumer) in [
+        ("/any", &acme, 200, Some("acme")),
+        ("/any", &zoe, 200, Some("zoe")),
+        ("/any", &other, 200, None),
+        ("/acme", &acme, 200, Some("acme")),
+        ("/acme", &zoe, 403, None),
+        ("/acme", &other, 403, None),
+        ("/others", &acme, 403, None),
+        ("/others", &zoe, 403, None),
+        ("/others", &other, 200, None),
+    ] {
+        let request = world
+            .get(path)
+            .bearer_auth(token)
+            .header("x-consumer", "root");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        if status == 200 {
+            let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            assert_eq!(header(&told, "x-consumer"), consumer, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn report_mode_decides_and_lets_through_and_authenticates_all_the_same() {
+    let world = World::with(
+        r#"ISSUER
+        [[routes]]
+        path = "/"
+        upstream = "ORDERS"
+        mode = "report"
+        require = { role = "admin" }
+        rate_limits = [{ name = "one", key = "subject", requests = 1, per = "1h" }]
+        "#,
+    )
+    .await;
+    assert_eq!(outcome(world.get("/")).await, (401, "missing_token".into()));
+    for id in ["first", "second"] {
+        let request = world
+            .get("/")
+            .bearer_auth(world.token())
+            .header("x-request-id", id);
+        assert_eq!(outcome(request).await.0, 200);
+    }
+    let line = world.gateway.logged("second").await;
+    let decisions = line["decisions"].as_str().unwrap();
+    assert!(
+        decisions.contains("one=ratelimit.would_limit:rate_limited"),
+        "{decisions}"
+    );
+    assert!(
+        decisions.contains("require=authz.would_deny:insufficient_scope"),
+        "{decisions}"
+    );
+}
+
+#[tokio::test]
+async fn preflights_pass_only_where_they_may_and_only_true_ones() {
+    for (setting, passes) in [("pass", true), ("authenticate", false)] {
+        let world = World::with(
+            &r#"cors_preflight = "SETTING"
+            ISSUER
+            [[routes]]
+            path = "/"
+            methods = ["GET", "PUT"]
+            upstream = "ORDERS"
+            require = { role = "admin" }
+            rate_limits = [{ name = "l", key = "subject", requests = 100, per = "1m" }]
+            "#
+            .replace("SETTING", setting),
+        )
+        .await;
+        let options = || {
+            world
+                .client
+                .request(Method::OPTIONS, world.gateway.url("/"))
+        };
+        let preflight = |asked| {
+            options()
+                .header("origin", "https://a.example")
+                .header("access-control-request-method", asked)
+        };
+        let expected = if passes { 200 } else { 405 };
+        assert_eq!(outcome(preflight("PUT")).await.0, expected, "{setting}");
+        assert_eq!(outcome(preflight("DELETE")).await.0, 405);
+        assert_eq!(outcome(options()).await.0, 405);
+        assert_eq!(
+            outcome(
+                world
+                    .get("/")
+                    .header("origin", "https://a.example")
+                    .header("access-control-request-method", "PUT")
+            )
+            .await
+            .0,
+            401
+        );
+        assert_eq!(world.orders.hits(), usize::from(passes));
+    }
+}

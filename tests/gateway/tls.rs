@@ -1,0 +1,207 @@
+//! TLS on both sides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use reqwest::{Certificate, Version};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::harness::{Folder, Gateway, client, issuer, outcome, section};
+use super::upstream::{Upstream, header, told};
+
+/// An authority of the test's own.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, in PEM.
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    fn issue(&self) -> Pair {
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        Pair {
+            certificate: params.signed_by(&key, &self.0).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    fn client(&self) -> reqwest::Client {
+        let root = Certificate::from_pem(self.pem().as_bytes()).unwrap();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
+        client.build().unwrap()
+    }
+}
+
+/// A service behind TLS that offers these protocols.
+async fn tls_upstream(pair: &Pair, alpn: &[&[u8]]) -> (Upstream, String) {
+    let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
+    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let upstream = Upstream::start("tls").await;
+    let router = upstream.router();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, router) = (acceptor.clone(), router.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let service = hyper_util::service::TowerToHyperService::new(router);
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let builder = hyper_util::server::conn::auto::Builder::new(
+                    hyper_util::rt::TokioExecutor::new(),
+                );
+                let _ = builder.serve_connection(io, service).await;
+            });
+        }
+    });
+    (upstream, url)
+}
+
+#[tokio::test]
+async fn tls_stands_in_front_and_its_certificate_can_be_replaced() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
+    let (authority, next) = (Authority::new(), Authority::new());
+    let folder = Folder::new();
+    let put = |folder: &Folder, pair: &Pair| {
+        folder.write("server.pem", &pair.certificate);
+        folder.write("server.key", &pair.key);
+    };
+    put(&folder, &authority.issue());
+    let configuration = format!(
+        "{}[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
+        section(&issuer),
+        upstream.url()
+    );
+    let gateway = Gateway::start_in(folder, &configuration).await;
+    assert_eq!(gateway.scheme, "https");
+    let token = issuer.token("alice").sign();
+    let ask = async |client: reqwest::Client, version| {
+        let request = client
+            .get(gateway.url("/"))
+            .version(version)
+            .bearer_auth(&token);
+        let answer = request.send().await?;
+        assert_eq!(
+            (answer.status(), answer.version()),
+            (reqwest::StatusCode::OK, version)
+        );
+        told(answer).await
+    };
+    let told = ask(authority.client(), Version::HTTP_2).await.unwrap();
+    assert_eq!(header(&told, "x-forwarded-proto"), Some("https"));
+    assert!(ask(next.client(), Version::HTTP_2).await.is_err());
+    let http1 = reqwest::Client::builder().no_proxy().http1_only();
+    let root = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+    let http1 = http1.tls_certs_only([root]).build().unwrap();
+    ask(http1, Version::HTTP_11).await.unwrap();
+
+    let pair = next.issue();
+    put(&gateway.folder, &pair);
+    for _ in 0..100 {
+        if ask(next.client(), Version::HTTP_2).await.is_ok() {
+            assert!(ask(authority.client(), Version::HTTP_2).await.is_err());
+            // A certificate without its key stays out.
+            gateway.folder.write("server.key", authority.issue().key);
+            gateway.said(|line| line.contains("reload refused")).await;
+            ask(next.client(), Version::HTTP_2).await.unwrap();
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the certificate was not replaced");
+}
+
+#[tokio::test]
+async fn an_upstream_behind_tls_is_verified() {
+    let issuer = issuer().await;
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (both, both_url) = tls_upstream(&authority.issue(), &[b"h2", b"http/1.1"]).await;
+    let (old, old_url) = tls_upstream(&authority.issue(), &[b"http/1.1"]).await;
+    let (wrong, wrong_url) = tls_upstream(&stranger.issue(), &[b"h2"]).await;
+    let folder = Folder::new();
+    folder.write("ca.pem", authority.pem());
+    let route = |path: &str, url: &str, more: &str| {
+        format!("[[routes]]\npath = \"{path}\"\nupstream = \"{url}\"\npublic = true\n{more}\n")
+    };
+    let ca = "upstream_ca = \"ca.pem\"";
+    let routes = [
+        route("/both", &both_url, ca),
+        route(
+            "/host",
+            &both_url,
+            &format!("{ca}\nupstream_host = \"client\""),
+        ),
+        route("/old", &old_url, ca),
+        route("/wrong", &wrong_url, ca),
+        route("/system", &both_url, ""),
+    ];
+    let gateway = Gateway::start_in(folder, &(section(&issuer) + &routes.concat())).await;
+    let client = client();
+    for (path, version, host) in [
+        ("/both", "HTTP/2.0", None),
+        (
+            "/old",
+            "HTTP/1.1",
+            Some(old_url.trim_start_matches("https://")),
+        ),
+        ("/host", "HTTP/1.1", Some("shop.example")),
+    ] {
+        let request = client
+            .post(gateway.url(path))
+            .header("host", "shop.example");
+        let answer = request
+            .header("te", "trailers")
+            .body("a body")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let told = told(answer).await.unwrap();
+        assert_eq!(told["version"], version, "{path}");
+        if version == "HTTP/1.1" {
+            assert_eq!(header(&told, "host"), host, "{path}");
+        }
+    }
+    assert_eq!((both.whole(), old.whole()), (2, 1));
+    for path in ["/wrong", "/system"] {
+        assert_eq!(
+            outcome(client.get(gateway.url(path))).await,
+            (502, "upstream_unreachable".into())
+        );
+    }
+    assert_eq!(wrong.hits(), 0);
+}
