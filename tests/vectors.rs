@@ -106,7 +106,7 @@ fn vectors_come_as_far_as_their_form_header_and_key_allow() {
             ("invalid, key: `key_ops` without `verify`", 2),
             ("invalid, key: `use` is not `sig`", 4),
             ("invalid, key: a shared secret", 5),
-            ("invalid, key: a weak RSA key", 2),
+            ("invalid, key: a weak key", 2),
             ("invalid, key: the numbers make no key", 1),
             ("invalid, malformed_token", 62),
             ("invalid, secret: too short", 4),

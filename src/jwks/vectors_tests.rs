@@ -59,7 +59,7 @@ const VERDICTS: &[(&str, usize)] = &[
     ("key: `key_ops` without `verify`", 2),
     ("key: `use` is not `sig`", 4),
     ("key: a shared secret", 7),
-    ("key: a weak RSA key", 2),
+    ("key: a weak key", 2),
     ("key: an unsupported `kty` or `crv`", 2),
     ("key: the numbers make no key", 1),
     ("malformed_token", 64),
