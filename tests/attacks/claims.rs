@@ -14,7 +14,7 @@ pub(crate) async fn mount(board: &mut Board) {
     lists(board, &site).await;
 }
 
-/// What the issuer's tokens are answered that have this value in a claim; `null` in place of the value leaves it out.
+/// What tokens are answered that have such a value in a claim, or lack it.
 async fn each(board: &mut Board, site: &Site, claim: &str, rows: Vec<(&str, Option<Value>)>) {
     let stack = site.stack().await;
     for (id, value) in rows {
