@@ -1,0 +1,98 @@
+//! Executes `docs/attacks.md`: every row is an attack on a real stack, and the answer is the one that the row states.
+//!
+//! A row that nobody executes fails, an attack without a row fails, and so does an answer that differs.
+
+#[path = "attacks/board.rs"]
+mod board;
+#[path = "attacks/build.rs"]
+mod build;
+#[path = "attacks/claims.rs"]
+mod claims;
+#[path = "attacks/credential.rs"]
+mod credential;
+#[path = "attacks/forge.rs"]
+mod forge;
+#[path = "attacks/header.rs"]
+mod header;
+#[path = "attacks/identity_headers.rs"]
+mod identity_headers;
+#[path = "attacks/json.rs"]
+mod json;
+#[path = "attacks/key_sets.rs"]
+mod key_sets;
+#[path = "attacks/keys.rs"]
+mod keys;
+#[path = "attacks/propagation.rs"]
+mod propagation;
+#[path = "attacks/rate_limits.rs"]
+mod rate_limits;
+#[path = "attacks/requests.rs"]
+mod requests;
+#[path = "attacks/rights.rs"]
+mod rights;
+#[path = "attacks/signature.rs"]
+mod signature;
+#[path = "attacks/site.rs"]
+mod site;
+
+use std::collections::BTreeSet;
+
+use board::{Board, Document};
+
+/// One test per theme: a heading of the document, and the module that mounts what stands below it.
+macro_rules! themes {
+    ($($module:ident $heading:literal)*) => {
+        const THEMES: &[&str] = &[$($heading),*];
+
+        mod theme {
+            $(
+                #[tokio::test]
+                async fn $module() {
+                    let mut board = super::Board::open($heading);
+                    super::$module::mount(&mut board).await;
+                    board.close();
+                }
+            )*
+        }
+    };
+}
+
+themes! {
+    credential "Form of the credential"
+    header "Header and algorithm"
+    signature "Signature"
+    claims "Claims"
+    json "JSON"
+    keys "Keys"
+    key_sets "Key sets and where they come from"
+    requests "Requests"
+    rights "Rights"
+    identity_headers "Identity headers"
+    rate_limits "Rate limits"
+    propagation "Propagation"
+    build "Misuse"
+}
+
+#[test]
+fn every_theme_of_the_document_has_a_module() {
+    let document = Document::read();
+    let headings: Vec<&str> = document.themes().collect();
+    assert_eq!(headings, THEMES);
+}
+
+#[test]
+fn every_row_has_a_name_of_its_own_and_no_empty_cell() {
+    let mut seen = BTreeSet::new();
+    for row in Document::read().rows() {
+        let is_kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(
+            row.id.contains('-') && row.id.chars().all(is_kebab),
+            "{}: use-words-like-this",
+            row.id
+        );
+        assert!(seen.insert(row.id.clone()), "{} stands twice", row.id);
+        for cell in [&row.attack, &row.answer, &row.who] {
+            assert!(!cell.is_empty(), "{}: a cell is empty", row.id);
+        }
+    }
+}
