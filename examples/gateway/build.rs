@@ -80,7 +80,10 @@ fn auth(
     if issuers.is_empty() {
         return Ok(None);
     }
-    let mut auth = JwtAuthLayer::new(issuers)?.realm(&configuration.realm)?;
+    let remembered = usize::try_from(configuration.token_cache).unwrap_or(usize::MAX);
+    let mut auth = JwtAuthLayer::new(issuers)?
+        .realm(&configuration.realm)?
+        .token_cache(remembered);
     if let Some(cookie) = &configuration.token_sources.cookie {
         auth = auth.cookie(cookie)?;
     }

@@ -29,6 +29,7 @@ pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
         realm: "api".to_owned(),
         request_timeout: Duration::from_secs(10),
         max_body: 100 * 1024 * 1024,
+        token_cache: 64 * 1024 * 1024,
         log: "warn".to_owned(),
         cors_preflight: CorsPreflight::Authenticate,
         tls: None,

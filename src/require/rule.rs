@@ -92,6 +92,15 @@ impl Rule {
         }
     }
 
+    /// Whether a caller may be told the rule. Which clients and subjects it names is nobody else's business.
+    pub(super) fn is_public(&self) -> bool {
+        match &self.0 {
+            Node::Role(_) | Node::Scope(_) | Node::Permission(_) => true,
+            Node::Client(_) | Node::Subject(_) | Node::Not(_) => false,
+            Node::Any(rules) | Node::All(rules) => rules.iter().all(Rule::is_public),
+        }
+    }
+
     /// Every scope that the rule names, between spaces, for a challenge (RFC 6750 section 3).
     pub(super) fn scopes(&self) -> Option<String> {
         let mut names = Vec::new();

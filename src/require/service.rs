@@ -24,8 +24,8 @@ pub(super) struct RequireGate(Arc<Settings>);
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     rule: Rule,
-    /// The rule in words, for the body of a refusal.
-    required: Arc<str>,
+    /// The rule in words, for the body of a refusal; `None` if it names clients or subjects.
+    required: Option<Arc<str>>,
     /// The rule's scopes, for the challenge.
     scope: Option<Arc<str>>,
     pub(super) name: Box<str>,
@@ -40,7 +40,7 @@ pub(super) struct Settings {
 impl RequireGate {
     pub(super) fn new(rule: Rule) -> Self {
         Self(Arc::new(Settings {
-            required: rule.to_string().into(),
+            required: rule.is_public().then(|| rule.to_string().into()),
             scope: rule.scopes().map(Into::into),
             name: "require".into(),
             realm: Realm::default(),
@@ -71,7 +71,7 @@ impl RequireGate {
         let details = rejection.details_mut();
         details.scope.clone_from(&self.0.scope);
         if reason == Reason::InsufficientScope {
-            details.required = Some(Arc::clone(&self.0.required));
+            details.required.clone_from(&self.0.required);
         }
         rejection
     }

@@ -34,6 +34,8 @@ pub(crate) struct Configuration {
     pub(crate) log: String,
     /// What a true preflight does on protected routes.
     pub(crate) cors_preflight: CorsPreflight,
+    /// How many bytes verified tokens are remembered in; 0 for none.
+    pub(crate) token_cache: u64,
     /// `None` for plain HTTP.
     pub(crate) tls: Option<Tls>,
     /// Whose tokens are accepted; no two have the same name.

@@ -50,7 +50,8 @@ impl Display for Configuration {
             }
         }
         self.issuers.iter().try_for_each(|own| issuer(f, own))?;
-        writeln!(f, "\n# token_cache: none\n\n[token_sources]")?;
+        writeln!(f, "\n[token_cache]\nmax_bytes = {}", self.token_cache)?;
+        writeln!(f, "\n[token_sources]")?;
         match &self.token_sources.cookie {
             Some(name) => writeln!(f, "cookie = {}", Quoted(name))?,
             None => writeln!(f, "# cookie: none")?,

@@ -85,6 +85,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     );
     let has_tls = root.has("tls");
     let tls = root.section("tls").and_then(tls);
+    let token_cache = token_cache(&mut root);
     unsupported(&mut root);
     let has_issuers = root.has("issuers");
     let issuers = issuers::read(&mut root);
@@ -117,6 +118,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
         max_body,
         log,
         cors_preflight,
+        token_cache,
         tls,
         issuers,
         token_sources,
@@ -161,16 +163,14 @@ fn unsupported(root: &mut Section<'_>) {
         "exchange",
         "remove the section, and `propagate = \"exchange\"`",
     );
+}
+
+fn token_cache(root: &mut Section<'_>) -> u64 {
+    const DEFAULT: u64 = 64 * MEBIBYTE;
     let Some(mut cache) = root.section("token_cache") else {
-        return;
+        return DEFAULT;
     };
-    let place = cache.place_of("max_bytes");
-    if cache.or("max_bytes", 64 * MEBIBYTE, size) != 0 {
-        cache.problem(
-            &place,
-            "max_bytes",
-            "other than 0 is not supported yet: set 0, or remove the section",
-        );
-    }
+    let max_bytes = cache.or("max_bytes", DEFAULT, size);
     cache.finish();
+    max_bytes
 }

@@ -170,9 +170,16 @@ fn what_is_not_there_yet_says_so() {
         "[exchange]\n",
         "gateway.toml:1: `exchange` is not supported yet: remove the section, and `propagate = \"exchange\"`",
     );
-    refuses(
-        "[token_cache]\nmax_bytes = \"64MiB\"\n",
-        "gateway.toml:2: `token_cache.max_bytes` other than 0 is not supported yet: set 0, or remove the section",
-    );
-    accepts("[token_cache]\nmax_bytes = 0\n");
+}
+
+#[test]
+fn verified_tokens_are_remembered_in_so_many_bytes() {
+    for (text, expected) in [
+        ("", 64 << 20),
+        ("[token_cache]\n", 64 << 20),
+        ("[token_cache]\nmax_bytes = 0\n", 0),
+        ("[token_cache]\nmax_bytes = \"1MiB\"\n", 1 << 20),
+    ] {
+        assert_eq!(accepts(text).token_cache, expected, "{text}");
+    }
 }
