@@ -59,11 +59,12 @@ pub(super) fn broken_transport() -> Vec<(&'static str, Fault)> {
         ),
         (
             "endless-body",
-            of(|_, _| vec![reply::head(""), Step::Repeat(vec![b' '; 8192])]),
+            of(|_, _| vec![reply::head(""), Step::Repeat(vec![b' '; 8192])]).error("too_large"),
         ),
         (
             "huge-content-length",
-            of(|_, _| vec![reply::head("content-length: 8589934592\r\n"), Step::Hang]),
+            of(|_, _| vec![reply::head("content-length: 8589934592\r\n"), Step::Hang])
+                .error("too_large"),
         ),
         (
             "content-length-too-long",
@@ -114,9 +115,12 @@ pub(super) fn wrong_answers() -> Vec<(&'static str, Fault)> {
         ),
         (
             "redirect-elsewhere",
-            of(|keys, _| redirect(&keys.elsewhere)),
+            of(|keys, _| redirect(&keys.elsewhere)).error("status"),
         ),
-        ("redirect-loop", of(|_, request| redirect(&request.path))),
+        (
+            "redirect-loop",
+            of(|_, request| redirect(&request.path)).error("status"),
+        ),
         ("empty-body", of(|_, _| ok(""))),
         (
             "truncated-json",

@@ -21,6 +21,8 @@ pub(super) struct Fault {
     pub(super) forger: Forger,
     /// How long one request may take.
     pub(super) timeout: Duration,
+    /// The kind of the fetch's error, where the answers do not tell it.
+    pub(super) error: Option<&'static str>,
     /// The issuer need not undo it.
     pub(super) is_lasting: bool,
 }
@@ -115,8 +117,14 @@ fn key_sets() -> Vec<(&'static str, Fault)> {
                 .forged_by(Forger::Secret),
         ),
         ("256-keys", of(|keys, _| ok(reply::many(256, keys)))),
-        ("257-keys", of(|keys, _| ok(reply::many(257, keys)))),
-        ("10000-keys", of(|keys, _| ok(reply::many(10_000, keys)))),
+        (
+            "257-keys",
+            of(|keys, _| ok(reply::many(257, keys))).error("key_set"),
+        ),
+        (
+            "10000-keys",
+            of(|keys, _| ok(reply::many(10_000, keys))).error("too_large"),
+        ),
     ]
 }
 
@@ -186,8 +194,14 @@ fn discovery() -> Vec<(&'static str, Fault)> {
     let plain: Page = |keys, _| reply::metadata(&keys.origin, "http://id.example.com/keys");
     let moved: Page = |keys, _| reply::metadata(&keys.origin, &format!("{}/moved", keys.origin));
     vec![
-        ("discovery-other-issuer", of(healthy).metadata(other).cold()),
-        ("discovery-plain-http", of(healthy).metadata(plain).cold()),
+        (
+            "discovery-other-issuer",
+            of(healthy).metadata(other).cold().error("discovery"),
+        ),
+        (
+            "discovery-plain-http",
+            of(healthy).metadata(plain).cold().error("discovery"),
+        ),
         (
             "discovery-redirect",
             of(healthy)
@@ -267,6 +281,7 @@ pub(super) fn of(keys: Page) -> Fault {
         event: Event::Nothing,
         forger: Forger::Stranger,
         timeout: Duration::from_secs(5),
+        error: None,
         is_lasting: false,
     }
 }
@@ -307,7 +322,13 @@ impl Fault {
         self
     }
 
+    pub(super) fn error(mut self, kind: &'static str) -> Self {
+        self.error = Some(kind);
+        self
+    }
+
     pub(super) fn impatient(mut self) -> Self {
+        self.error = Some("timed_out");
         self.timeout = Duration::from_millis(300);
         self
     }

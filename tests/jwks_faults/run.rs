@@ -103,7 +103,11 @@ impl Run<'_> {
         self.expect(&new, &scene.new_token()).await;
         self.expect(&forged, &scene.forged_token()).await;
         self.expect_known().await;
-        assert_eq!(scene.is_failing(), row.is_unavailable(), "{}", row.id);
+        let error = scene.error();
+        assert_eq!(error.is_some(), row.is_unavailable(), "{}", row.id);
+        if self.fault.error.is_some() {
+            assert_eq!(error, self.fault.error, "{}", row.id);
+        }
         let mut fetches = scene.site.requests() - before;
         if self.fault.event == Event::Flood {
             fetches += 2;
@@ -145,6 +149,9 @@ impl Run<'_> {
     async fn after(&mut self) {
         let row = self.row;
         if !self.fault.is_lasting {
+            if row.is_unavailable() {
+                self.scene.fail_once_more().await;
+            }
             self.scene.publish(healthy, well_known);
         }
         if self.fault.event == Event::Refusal {
@@ -160,7 +167,7 @@ impl Run<'_> {
         self.expect_now("200", &self.scene.known_token());
         self.expect_now("200", &self.old_token);
         self.expect_now("200", &self.scene.new_token());
-        assert!(!self.scene.is_failing(), "{}", row.id);
+        assert_eq!(self.scene.error(), None, "{}", row.id);
     }
 
     /// Tokens of the known key, a new one and one that was verified before.

@@ -113,9 +113,14 @@ impl Scene {
         }
     }
 
-    /// Whether the last fetch failed.
-    pub(super) fn is_failing(&self) -> bool {
-        self.cache.status()[0].last_error.is_some()
+    /// Fetches in vain, so that the longest wait for the next attempt begins.
+    pub(super) async fn fail_once_more(&self) {
+        assert!(self.cache.warm().await.is_err());
+    }
+
+    /// The kind of the last fetch's error.
+    pub(super) fn error(&self) -> Option<&'static str> {
+        self.cache.status()[0].last_error
     }
 
     fn of(&self, signer: &TestIssuer) -> TestToken {
