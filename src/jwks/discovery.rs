@@ -25,7 +25,8 @@ pub(super) struct Discovery {
 /// Where the keys are, and since when that is known.
 struct Found {
     keys_at: KeysAt,
-    discovered_at: Duration,
+    /// `None` if the keys were not to be had there.
+    discovered_at: Option<Duration>,
 }
 
 /// An issuer that moves its keys may leave the old ones behind, where they would be taken for its own for ever.
@@ -51,7 +52,7 @@ impl Discovery {
     }
 
     async fn get(&self, timeout: Duration) -> Result<KeySet, FetchError> {
-        // Taken out while it is used: a fetch that fails, or never ends, leaves nothing behind and is discovered again.
+        // Taken out while it is used: a fetch that never ends leaves nothing behind and is discovered again.
         let known = self.lock().take();
         let found = match known {
             None => self.found_at(self.discover(timeout).await?),
@@ -59,7 +60,7 @@ impl Discovery {
             Some(known) => match self.discover(timeout).await {
                 // The client of the same place knows what it need not fetch again.
                 Ok(endpoint) if known.keys_at.is_at(&endpoint) => Found {
-                    discovered_at: self.clock.monotonic(),
+                    discovered_at: Some(self.clock.monotonic()),
                     ..known
                 },
                 Ok(endpoint) => self.found_at(endpoint),
@@ -67,21 +68,28 @@ impl Discovery {
                 Err(_) => known,
             },
         };
-        let keys = found.keys_at.get(timeout).await?;
-        *self.lock() = Some(found);
-        Ok(keys)
+        let keys = found.keys_at.get(timeout).await;
+        *self.lock() = Some(Found {
+            // Where keys are not to be had, the metadata are asked again; if they are not to be had either, this is the
+            // best that is known.
+            discovered_at: found.discovered_at.filter(|_| keys.is_ok()),
+            ..found
+        });
+        keys
     }
 
     fn found_at(&self, endpoint: Endpoint) -> Found {
         Found {
             keys_at: KeysAt::new(self.client.clone(), endpoint),
-            discovered_at: self.clock.monotonic(),
+            discovered_at: Some(self.clock.monotonic()),
         }
     }
 
     fn is_recent(&self, found: &Found) -> bool {
-        let age = self.clock.monotonic().saturating_sub(found.discovered_at);
-        age < REDISCOVERED_AFTER
+        let age = |since| self.clock.monotonic().saturating_sub(since);
+        found
+            .discovered_at
+            .is_some_and(|since| age(since) < REDISCOVERED_AFTER)
     }
 
     async fn discover(&self, timeout: Duration) -> Result<Endpoint, FetchError> {

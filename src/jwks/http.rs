@@ -157,6 +157,11 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
+            // Somebody else in the build may have switched decompression on.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         if endpoint.is_loopback() {
             builder = builder.no_proxy();
@@ -233,7 +238,11 @@ impl KeysAt {
         let keys = match (answer.status, last) {
             (StatusCode::OK, _) => KeySet::from_json(&answer.body)?,
             (StatusCode::NOT_MODIFIED, Some((_, keys))) => keys,
-            (status, _) => return Err(FetchError::Status(status.as_u16())),
+            (status, _) => {
+                // Perhaps it is the condition that is refused.
+                *self.lock() = None;
+                return Err(FetchError::Status(status.as_u16()));
+            }
         };
         let keys = keys.expiring(freshness(&answer.headers));
         if answer.status == StatusCode::OK {

@@ -230,3 +230,38 @@ async fn tokens_of_several_issuers_are_checked_by_their_own_issuers_alone() {
         assert_eq!(status(&stack, &token).await, expected);
     }
 }
+
+#[tokio::test]
+async fn keys_are_found_again_where_they_were_while_the_metadata_are_broken() {
+    let issuer = TestIssuer::start().await.unwrap();
+    let keys = JwksCache::from_issuer(issuer.issuer()).unwrap();
+    keys.warm().await.unwrap();
+    issuer.fail_with(StatusCode::BAD_GATEWAY);
+    assert!(keys.warm().await.is_err());
+    issuer.recover();
+    issuer.serve_raw_discovery("no metadata");
+    keys.warm().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_issuer_that_refuses_conditions_is_asked_without_one() {
+    let ring = portcullis::KeyRing::generate(portcullis::Algorithm::ES256).unwrap();
+    let jwks = ring.jwks();
+    let serve = axum::routing::get(move |headers: HeaderMap| {
+        let conditional = headers.contains_key("if-none-match");
+        let status = if conditional { 400 } else { 200 };
+        let answer = Response::builder().status(status).header("etag", "\"1\"");
+        std::future::ready(answer.body(Body::from(jwks.clone())).unwrap())
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/keys", listener.local_addr().unwrap());
+    let app = axum::Router::new().route("/keys", serve);
+    let server = tokio::spawn(axum::serve(listener, app).into_future());
+
+    let source = JwksSource::uri("https://id.example.com/", uri).unwrap();
+    let keys = JwksCache::new([source]).unwrap();
+    keys.warm().await.unwrap();
+    assert!(keys.warm().await.is_err());
+    keys.warm().await.unwrap();
+    server.abort();
+}
