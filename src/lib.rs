@@ -44,6 +44,7 @@ pub mod jwt;
 pub mod propagate;
 pub mod rate_limit;
 pub mod require;
+pub mod revoke;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod test_util;
@@ -68,5 +69,6 @@ pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
 pub use require::{RequireRoleLayer, Rule};
 pub use respond::Protocol;
+pub use revoke::Revocations;
 #[cfg(feature = "test-util")]
 pub use test_util::TestIssuer;
