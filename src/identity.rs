@@ -36,6 +36,9 @@ pub(crate) struct Verified {
     pub(crate) subject: Box<str>,
     pub(crate) client: Option<Box<str>>,
     pub(crate) token_id: Option<Box<str>>,
+    pub(crate) session: Option<Box<str>>,
+    pub(crate) key_id: Option<Box<str>>,
+    pub(crate) issued_at: Option<u64>,
     pub(crate) expires_at: u64,
     pub(crate) roles: Names,
     pub(crate) scopes: Names,
@@ -171,6 +174,20 @@ impl Identity {
         format!("{hash:016x}")
     }
 
+    /// The session that the token belongs to (`sid`).
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.0.session.as_deref()
+    }
+
+    /// The name of the key that signed the token (`kid`).
+    pub(crate) fn key_id(&self) -> Option<&str> {
+        self.0.key_id.as_deref()
+    }
+
+    pub(crate) fn issued_at(&self) -> Option<u64> {
+        self.0.issued_at
+    }
+
     /// How many bytes the texts of the token take.
     pub(crate) fn text_bytes(&self) -> usize {
         // The lists repeat what the payload says.
@@ -248,6 +265,9 @@ pub(crate) mod tests {
             subject: "alice".into(),
             client: None,
             token_id: None,
+            session: None,
+            key_id: None,
+            issued_at: None,
             expires_at: 0,
             roles: Names::default(),
             scopes: Names::default(),

@@ -40,6 +40,7 @@ pub(super) struct Claims<'t> {
     pub(super) not_before: Option<u64>,
     pub(super) issued_at: Option<u64>,
     pub(super) token_id: Option<Cow<'t, str>>,
+    pub(super) session: Option<Cow<'t, str>>,
     /// With its rank among the claims that may name it.
     client: Option<(usize, Cow<'t, str>)>,
     pub(super) roles: Names,
@@ -116,6 +117,7 @@ impl<'t> Claims<'t> {
         match name {
             "iss" => Some(&mut self.issuer),
             "jti" => Some(&mut self.token_id),
+            "sid" => Some(&mut self.session),
             _ => None,
         }
     }

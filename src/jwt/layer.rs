@@ -12,6 +12,7 @@ use crate::identity::{Bearer, Identity};
 use crate::jwks::{JwksCache, Patience};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
+use crate::revoke::Revocations;
 
 /// Authenticates every request by its bearer token. See the [module](super).
 #[derive(Clone, Debug)]
@@ -155,6 +156,12 @@ impl JwtAuthLayer {
     /// A CORS layer outside of this one answers them itself and makes this unnecessary.
     pub fn pass_cors_preflight(mut self) -> Self {
         self.gate.settings_mut().passes_preflight = true;
+        self
+    }
+
+    /// Refuses tokens that were revoked, remembered ones too: see [`revoke`](crate::revoke).
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.gate.settings_mut().verifier.revocations = Some(revocations);
         self
     }
 

@@ -13,6 +13,7 @@ use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
 use crate::jwks::{Found, JwksCache, Key, Patience, Waiter};
 use crate::rejection::{Reason, Rejection};
+use crate::revoke::{Facts, Revocations};
 
 /// Verifies tokens of several issuers, each by its own policy and its own keys.
 #[derive(Clone)]
@@ -20,6 +21,7 @@ pub(super) struct Verifier {
     pub(super) issuers: Arc<[Issuer]>,
     shared_keys: Option<JwksCache>,
     clock: Clock,
+    pub(super) revocations: Option<Revocations>,
     /// `None` is switched off. Clones that are set up alike share it.
     cache: Option<Arc<TokenCache>>,
 }
@@ -62,6 +64,7 @@ impl Verifier {
             issuers: issuers.into(),
             shared_keys: None,
             clock: Clock::System,
+            revocations: None,
             cache: Some(Arc::new(TokenCache::new(TokenCache::DEFAULT_BYTES))),
         })
     }
@@ -160,7 +163,8 @@ impl Verifier {
                 keys.holds(&remembered.key)
             }
         };
-        in_force.then_some(remembered.identity)
+        let is_good = in_force && !self.is_revoked(&remembered.identity);
+        is_good.then_some(remembered.identity)
     }
 
     /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
@@ -199,6 +203,9 @@ impl Verifier {
             subject: claims.subject.as_deref().unwrap_or_default().into(),
             client: claims.client().map(Into::into),
             token_id: claims.token_id.as_deref().map(Into::into),
+            session: claims.session.as_deref().map(Into::into),
+            key_id: header.kid.as_deref().map(Into::into),
+            issued_at: claims.issued_at,
             expires_at: claims.expires_at.unwrap_or_default(),
             roles: claims.roles,
             scopes: claims.scopes,
@@ -207,12 +214,30 @@ impl Verifier {
             parsed: Default::default(),
             payload,
         };
+        let identity = Identity::new(verified);
+        if self.is_revoked(&identity) {
+            return Err(Reason::Revoked.into());
+        }
         Ok(Remembered {
-            identity: Identity::new(verified),
+            identity,
             key,
             issuer: at,
             starts_at,
         })
+    }
+
+    fn is_revoked(&self, identity: &Identity) -> bool {
+        let facts = || Facts {
+            issuer: identity.issuer(),
+            subject: identity.subject(),
+            client: identity.client(),
+            token_id: identity.token_id(),
+            session: identity.session(),
+            issued_at: identity.issued_at(),
+            kid: identity.key_id(),
+        };
+        let revocations = self.revocations.as_ref();
+        revocations.is_some_and(|revocations| revocations.is_revoked(&facts()))
     }
 
     /// The handle that has an issuer's keys.

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::identity::{Bearer, Caller, Identity, Parsed, Verified};
+use crate::identity::{Bearer, Caller, Identity, Verified};
 
 pub(crate) const AUTHORIZATION: &str = "Bearer a.b.c";
 
@@ -13,17 +13,14 @@ pub(crate) fn verified() -> Caller {
 
 pub(crate) fn caller(subject: &str, roles: &[&str], claims: Value) -> Caller {
     Caller::Verified(Identity::new(Verified {
-        issuer: "https://id.example.com/".into(),
         subject: subject.into(),
         client: Some("shop".into()),
-        token_id: None,
-        expires_at: u64::MAX,
         roles: roles.iter().copied().collect(),
         scopes: ["orders:read", "orders:write"].into_iter().collect(),
         permissions: ["print"].into_iter().collect(),
         payload: claims.to_string().into_bytes(),
         bearer: Bearer::new(HeaderValue::from_static(AUTHORIZATION)),
-        parsed: Parsed::default(),
+        ..crate::identity::tests::verified()
     }))
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis::{Algorithm, Caller, DecisionLog, JwksCacheLayer, ManualClock};
+use portcullis::revoke::{Kind, Revocation};
+use portcullis::{Algorithm, Caller, DecisionLog, JwksCacheLayer, ManualClock, Revocations};
 
 use super::*;
 
@@ -176,6 +177,55 @@ async fn keys_from_above_count_for_their_own_requests_only() {
     assert_eq!(ask(&own, &token).await, Ok(true));
     let other = stack((JwksCacheLayer::new(strange), auth));
     assert_eq!(ask(&other, &token).await, refused("unknown_key"));
+}
+
+#[tokio::test]
+async fn it_ends_when_the_token_is_revoked_by_any_of_its_names() {
+    let second = Duration::from_secs(1_800_000_000);
+    let until = second + Duration::from_secs(300);
+    let bench = bench().await;
+    let iss = bench.issuer.issuer().to_owned();
+    let kid = bench.issuer.key_ring().signing_kid();
+    for revocation in [
+        Revocation::token(&iss, "t-1", until),
+        Revocation::session(&iss, "s-1", until),
+        Revocation::subject(&iss, "alice", second),
+        Revocation::client(&iss, "app", second),
+        Revocation::issuer(&iss, second),
+        Revocation::key(&iss, &kid, until),
+    ] {
+        let revocations = Revocations::new().clock(bench.clock.clone());
+        let stack = stack(bench.auth.clone().revocations(revocations.clone()));
+        let token = |subject: &str| {
+            let token = bench
+                .issuer
+                .token(subject)
+                .claim("jti", "t-1")
+                .claim("sid", "s-1");
+            token.claim("azp", "app").sign()
+        };
+        let alice = token("alice");
+        assert!(ask(&stack, &alice).await.is_ok());
+        assert_eq!(ask(&stack, &alice).await, Ok(true));
+        revocations.revoke(revocation.clone()).unwrap();
+        assert_eq!(
+            ask(&stack, &alice).await,
+            refused("revoked"),
+            "{revocation:?}"
+        );
+        assert_eq!(
+            ask(&stack, &alice).await,
+            refused("revoked"),
+            "{revocation:?}"
+        );
+        // Only what was named.
+        let other = bench.issuer.token("bob").claim("iat", second.as_secs() + 1);
+        let expected = match revocation.kind() {
+            Kind::Key => refused("revoked"),
+            _ => Ok(false),
+        };
+        assert_eq!(ask(&stack, &other.sign()).await, expected, "{revocation:?}");
+    }
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ fn reads_every_claim_that_decides() {
 
 #[test]
 fn registered_claims_are_exactly_typed() {
-    for name in ["iss", "sub", "jti", "azp", "client_id"] {
+    for name in ["iss", "sub", "jti", "sid", "azp", "client_id"] {
         for value in ["7", "null", "true", "[\"x\"]", "{}"] {
             refused(&format!(r#"{{"{name}":{value}}}"#), Reason::InvalidClaim);
         }

@@ -1,10 +1,7 @@
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use super::*;
-use crate::identity::{Bearer, Verified};
-use crate::names::Names;
+use crate::identity::Verified;
 use crate::peer::PeerAddr;
 use crate::rejection::Reason;
 
@@ -13,14 +10,8 @@ fn verified(issuer: &str, subject: &str, client: Option<&str>, payload: &str) ->
         issuer: Arc::from(issuer),
         subject: subject.into(),
         client: client.map(Into::into),
-        token_id: None,
-        expires_at: u64::MAX,
-        roles: Names::default(),
-        scopes: Names::default(),
-        permissions: Names::default(),
         payload: payload.as_bytes().to_vec(),
-        bearer: Bearer::new(HeaderValue::from_static("Bearer a.b.c")),
-        parsed: Default::default(),
+        ..crate::identity::tests::verified()
     }))
 }
 
