@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderName, Uri};
-use portcullis::Algorithm;
 
+use crate::config::keys::ASYMMETRIC;
 use crate::config::model::{
     Access, Allowance, ClaimPlace, Configuration, ConsumerFilter, CorsPreflight, IdentityHeader,
     IdentityValue, IssuerSettings, JwksSettings, KeySource, Limit, LimitKey, Mode, OnError, Place,
@@ -61,17 +61,7 @@ pub(crate) fn issuer(issuer: &str, audience: &str, keys: KeySource) -> IssuerSet
         keys,
         ca: None,
         audiences: vec![audience.to_owned()],
-        algorithms: vec![
-            Algorithm::RS256,
-            Algorithm::RS384,
-            Algorithm::RS512,
-            Algorithm::PS256,
-            Algorithm::PS384,
-            Algorithm::PS512,
-            Algorithm::ES256,
-            Algorithm::ES384,
-            Algorithm::EdDSA,
-        ],
+        algorithms: ASYMMETRIC.to_vec(),
         token_types: ["at+jwt", "JWT", ""].map(str::to_owned).into(),
         required_claims: Vec::new(),
         leeway: Duration::from_secs(60),

@@ -10,7 +10,7 @@ use super::secrets::Secret;
 use super::section::{Fault, Section};
 use super::values::{name, text};
 
-pub(super) const ASYMMETRIC: [Algorithm; 9] = [
+pub(crate) const ASYMMETRIC: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
     Algorithm::RS512,

@@ -12,7 +12,7 @@ mod document;
 mod environment;
 mod files;
 mod issuers;
-mod keys;
+pub(crate) mod keys;
 mod limits;
 pub(crate) mod model;
 mod names;
