@@ -12,6 +12,7 @@ use crate::claim_path::ClaimPath;
 use crate::error::ConfigError;
 use crate::jwks::{JwksCache, Key};
 use crate::rejection::Reason;
+use crate::revoke::MAX_LEEWAY;
 
 /// An issuer whose tokens are accepted, and what they must be like.
 ///
@@ -56,9 +57,6 @@ pub(super) enum Keys {
     Cache(JwksCache),
     Fixed(Arc<Key>),
 }
-
-/// Leeway beyond this hides a broken clock.
-const MAX_LEEWAY: Duration = Duration::from_secs(600);
 
 // === impl Issuer ===
 

@@ -69,7 +69,7 @@ pub use error::RevocationError;
 pub use revocation::{Kind, Revocation};
 pub use revocations::{Entry, Revocations};
 
-pub(crate) use revocations::Facts;
+pub(crate) use revocations::{Facts, MAX_LEEWAY};
 
 #[cfg(test)]
 mod tests;

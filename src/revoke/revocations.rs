@@ -57,7 +57,8 @@ pub(crate) struct Facts<'a> {
 }
 
 /// The largest leeway of an issuer: how much longer than it says a token may be accepted, and how far its issuer's clock
-/// may be ahead.
+/// may be ahead. A larger one would hide a broken clock.
+pub(crate) const MAX_LEEWAY: Duration = Duration::from_secs(LEEWAY);
 const LEEWAY: u64 = 600;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
