@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::der::strip_zeros;
 use super::key::Skipped;
+use super::roca;
 use super::verifier::Material;
 use crate::algorithm::{Algorithm, Algorithms};
 
@@ -80,7 +81,8 @@ pub(super) fn parse<T>(
     }
 }
 
-/// 2048 to 8192 bits (RFC 7518 section 3.3), and an exponent that every backend takes.
+/// 2048 to 8192 bits (RFC 7518 section 3.3), an exponent that every backend takes, and not of the one generator whose keys
+/// can be factored.
 pub(super) fn rsa_is_sound(modulus: &[u8], exponent: &[u8]) -> bool {
     const EXPONENTS: std::ops::Range<u64> = 65_537..1 << 33;
     let bits = modulus.first().map_or(0, |first| {
@@ -94,6 +96,7 @@ pub(super) fn rsa_is_sound(modulus: &[u8], exponent: &[u8]) -> bool {
         && EXPONENTS.contains(&exponent_value)
         && is_odd(modulus)
         && is_odd(exponent)
+        && !roca::is_marked(modulus)
 }
 
 /// Not a point of small order. Under such a key anybody can sign: there are eight possible values to guess from.

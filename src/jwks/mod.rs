@@ -61,6 +61,7 @@ mod layer;
 mod ledger;
 mod observe;
 mod refresh;
+mod roca;
 mod service;
 mod set;
 mod source;

@@ -10,7 +10,7 @@ use portcullis::{
 };
 
 use crate::board::Board;
-use crate::forge::Forge;
+use crate::forge::{EdForge, Forge, pem};
 use crate::site::{AUDIENCE, Site, attempt, present, request, stack};
 
 const ISS: &str = "https://id.example.com/";
@@ -78,6 +78,16 @@ fn keys(board: &mut Board) {
     assert_eq!(read(&good), "built", "control");
     let private = good.replace("PUBLIC", "PRIVATE");
     board.row("private-key-for-a-public-one", read(&private));
+    // SubjectPublicKeyInfo of an Ed25519 key (RFC 8410 section 4).
+    let head = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+    let ed25519 = |key: &[u8]| pem("PUBLIC KEY", &[&head, key].concat());
+    assert_eq!(read(&ed25519(&EdForge::new().point())), "built", "control");
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    board.row(
+        "key-file-that-everybody-can-sign-for",
+        read(&ed25519(&neutral)),
+    );
     board.row(
         "secret-of-31-bytes",
         refusal(Issuer::with_secret(ISS, &[7; 31])),

@@ -175,7 +175,12 @@ impl EdForge {
     }
 
     pub(crate) fn jwk(&self, kid: &str) -> Value {
-        json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": encode(self.0.public_key())})
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": encode(self.point())})
+    }
+
+    /// The public key, as it is written.
+    pub(crate) fn point(&self) -> Vec<u8> {
+        self.0.public_key().as_ref().to_vec()
     }
 
     pub(crate) fn sign(&self, header: &str, payload: &str) -> String {

@@ -8,8 +8,11 @@ use portcullis::{Algorithm, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet}
 use serde_json::{Value, json};
 
 use crate::board::Board;
-use crate::forge::{EdForge, Forge, RsaForge, encode, hs256};
+use crate::forge::{EdForge, Forge, RsaForge, encode, hs256, with_signature};
 use crate::site::{AUDIENCE, NOW, Site, present, stack};
+
+/// A modulus of 2048 bits, made as the generator of CVE-2017-15361 made them.
+const ROCA: &str = "ynaYyDC0Mkd0lPwQKodBrsXN9werRvGeoULjzXzugLg9_kryp8KFTv6Ffm8gRMmJGnNy_Ge_O0Gs8udBmEcyGT7aZWFwCu1KMpsaKBzuHyAoyWgvALWbFDKxw1gwJYScdxfhsXnk4twKEWsgu9UCpjguBrlysmB9zLwI9wsXC5l5aNZis66JcBONXbhS604_Xsm-uFJFEnrr1pUMgXRQcv3lZmi8ZFOQ_UAdHXwOWnF1NPIroF41H2sDd0fNA0CthwABfWcSSr_YRVMo3TToQYzmVLWspacKQfY3uvHUsPjJHfIBiFrRkswZMlO6SI7bwfNPWBcV-oqV7SnroTYvDw";
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;
@@ -106,10 +109,24 @@ async fn weak(board: &mut Board, site: &Site) {
         ("rsa-key-of-16384-bits", json!({"n": odd(2048)})),
         ("rsa-exponent-of-three", json!({"e": encode([3])})),
         ("rsa-key-for-encryption", json!({"alg": "RSA-OAEP"})),
+        ("rsa-key-of-a-broken-generator", json!({"n": ROCA})),
     ] {
         let jwk = changed(rsa.jwk("bad"), members).to_string();
         board.row(id, publish(site, &jwk, &token).await);
     }
+    // The neutral element as the key and as the signature's point, and zero as its number: that fits every message.
+    let mut neutral = [0; 64];
+    neutral[0] = 1;
+    let ed = EdForge::new();
+    let jwk = changed(ed.jwk("bad"), json!({"x": encode(&neutral[..32])})).to_string();
+    let anybody = with_signature(
+        &ed.sign(r#"{"alg":"EdDSA","kid":"bad"}"#, &site.claims("")),
+        neutral,
+    );
+    board.row(
+        "key-that-everybody-can-sign-for",
+        publish(site, &jwk, &anybody).await,
+    );
     // X25519 agrees on secrets; its keys look like those that sign.
     let ed = EdForge::new();
     let token = ed.sign(r#"{"alg":"EdDSA","kid":"bad"}"#, &site.claims(""));
