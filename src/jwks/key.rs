@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use super::verifier::{Material, Verifier};
 use super::{der, jwk};
 use crate::algorithm::{Algorithm, Algorithms};
@@ -44,8 +46,8 @@ pub enum Skipped {
     Mismatch,
     /// An unknown `kty`, or a `crv` that is not P-256, P-384 or Ed25519.
     Unsupported,
-    /// An RSA key that is below 2048 bits or above 8192, or whose exponent is below 65537 or even; an Ed25519 key of
-    /// small order, under which anybody can sign.
+    /// An RSA key that is below 2048 bits or above 8192, whose exponent is below 65537 or even, or that the ROCA generator
+    /// made (CVE-2017-15361); an Ed25519 key of small order, under which anybody can sign.
     Weak,
     /// The numbers make no key: a wrong length, or a point that is not on its curve.
     Material,
@@ -103,7 +105,7 @@ impl Key {
                     der::read_rsa_public_key(content).ok_or_else(unreadable)?;
                 if !jwk::rsa_is_sound(modulus, exponent) {
                     return Err(refused(
-                        "RSA needs 2048 to 8192 bits and an odd exponent from 65537",
+                        "RSA needs 2048 to 8192 bits, an odd exponent from 65537, and a sound generator (not that of CVE-2017-15361)",
                     ));
                 }
                 Material::Rsa { modulus, exponent }
@@ -178,6 +180,13 @@ impl Key {
     /// Whether the two were loaded from the same text.
     pub(super) fn is_unchanged(&self, other: &Self) -> bool {
         self.source.is_some() && self.source == other.source
+    }
+
+    /// Whether the two are one JWK, member for member, however each is written.
+    pub(super) fn is_twin(&self, other: &Self) -> bool {
+        let members = |key: &Self| serde_json::from_str::<Value>(key.source.as_deref()?).ok();
+        let own = members(self);
+        own.is_some() && own == members(other)
     }
 }
 

@@ -20,7 +20,7 @@ const MAX_KEYS: usize = 256;
 /// An immutable set of public keys. Clones are cheap.
 ///
 /// Every JWK is judged alone: one that is unusable is [skipped](KeySet::skipped) and spoils nothing. Two keys with one
-/// `kid` are both skipped, since a token that names it could mean either.
+/// `kid` are both skipped, since a token that names it could mean either; a key that is listed twice is one key.
 ///
 /// ```
 /// use portcullis::KeySet;
@@ -246,6 +246,8 @@ impl Keys {
         };
         if ambiguous.contains(&kid) {
             self.skipped.push(Skipped::DuplicateKid);
+        } else if self.named.get(&kid).is_some_and(|own| own.is_twin(&key)) {
+            // Whichever of the two is meant, it is this one.
         } else if self.named.remove(&kid).is_some() {
             self.skipped.extend([Skipped::DuplicateKid; 2]);
             ambiguous.insert(kid);
@@ -312,11 +314,32 @@ mod tests {
 
     #[test]
     fn every_key_of_an_ambiguous_kid_is_skipped() {
-        let set = parse(&json!([es256("a"), es256("b"), es256("a"), es256("a")])).unwrap();
+        let others = [Signer::fresh().jwk("a"), Signer::fresh().jwk("a")];
+        let set = parse(&json!([es256("a"), es256("b"), others[0], others[1]])).unwrap();
         assert_eq!(set.len(), 1);
         assert!(set.find(Some("a"), Algorithm::ES256).is_none());
         assert!(set.find(Some("b"), Algorithm::ES256).is_some());
         assert_eq!(set.skipped(), [Skipped::DuplicateKid; 3]);
+    }
+
+    #[test]
+    fn a_key_that_is_listed_twice_is_one_key() {
+        let (a, b) = (es256("a"), es256("b"));
+        let turned = a.as_object().unwrap().iter().rev();
+        let turned: Vec<_> = turned
+            .map(|(name, value)| format!("{name:?}: {value}"))
+            .collect();
+        let turned = format!("{{{}}}", turned.join(", "));
+        let text = format!(r#"{{"keys":[{a},{b},{turned},{a}]}}"#);
+        let set = KeySet::from_json(text.as_bytes()).unwrap();
+        assert_eq!((set.len(), set.skipped()), (2, &[][..]));
+        assert!(set.find(Some("a"), Algorithm::ES256).is_some());
+
+        let mut more = a.clone();
+        more["use"] = json!("sig");
+        let set = parse(&json!([a, a, b, more])).unwrap();
+        assert!(set.find(Some("a"), Algorithm::ES256).is_none());
+        assert_eq!(set.skipped(), [Skipped::DuplicateKid; 2]);
     }
 
     #[test]
