@@ -51,7 +51,8 @@ impl Discovery {
         }
     }
 
-    async fn get(&self, timeout: Duration) -> Result<KeySet, FetchError> {
+    async fn get(&self, request: &FetchJwks) -> Result<KeySet, FetchError> {
+        let timeout = request.timeout();
         // Taken out while it is used: a fetch that never ends leaves nothing behind and is discovered again.
         let known = self.lock().take();
         let found = match known {
@@ -68,7 +69,7 @@ impl Discovery {
                 Err(_) => known,
             },
         };
-        let keys = found.keys_at.get(timeout).await;
+        let keys = found.keys_at.get(request).await;
         *self.lock() = Some(Found {
             // Where keys are not to be had, the metadata are asked again; if they are not to be had either, this is the
             // best that is known.
@@ -80,7 +81,7 @@ impl Discovery {
 
     fn found_at(&self, endpoint: Endpoint) -> Found {
         Found {
-            keys_at: KeysAt::new(self.client.clone(), endpoint),
+            keys_at: KeysAt::new(self.client.clone(), endpoint, self.clock.clone()),
             discovered_at: Some(self.clock.monotonic()),
         }
     }
@@ -138,7 +139,7 @@ impl Discovery {
 impl Fetch for Discovery {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
         let discovery = self.clone();
-        Box::pin(async move { discovery.get(request.timeout()).await })
+        Box::pin(async move { discovery.get(&request).await })
     }
 }
 

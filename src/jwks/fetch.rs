@@ -19,6 +19,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct FetchJwks {
     issuer: Arc<str>,
     timeout: Duration,
+    is_whole: bool,
 }
 
 /// Why keys could not be fetched. It holds nothing of what the other side sent.
@@ -77,7 +78,21 @@ pub(super) struct Boxed<S>(Mutex<S>);
 
 impl FetchJwks {
     pub(super) fn new(issuer: Arc<str>, timeout: Duration) -> Self {
-        Self { issuer, timeout }
+        Self {
+            issuer,
+            timeout,
+            is_whole: false,
+        }
+    }
+
+    pub(super) fn whole(self, is_whole: bool) -> Self {
+        Self { is_whole, ..self }
+    }
+
+    /// Whether the set itself is wanted, and not that it has not changed.
+    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // nobody else asks whether it has
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Whose keys, spelled as the `iss` of its tokens.

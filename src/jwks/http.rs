@@ -1,9 +1,9 @@
 //! Keys over HTTP, by reqwest: no redirects, nothing but 200, at most 512 KiB, a deadline for every request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::discovery::Discovery;
@@ -35,9 +35,21 @@ pub(super) struct Client(reqwest::Client);
 pub(super) struct KeysAt {
     client: Client,
     endpoint: Endpoint,
+    clock: Clock,
     /// The last answer that had an entity tag.
-    last: Arc<Mutex<Option<(HeaderValue, KeySet)>>>,
+    last: Arc<Mutex<Option<Tagged>>>,
 }
+
+/// An answer that need not be sent again while it is unchanged.
+#[derive(Clone)]
+struct Tagged {
+    etag: HeaderValue,
+    keys: KeySet,
+    received_at: Duration,
+}
+
+/// "Not changed" is believed no longer than this: a cache on the way may say so for ever, and hide a key that was removed.
+const UNCHANGED_FOR: Duration = Duration::from_secs(60 * 60);
 
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -137,7 +149,7 @@ impl Origin {
         Ok(match self.place {
             Place::Uri(endpoint) => {
                 let client = Client::new(&endpoint, self.roots)?;
-                Arc::new(KeysAt::new(client, endpoint))
+                Arc::new(KeysAt::new(client, endpoint, clock))
             }
             Place::Issuer(endpoint, issuer) => {
                 let client = Client::new(&endpoint, self.roots)?;
@@ -216,10 +228,11 @@ fn broken(error: reqwest::Error) -> FetchError {
 // === impl KeysAt ===
 
 impl KeysAt {
-    pub(super) fn new(client: Client, endpoint: Endpoint) -> Self {
+    pub(super) fn new(client: Client, endpoint: Endpoint, clock: Clock) -> Self {
         Self {
             client,
             endpoint,
+            clock,
             last: Arc::default(),
         }
     }
@@ -228,31 +241,41 @@ impl KeysAt {
         self.endpoint == *endpoint
     }
 
-    pub(super) async fn get(&self, timeout: Duration) -> Result<KeySet, FetchError> {
+    pub(super) async fn get(&self, request: &FetchJwks) -> Result<KeySet, FetchError> {
         let last = self.lock().clone();
-        let etag = last.as_ref().map(|(etag, _)| etag.clone());
+        let last = last.filter(|last| !request.is_whole() && self.is_recent(last));
+        let etag = last.as_ref().map(|last| last.etag.clone());
         let answer = self
             .client
-            .get(&self.endpoint.to_string(), timeout, etag)
+            .get(&self.endpoint.to_string(), request.timeout(), etag)
             .await?;
         let keys = match (answer.status, last) {
             (StatusCode::OK, _) => KeySet::from_json(&answer.body)?,
-            (StatusCode::NOT_MODIFIED, Some((_, keys))) => keys,
+            (StatusCode::NOT_MODIFIED, Some(last)) => last.keys,
             (status, _) => {
                 // Perhaps it is the condition that is refused.
                 *self.lock() = None;
                 return Err(FetchError::Status(status.as_u16()));
             }
         };
-        let keys = keys.expiring(freshness(&answer.headers));
+        let keys = keys.cache_control(&answer.headers);
         if answer.status == StatusCode::OK {
             let etag = answer.headers.get(ETAG).cloned();
-            *self.lock() = etag.map(|etag| (etag, keys.clone()));
+            *self.lock() = etag.map(|etag| Tagged {
+                etag,
+                keys: keys.clone(),
+                received_at: self.clock.monotonic(),
+            });
         }
         Ok(keys)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(HeaderValue, KeySet)>> {
+    fn is_recent(&self, last: &Tagged) -> bool {
+        let age = self.clock.monotonic().saturating_sub(last.received_at);
+        age < UNCHANGED_FOR
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Tagged>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -260,79 +283,6 @@ impl KeysAt {
 impl Fetch for KeysAt {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
         let keys = self.clone();
-        Box::pin(async move { keys.get(request.timeout()).await })
-    }
-}
-
-/// RFC 9111 section 4.2: `max-age` less the time that the answer spent in other caches; nothing for `no-store` and
-/// `no-cache`.
-fn freshness(headers: &HeaderMap) -> Option<Duration> {
-    let mut max_age = None;
-    let lines = headers.get_all(CACHE_CONTROL).into_iter();
-    let lines = lines.filter_map(|line| line.to_str().ok());
-    for directive in lines.flat_map(|line| line.split(',')) {
-        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-        match name.trim().to_ascii_lowercase().as_str() {
-            "no-store" | "no-cache" => return Some(Duration::ZERO),
-            "max-age" => {
-                let seconds = value.trim().trim_matches('"').parse().unwrap_or(0);
-                max_age = Some(Duration::from_secs(seconds));
-            }
-            _ => {}
-        }
-    }
-    let age = headers
-        .get(AGE)
-        .and_then(|age| age.to_str().ok()?.trim().parse().ok());
-    let age = Duration::from_secs(age.unwrap_or(0));
-    max_age.map(|max_age| max_age.saturating_sub(age))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn freshness_is_what_cache_control_says() {
-        #[track_caller]
-        fn check(headers: &[(&str, &str)], expected: Option<u64>) {
-            let mut map = HeaderMap::new();
-            for (name, value) in headers {
-                let name = name.parse::<http::HeaderName>().unwrap();
-                map.append(name, value.parse().unwrap());
-            }
-            assert_eq!(
-                freshness(&map).map(|age| age.as_secs()),
-                expected,
-                "{headers:?}"
-            );
-        }
-        check(&[], None);
-        check(&[("cache-control", "public")], None);
-        check(&[("cache-control", "public, Max-Age=300")], Some(300));
-        check(&[("cache-control", "max-age=\"300\"")], Some(300));
-        check(
-            &[("cache-control", "max-age=300"), ("age", "100")],
-            Some(200),
-        );
-        check(&[("cache-control", "max-age=300"), ("age", "400")], Some(0));
-        check(&[("cache-control", "max-age=300"), ("age", "x")], Some(300));
-        check(&[("cache-control", "max-age=-1")], Some(0));
-        check(
-            &[("cache-control", "max-age=99999999999999999999")],
-            Some(0),
-        );
-        check(
-            &[
-                ("cache-control", "max-age=300"),
-                ("cache-control", "no-cache"),
-            ],
-            Some(0),
-        );
-        check(
-            &[("cache-control", "private, no-store, max-age=300")],
-            Some(0),
-        );
-        check(&[("cache-control", "s-maxage=300, x-max-age=7")], None);
+        Box::pin(async move { keys.get(&request).await })
     }
 }

@@ -215,6 +215,41 @@ async fn an_unchanged_set_is_not_sent_again() {
     assert_eq!((cache.status()[0].keys, server.seen().len()), (1, 2));
 }
 
+#[tokio::test]
+async fn that_nothing_has_changed_is_neither_believed_for_a_new_kid_nor_for_ever() {
+    let server = Server::start().await;
+    let published = Arc::new(Mutex::new(json(["a"])));
+    let now = published.clone();
+    server.page("/keys", move |request| {
+        let tag = [("etag", "\"v1\"")];
+        match request.headers().get("if-none-match") {
+            Some(_) => (StatusCode::NOT_MODIFIED, tag).into_response(),
+            None => (tag, now.lock().unwrap().clone()).into_response(),
+        }
+    });
+    let hands = crate::clock::ManualClock::at(0);
+    let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
+    let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
+    let issuer = cache.issuer("https://id/").unwrap();
+    let find = |kid| issuer.find(Some(kid), Algorithm::ES256, Patience::MayWait);
+    cache.warm().await.unwrap();
+
+    *published.lock().unwrap() = json(["a", "b"]);
+    let Found::Wait(waiter) = find("b") else {
+        panic!("it is asked for")
+    };
+    waiter.await;
+    assert!(matches!(find("b"), Found::Key(_)));
+
+    *published.lock().unwrap() = json(["b"]);
+    hands.advance(Duration::from_secs(59 * 60));
+    cache.warm().await.unwrap();
+    assert!(matches!(find("a"), Found::Key(_)));
+    hands.advance(Duration::from_secs(60));
+    cache.warm().await.unwrap();
+    assert!(!matches!(find("a"), Found::Key(_)));
+}
+
 // === discovery ===
 
 #[tokio::test]

@@ -273,7 +273,7 @@ impl IssuerKeys {
         if !lock(&self.health).may_ask(kid_hash, generation, now, cooldown) {
             return None;
         }
-        self.start(When::Now).map(Asked::Started)
+        self.start(When::ForKid).map(Asked::Started)
     }
 
     /// Asks once more for a kid that the fetch it waited for did not bring.

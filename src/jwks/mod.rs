@@ -53,6 +53,7 @@ mod cache;
 mod der;
 mod distrust;
 mod fetch;
+mod freshness;
 mod health;
 mod issuer;
 mod jwk;

@@ -16,11 +16,15 @@ use super::observe::{self, Change};
 use super::set::KeySet;
 use super::waiter::{Arrival, Flown};
 
-/// Whether a fetch must be due to be started.
+/// Why a fetch is started.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
+    /// If it is due.
     Due,
+    /// Whether or not it is due.
     Now,
+    /// The same, for a kid that the set at hand does not have: that it has not changed would be no answer.
+    ForKid,
 }
 
 /// Counts as a failure when it is dropped before the fetch has answered.
@@ -74,6 +78,7 @@ impl IssuerKeys {
                 landed: false,
             };
             let request = FetchJwks::new(Arc::clone(&self.issuer), self.settings.timeout);
+            let request = request.whole(when == When::ForKid);
             let deadline = self.settings.deadline();
             Some(async move {
                 let answer = tokio::time::timeout(deadline, fetch.fetch(request)).await;
@@ -108,7 +113,7 @@ impl IssuerKeys {
 
     fn succeeded(&self, fetched: &KeySet, ledger: &mut Ledger) {
         let now = self.clock.monotonic();
-        let ttl = self.settings.ttl(fetched.freshness());
+        let ttl = self.settings.ttl(fetched.fresh_for());
         let previous = self.current.load_full();
         let before = previous.as_ref().map(|snapshot| &snapshot.keys);
         let keys = fetched.succeed(before, &mut ledger.distrust);

@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::distrust::Distrust;
+use super::freshness::freshness;
 use super::key::{Key, Skipped};
 use crate::algorithm::Algorithm;
 
@@ -131,6 +133,27 @@ impl KeySet {
         self
     }
 
+    /// How long the set may be kept, as the headers of the answer that brought it have it (RFC 9111 section 4.2): `max-age`
+    /// of `Cache-Control` less `Age`, and not at all for `no-store` and `no-cache`.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+    /// # use portcullis::KeySet;
+    /// # let keys = KeySet::from_json(br#"{"keys": [
+    /// #     {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    /// # ]}"#)?;
+    ///
+    /// let headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("max-age=300"))]);
+    /// let keys = keys.cache_control(&headers);
+    /// assert!(format!("{keys:?}").contains("300s"));
+    /// # Ok::<(), portcullis::jwks::KeySetError>(())
+    /// ```
+    #[must_use]
+    pub fn cache_control(mut self, headers: &HeaderMap) -> Self {
+        self.max_age = freshness(headers);
+        self
+    }
+
     /// How many keys can be used.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // a set with no key is never built
@@ -144,14 +167,7 @@ impl KeySet {
         &self.keys.skipped
     }
 
-    /// The same set with another freshness.
-    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // only answers over HTTP tell it
-    pub(super) fn expiring(mut self, max_age: Option<Duration>) -> Self {
-        self.max_age = max_age;
-        self
-    }
-
-    pub(super) fn freshness(&self) -> Option<Duration> {
+    pub(super) fn fresh_for(&self) -> Option<Duration> {
         self.max_age
     }
 

@@ -172,11 +172,13 @@ fn caching() -> Vec<(&'static str, Fault)> {
         ),
         (
             "304-for-ever",
-            of(|_, request| {
-                assert_eq!(request.if_none_match.as_deref(), Some("\"1\""));
-                raw("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n\r\n")
-            })
-            .before(tagged),
+            of(|keys, request| unchanged(request).unwrap_or_else(|| ok(both(keys)))).before(tagged),
+        ),
+        (
+            "304-after-a-removal",
+            of(|keys, request| unchanged(request).unwrap_or_else(|| ok(set(&[&keys.new]))))
+                .before(tagged)
+                .after(61 * MINUTE),
         ),
         (
             "304-unasked",
@@ -186,6 +188,13 @@ fn caching() -> Vec<(&'static str, Fault)> {
             }),
         ),
     ]
+}
+
+/// What a cache on the way says to whoever asks whether anything has changed.
+fn unchanged(request: &Request) -> Option<Vec<Step>> {
+    let tag = request.if_none_match.as_deref()?;
+    assert_eq!(tag, "\"1\"");
+    Some(raw("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n\r\n"))
 }
 
 fn discovery() -> Vec<(&'static str, Fault)> {
