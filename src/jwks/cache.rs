@@ -52,10 +52,11 @@ impl JwksCache {
         Self::new([JwksSource::discover(issuer)?])
     }
 
-    /// Fetches the keys of every issuer now, so that no request has to wait for them. Fixed keys need nothing.
+    /// Fetches the keys of every issuer now, however fresh those at hand are. Fixed keys need nothing.
     ///
-    /// It is not needed: the first request fetches too. A service that should start while its issuer is down logs
-    /// the error and goes on.
+    /// Called at the start, it saves the first request the wait; it is not needed, since that fetches too. A service that
+    /// should start while its issuer is down logs the error and goes on. Called later, it is an operator's way to
+    /// have a change honoured at once. It heeds no cooldown, so let no client cause it.
     ///
     /// # Errors
     /// The first issuer that failed; the others were fetched all the same.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::fetch::FetchError;
+use super::key::Skipped;
 
 /// Read and written off the path of a known kid only.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub struct IssuerStatus {
     pub state: IssuerState,
     /// How many there are.
     pub keys: usize,
+    /// Why others of the set are not used, one reason for each.
+    pub skipped: Vec<Skipped>,
     /// How long ago they were fetched; `None` while there are none.
     pub age: Option<Duration>,
     /// The [kind](super::FetchError::kind) of the last fetch's error; `None` if it succeeded, or has yet to be made.

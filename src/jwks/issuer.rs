@@ -207,6 +207,7 @@ impl IssuerKeys {
             issuer: self.issuer.as_ref().into(),
             state,
             keys: snapshot.map_or(0, |snapshot| snapshot.keys.len()),
+            skipped: snapshot.map_or_else(Vec::new, |snapshot| snapshot.keys.skipped().to_vec()),
             age,
             last_error: lock(&self.health).last_error(),
         }

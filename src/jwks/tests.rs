@@ -182,6 +182,25 @@ async fn fixed_keys_are_in_force_at_once_and_for_ever() {
     assert_found!(find("a"), Found::Unknown);
 }
 
+#[tokio::test]
+async fn the_status_tells_why_keys_are_skipped() {
+    let good = Signer::fresh().jwk("a");
+    let (oct, encryption) = (
+        serde_json::json!({"kty": "oct", "k": ""}),
+        Signer::fresh().jwk("b"),
+    );
+    let mut encryption = encryption;
+    encryption["use"] = "enc".into();
+    let bench = Bench::new(published(&[oct, good, encryption]));
+    assert_eq!(bench.cache.status()[0].skipped, []);
+    bench.cache.warm().await.unwrap();
+    let status = &bench.cache.status()[0];
+    assert_eq!(
+        (status.keys, &*status.skipped),
+        (1, &[Skipped::Symmetric, Skipped::Use][..])
+    );
+}
+
 // === cold ===
 
 #[tokio::test]
