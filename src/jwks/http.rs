@@ -266,7 +266,7 @@ impl Fetch for KeysAt {
 
 /// RFC 9111 section 4.2: `max-age` less the time that the answer spent in other caches; nothing for `no-store` and
 /// `no-cache`.
-fn freshness(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn freshness(headers: &HeaderMap) -> Option<Duration> {
     let mut max_age = None;
     let lines = headers.get_all(CACHE_CONTROL).into_iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
