@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::endpoint::{Endpoint, Transport};
 use super::fetch::{BoxFuture, Fetch, FetchError, FetchJwks};
 use super::http::{Client, KeysAt};
-use super::set::KeySet;
+use super::set::{KeySet, read_object};
 use crate::clock::Clock;
 
 /// The keys of an issuer that are found through its metadata.
@@ -106,9 +106,9 @@ impl Discovery {
         self.check(&answer.body)
     }
 
-    fn check(&self, document: &[u8]) -> Result<Endpoint, FetchError> {
-        let metadata: Metadata = serde_json::from_slice(document)
-            .map_err(|_| FetchError::Discovery("not a metadata document"))?;
+    pub(super) fn check(&self, document: &[u8]) -> Result<Endpoint, FetchError> {
+        let metadata: Metadata =
+            read_object(document).ok_or(FetchError::Discovery("not a metadata document"))?;
         // RFC 8414 section 3.3: identical, or a document of one issuer could stand for another.
         if *metadata.issuer != *self.issuer {
             return Err(FetchError::Discovery(
@@ -145,17 +145,29 @@ impl Fetch for Discovery {
 
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    fn read(issuer: &str, document: &Value) -> Result<Endpoint, FetchError> {
+        let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback).unwrap();
+        let client = Client::new(&endpoint, Vec::new()).unwrap();
+        let discovery = Discovery::new(client, endpoint, issuer.into(), Clock::System);
+        discovery.check(document.to_string().as_bytes())
+    }
+
+    #[test]
+    fn metadata_are_an_object() {
+        let (issuer, keys) = ("https://id.example.com", "https://id.example.com/keys");
+        assert!(read(issuer, &json!({"issuer": issuer, "jwks_uri": keys})).is_ok());
+        assert!(read(issuer, &json!([issuer, keys])).is_err());
+    }
 
     #[test]
     fn only_a_local_issuer_may_lead_to_a_local_place() {
         #[track_caller]
         fn check(issuer: &str, jwks_uri: &str, accepted: bool) {
-            let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback).unwrap();
-            let client = Client::new(&endpoint, Vec::new()).unwrap();
-            let discovery = Discovery::new(client, endpoint, issuer.into(), Clock::System);
-            let document = serde_json::json!({"issuer": issuer, "jwks_uri": jwks_uri});
-            let found = discovery.check(document.to_string().as_bytes());
+            let found = read(issuer, &json!({"issuer": issuer, "jwks_uri": jwks_uri}));
             assert_eq!(found.is_ok(), accepted, "{issuer} {jwks_uri}: {found:?}");
         }
         for place in [

@@ -85,6 +85,10 @@ mod endpoint;
 ))]
 mod http;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(all(test, feature = "aws-lc-rs", feature = "reqwest"))]
 mod http_tests;
 #[cfg(all(test, feature = "aws-lc-rs"))]

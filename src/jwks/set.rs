@@ -76,6 +76,15 @@ struct Document<'a> {
     keys: Vec<&'a RawValue>,
 }
 
+/// Reads members of an object. The derived readers alone would take an array for one, its elements for the members in their
+/// order.
+pub(super) fn read_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    is_object
+        .then(|| serde_json::from_slice(json).ok())
+        .flatten()
+}
+
 // === impl KeySet ===
 
 impl KeySet {
@@ -88,8 +97,7 @@ impl KeySet {
         if json.len() > MAX_BYTES {
             return Err(KeySetError::TooLarge);
         }
-        let document: Document<'_> =
-            serde_json::from_slice(json).map_err(|_| KeySetError::Unreadable)?;
+        let document: Document<'_> = read_object(json).ok_or(KeySetError::Unreadable)?;
         if document.keys.len() > MAX_KEYS {
             return Err(KeySetError::TooManyKeys);
         }
@@ -372,6 +380,7 @@ mod tests {
             "",
             "{",
             "[]",
+            "[[7]]",
             "7",
             "{}",
             r#"{"keys":{}}"#,
