@@ -1,0 +1,113 @@
+//! This crate's layers, set up as their documentation does.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use portcullis::jwks::FetchJwks;
+use portcullis::{
+    Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, Quota, RateLimitLayer, RequireRoleLayer,
+};
+use tokio::runtime::Runtime;
+use tower::{Layer, ServiceBuilder, service_fn};
+
+use crate::fixture::{AUDIENCE, Algorithm, ISSUER, Keys, Requests};
+use crate::measure::{Case, call};
+use crate::trivial;
+
+/// Of so many tokens in turn, none is remembered when it comes again.
+pub const STRANGERS: usize = 1_024;
+
+/// Room for one token in each part of the cache.
+const SMALL_CACHE: usize = 64 * 4096;
+
+/// Authenticates by keys that were fetched.
+pub fn auth(runtime: &Runtime, keys: &Keys, algorithm: Algorithm) -> JwtAuthLayer {
+    let set = KeySet::from_json(keys.jwks(algorithm).as_bytes()).unwrap();
+    let fetch =
+        service_fn(move |_: FetchJwks| std::future::ready(Ok::<_, Infallible>(set.clone())));
+    let cache = JwksCache::new([JwksSource::service(ISSUER, fetch)]).unwrap();
+    runtime.block_on(cache.warm()).unwrap();
+    let issuer = Issuer::new(ISSUER).audience(AUDIENCE).with_keys(cache);
+    JwtAuthLayer::new([issuer]).unwrap()
+}
+
+/// A token that was seen before, and one that never was.
+pub fn tokens<'c>(
+    auth: &JwtAuthLayer,
+    algorithm: Algorithm,
+    known: &Requests,
+    strangers: &Requests,
+) -> [Case<'c>; 2] {
+    let hit = auth.layer(service_fn(trivial));
+    let miss = auth
+        .clone()
+        .token_cache(SMALL_CACHE)
+        .layer(service_fn(trivial));
+    let name = |case: &str| format!("portcullis/{case}/{}", algorithm.name());
+    [
+        Case::calling(name("hit"), known.clone(), Body::empty, hit).beyond("floor/service/1"),
+        Case::calling(name("miss"), strangers.clone(), Body::empty, miss)
+            .beyond("floor/service/1024"),
+    ]
+}
+
+/// Authentication, authorization and a limit by subject, with metrics and fields.
+pub fn chain<'c>(auth: &JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> Case<'c> {
+    let mut service = ServiceBuilder::new()
+        .layer(auth.clone())
+        .layer(RequireRoleLayer::any(["auditor", "owner", "admin"]))
+        .layer(RateLimitLayer::new(quota()).by_subject())
+        .service(service_fn(trivial));
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // Counters are looked up once, so the recorder need not be everybody's.
+    let request = known.clone().next(Body::empty);
+    let again = known.clone().next(Body::empty);
+    metrics::with_local_recorder(&recorder, || {
+        call(&mut service, request);
+        call(&mut service, again);
+    });
+    assert!(
+        handle
+            .render()
+            .contains("portcullis_ratelimit_decisions_total")
+    );
+    let name = format!("portcullis/chain/{}", algorithm.name());
+    Case::calling(name, known.clone(), Body::empty, service)
+        .beyond("floor/service/1")
+        .resting(move || handle.run_upkeep())
+}
+
+/// Authorization alone, for a caller who was authenticated before.
+pub fn require<'c>(auth: &JwtAuthLayer, known: &Requests) -> Case<'c> {
+    let service = ServiceBuilder::new()
+        .layer(auth.clone())
+        .layer(RequireRoleLayer::any(["auditor", "owner", "admin"]))
+        .service(service_fn(trivial));
+    Case::calling("portcullis/require/3", known.clone(), Body::empty, service)
+        .beyond("portcullis/hit/RS256")
+}
+
+/// A limit by address, without and with fields.
+pub fn limits<'c>(requests: &Requests) -> [Case<'c>; 2] {
+    let with = RateLimitLayer::new(quota()).by_address();
+    let without = with.clone().without_fields();
+    let case = |name: &str, layer: RateLimitLayer| {
+        let service = layer.layer(service_fn(trivial));
+        Case::calling(name, requests.clone(), Body::empty, service).beyond("floor/service/1")
+    };
+    [
+        case("portcullis/limit/1", without),
+        case("portcullis/limit-with-headers/1", with),
+    ]
+}
+
+fn quota() -> Quota {
+    Quota::per_second(1_000_000_000).burst(u32::MAX)
+}
+
+/// For floors.
+pub fn bare<'c>(name: &str, requests: &Requests) -> Case<'c> {
+    Case::calling(name, requests.clone(), Body::empty, service_fn(trivial))
+}
