@@ -21,8 +21,12 @@ mod operations;
 mod paths;
 #[path = "support/process.rs"]
 mod process;
+#[path = "gateway/profiles.rs"]
+mod profiles;
 #[path = "gateway/protocols.rs"]
 mod protocols;
+#[path = "gateway/revocations.rs"]
+mod revocations;
 #[path = "gateway/routes.rs"]
 mod routes;
 #[path = "gateway/streams.rs"]

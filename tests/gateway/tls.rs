@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use reqwest::{Certificate, Version};
+use reqwest::{Certificate, Identity, Version};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -48,9 +48,27 @@ impl Authority {
     }
 
     fn client(&self) -> reqwest::Client {
+        self.client_with(None)
+    }
+
+    /// A client that trusts this authority, and shows a certificate if it is asked for one.
+    fn client_with(&self, own: Option<&Pair>) -> reqwest::Client {
         let root = Certificate::from_pem(self.pem().as_bytes()).unwrap();
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
+        let client = match own {
+            Some(own) => client.identity(own.identity()),
+            None => client,
+        };
         client.build().unwrap()
+    }
+}
+
+// === impl Pair ===
+
+impl Pair {
+    fn identity(&self) -> Identity {
+        let pem = format!("{}{}", self.certificate, self.key);
+        Identity::from_pem(pem.as_bytes()).unwrap()
     }
 }
 
@@ -143,6 +161,51 @@ async fn tls_stands_in_front_and_its_certificate_can_be_replaced() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the certificate was not replaced");
+}
+
+#[tokio::test]
+async fn where_clients_need_certificates_only_those_of_the_authority_get_in() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
+    let (server, partners, next) = (Authority::new(), Authority::new(), Authority::new());
+    let folder = Folder::new();
+    let pair = server.issue();
+    folder.write("server.pem", &pair.certificate);
+    folder.write("server.key", &pair.key);
+    folder.write("clients.pem", partners.pem());
+    let configuration = format!(
+        "{}[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\nclient_ca = \"clients.pem\"\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
+        section(&issuer),
+        upstream.url()
+    );
+    let gateway = Gateway::start_in(folder, &configuration).await;
+    let token = issuer.token("alice").sign();
+    let (old, new) = (partners.issue(), next.issue());
+    // A client of its own each time: what is on a connection already stays there.
+    let ask = async |pair: Option<&Pair>| {
+        let request = server.client_with(pair).get(gateway.url("/"));
+        let request = request.bearer_auth(&token);
+        let answer = request.header("client-cert", ":Zm9yZ2Vk:").send().await;
+        answer.map(|answer| answer.status().as_u16())
+    };
+    assert_eq!(ask(Some(&old)).await.unwrap(), 200);
+    assert!(ask(None).await.is_err());
+    assert!(ask(Some(&new)).await.is_err());
+    assert!(ask(Some(&server.issue())).await.is_err());
+    // It only opens the door: who is calling, the token says.
+    let request = server.client_with(Some(&old)).get(gateway.url("/"));
+    assert_eq!(outcome(request).await, (401, "missing_token".into()));
+    assert_eq!(upstream.hits(), 1);
+
+    // Another authority takes over, and an unreadable one does not.
+    gateway.folder.write("clients.pem", next.pem());
+    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    assert_eq!(ask(Some(&new)).await.unwrap(), 200);
+    assert!(ask(Some(&old)).await.is_err());
+    gateway.folder.write("clients.pem", "no certificate");
+    gateway.said(|line| line.contains("reload refused")).await;
+    assert_eq!(ask(Some(&new)).await.unwrap(), 200);
+    assert!(ask(Some(&old)).await.is_err());
+    assert!(ask(None).await.is_err());
 }
 
 #[tokio::test]
