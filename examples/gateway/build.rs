@@ -105,9 +105,10 @@ fn auth(
 fn identity(
     configuration: &Configuration,
     consumers: &Arc<Consumers>,
-) -> Result<IdentityHeadersLayer, Unbuildable> {
+) -> Result<Option<IdentityHeadersLayer>, Unbuildable> {
+    let headers = &configuration.identity_headers;
     let mut layer = IdentityHeadersLayer::none();
-    for IdentityHeader { place, name, value } in &configuration.identity_headers {
+    for IdentityHeader { place, name, value } in headers {
         let consumer = || {
             let consumers = Arc::clone(consumers);
             IdentityField::from_fn(move |caller| consumers.name(caller).map(str::to_owned))
@@ -115,7 +116,7 @@ fn identity(
         let field = value.field().unwrap_or_else(consumer);
         layer = layer.header(name, field).map_err(at(place))?;
     }
-    Ok(layer)
+    Ok((!headers.is_empty()).then_some(layer))
 }
 
 fn way(
