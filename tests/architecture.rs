@@ -95,12 +95,14 @@ fn the_rules_fail_on_a_bad_tree() {
 
 #[test]
 fn no_file_is_crowded() {
-    for (file, code) in sources(Path::new("src")) {
-        let lines = without_tests(&code).lines().count();
-        assert!(
-            lines <= 400,
-            "{file}: {lines} lines without its tests: is it two ideas?"
-        );
+    for root in ["src", "examples"] {
+        for (file, code) in sources(Path::new(root)) {
+            let lines = without_tests(&code).lines().count();
+            assert!(
+                lines <= 400,
+                "{root}/{file}: {lines} lines without its tests: is it two ideas?"
+            );
+        }
     }
 }
 

@@ -5,12 +5,16 @@
 mod access;
 #[path = "gateway/admin.rs"]
 mod admin;
+#[path = "gateway/authority.rs"]
+mod authority;
 #[path = "gateway/harness.rs"]
 mod harness;
 #[path = "gateway/headers.rs"]
 mod headers;
 #[path = "gateway/issuers.rs"]
 mod issuers;
+#[path = "gateway/keys.rs"]
+mod keys;
 #[path = "gateway/limits.rs"]
 mod limits;
 #[path = "gateway/log.rs"]
@@ -21,8 +25,12 @@ mod operations;
 mod paths;
 #[path = "support/process.rs"]
 mod process;
+#[path = "gateway/profiles.rs"]
+mod profiles;
 #[path = "gateway/protocols.rs"]
 mod protocols;
+#[path = "gateway/revocations.rs"]
+mod revocations;
 #[path = "gateway/routes.rs"]
 mod routes;
 #[path = "gateway/streams.rs"]

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use portcullis::JwksCache;
+use portcullis::{JwksCache, Protocol, Reason};
 use serde_json::{Value, json};
 
 use crate::config::model::{Access, Allowance, ConsumerFilter, LimitKey, Mode, Propagate, Route};
+use crate::gateway::answer;
 use crate::process::Process;
+use crate::revocations;
 
 pub(crate) fn router(process: Arc<Process>) -> Router {
     Router::new()
@@ -20,7 +22,15 @@ pub(crate) fn router(process: Arc<Process>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/routes", get(routes))
+        .route("/revocations", revocations::routes())
+        .method_not_allowed_fallback(|request: Request| refuse(Reason::MethodNotAllowed, request))
+        .fallback(|request: Request| refuse(Reason::NoRoute, request))
         .with_state(process)
+}
+
+/// As clients are refused; `Allow` comes from the router.
+async fn refuse(reason: Reason, request: Request) -> Response {
+    answer(reason.into(), Protocol::of(&request))
 }
 
 /// Ready as long as tokens of every issuer can be verified, and the process does not end.

@@ -7,7 +7,9 @@ use axum::http::Method;
 use portcullis::propagate::IdentityField;
 use portcullis::{ConfigError, IdentityHeadersLayer, Issuer, JwksCache, JwtAuthLayer};
 
-use crate::config::model::{Access, Configuration, CorsPreflight, IdentityHeader, Place, Route};
+use crate::config::model::{
+    Access, Configuration, CorsPreflight, IdentityHeader, Place, RevocationStore, Route,
+};
 use crate::consumers::Consumers;
 use crate::gateway::{Gateway, Unbuildable, Way, template};
 use crate::kept::{Keeping, Kept};
@@ -30,7 +32,7 @@ pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gat
     });
     let common = Common {
         failed_auth: failed_auth.transpose().map_err(anywhere)?,
-        auth: auth(&configuration, issuers).map_err(anywhere)?,
+        auth: auth(&configuration, issuers, &keeping).map_err(anywhere)?,
         identity: identity(&configuration, &consumers)?,
         consumers: Arc::clone(&consumers),
         realm: configuration.realm.clone(),
@@ -76,6 +78,7 @@ fn issuers(
 fn auth(
     configuration: &Configuration,
     issuers: Vec<Issuer>,
+    keeping: &Keeping<'_>,
 ) -> Result<Option<JwtAuthLayer>, ConfigError> {
     if issuers.is_empty() {
         return Ok(None);
@@ -90,6 +93,9 @@ fn auth(
     if configuration.token_sources.websocket_protocol {
         auth = auth.websocket_protocol();
     }
+    if let Some(RevocationStore::Memory) = configuration.revocation {
+        auth = auth.revocations(keeping.now.revocations.clone());
+    }
     if configuration.cors_preflight == CorsPreflight::Pass {
         auth = auth.pass_cors_preflight();
     }
@@ -99,9 +105,10 @@ fn auth(
 fn identity(
     configuration: &Configuration,
     consumers: &Arc<Consumers>,
-) -> Result<IdentityHeadersLayer, Unbuildable> {
+) -> Result<Option<IdentityHeadersLayer>, Unbuildable> {
+    let headers = &configuration.identity_headers;
     let mut layer = IdentityHeadersLayer::none();
-    for IdentityHeader { place, name, value } in &configuration.identity_headers {
+    for IdentityHeader { place, name, value } in headers {
         let consumer = || {
             let consumers = Arc::clone(consumers);
             IdentityField::from_fn(move |caller| consumers.name(caller).map(str::to_owned))
@@ -109,7 +116,7 @@ fn identity(
         let field = value.field().unwrap_or_else(consumer);
         layer = layer.header(name, field).map_err(at(place))?;
     }
-    Ok(layer)
+    Ok((!headers.is_empty()).then_some(layer))
 }
 
 fn way(

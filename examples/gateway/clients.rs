@@ -52,13 +52,7 @@ impl Clients {
             Authorities::System => builder
                 .try_with_platform_verifier()
                 .map_err(tls::Unusable::new)?,
-            Authorities::These(pem) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in tls::certificates(pem)? {
-                    roots.add(certificate).map_err(tls::Unusable::new)?;
-                }
-                builder.with_root_certificates(roots)
-            }
+            Authorities::These(pem) => builder.with_root_certificates(tls::roots(pem)?),
         };
         let tls = tls.with_no_client_auth();
         let http = || {

@@ -51,15 +51,20 @@ const SAID_HERE: [HeaderName; 4] = [
     X_FORWARDED_PROTO,
 ];
 
-/// What upstreams take for the client's address, the path or the method in place of the real ones.
-const NEVER_PASSED: [&str; 21] = [
+/// What upstreams take for the client's address or certificate, the path or the method in place of the real ones.
+const NEVER_PASSED: [&str; 28] = [
+    "client-cert",
+    "client-cert-chain",
     "client-ip",
     "forwarded",
     "forwarded-for",
+    "ssl-client-cert",
     "true-client-ip",
+    "x-client-cert",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-forwarded",
+    "x-forwarded-client-cert",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
@@ -67,6 +72,7 @@ const NEVER_PASSED: [&str; 21] = [
     "x-forwarded-proto",
     "x-forwarded-scheme",
     "x-forwarded-server",
+    "x-forwarded-tls-client-cert",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -74,6 +80,7 @@ const NEVER_PASSED: [&str; 21] = [
     "x-original-url",
     "x-real-ip",
     "x-rewrite-url",
+    "x-ssl-client-cert",
 ];
 
 /// Makes the client's headers the upstream's.

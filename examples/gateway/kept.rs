@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use portcullis::revoke::Revocations;
 use portcullis::{ConfigError, JwksCache, Quota, RateLimitLayer};
 
 use crate::clients::{Authorities, Clients};
@@ -17,6 +18,8 @@ pub(crate) struct Kept {
     keys: HashMap<String, JwksCache>,
     /// The connections to upstreams.
     clients: HashMap<Authorities, Clients>,
+    /// Even where nobody asks for a while: a mistake in a file must not let revoked tokens in again for good.
+    pub(crate) revocations: Revocations,
 }
 
 /// Takes over what was there, and remembers what is used, for the next one.
@@ -29,7 +32,10 @@ pub(crate) struct Keeping<'b> {
 
 impl<'b> Keeping<'b> {
     pub(crate) fn from(before: &'b Kept) -> Self {
-        let now = Kept::default();
+        let now = Kept {
+            revocations: before.revocations.clone(),
+            ..Kept::default()
+        };
         Self { before, now }
     }
 

@@ -18,6 +18,7 @@ mod kept;
 mod preset;
 mod process;
 mod proxy;
+mod revocations;
 mod serve;
 mod stack;
 mod table;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderName, Uri};
+use portcullis::Profile;
 
 use crate::config::keys::ASYMMETRIC;
 use crate::config::model::{
@@ -50,6 +51,7 @@ pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
             expected_nodes: NonZeroU32::MIN,
         },
         failed_auth_limit: None,
+        revocation: None,
         routes: Vec::new(),
     }
 }
@@ -66,17 +68,11 @@ pub(crate) fn issuer(issuer: &str, audience: &str, keys: KeySource) -> IssuerSet
         required_claims: Vec::new(),
         leeway: Duration::from_secs(60),
         max_token_bytes: 8192,
+        profile: Profile::Generic,
         subject_claim: ClaimPlace(vec!["sub".to_owned()]),
-        roles_claim: ClaimPlace(vec!["roles".to_owned()]),
-        permissions_claim: ClaimPlace(vec!["permissions".to_owned()]),
-        jwks: JwksSettings {
-            default_ttl: Duration::from_secs(600),
-            min_ttl: Duration::from_secs(60),
-            max_ttl: Duration::from_secs(3600),
-            cooldown: Duration::from_secs(30),
-            timeout: Duration::from_secs(2),
-            max_stale: Duration::from_secs(3600),
-        },
+        roles_claim: None,
+        permissions_claim: None,
+        jwks: JwksSettings::default(),
     }
 }
 

@@ -56,7 +56,7 @@ impl Proxy {
             return Err(problem("give a URL such as http://127.0.0.1:3002"));
         };
         let propagation = match route.propagate {
-            Propagate::None => TokenPropagationLayer::forward_to::<[&str; 0]>([])?,
+            Propagate::None => TokenPropagationLayer::forward_to::<[&str; 0]>([])?.enabled(false),
             Propagate::Forward => forward_to(&format!("{scheme}://{authority}"))?,
         };
         let http = match route.upstream_host {

@@ -28,7 +28,8 @@ pub(crate) struct Common {
     pub(crate) failed_auth: Option<RateLimitLayer>,
     /// `None` only where every route is public.
     pub(crate) auth: Option<JwtAuthLayer>,
-    pub(crate) identity: IdentityHeadersLayer,
+    /// `None` where upstreams are told nothing.
+    pub(crate) identity: Option<IdentityHeadersLayer>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) realm: String,
     pub(crate) cors_preflight: CorsPreflight,
@@ -61,7 +62,9 @@ impl Common {
                 stack = put(&self.limit(limit, route, keeping)?, stack);
             }
         }
-        stack = put(&self.identity, stack);
+        if let Some(identity) = &self.identity {
+            stack = put(identity, stack);
+        }
         if let (Access::Verified { .. }, Some(auth)) = (&route.access, &self.auth) {
             stack = put(auth, stack);
             if let Some(failed_auth) = &self.failed_auth {

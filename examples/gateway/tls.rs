@@ -3,10 +3,11 @@
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::config::model::Tls;
 
@@ -14,22 +15,40 @@ use crate::config::model::Tls;
 #[derive(Debug)]
 pub(crate) struct Unusable(String);
 
-/// A server with this certificate, for HTTP/2 and HTTP/1.1.
+/// A server with this certificate, for HTTP/2 and HTTP/1.1. Where there is an authority for clients, one without a
+/// certificate of it does not get in.
 pub(crate) fn server(tls: &Tls) -> Result<Arc<ServerConfig>, Unusable> {
     let chain = certificates(&tls.cert.content)?;
     let key = PrivateKeyDer::from_pem_slice(&tls.key.content).map_err(Unusable::new)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(Unusable::new)?
-        .with_no_client_auth()
+        .map_err(Unusable::new)?;
+    let builder = match &tls.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let roots = Arc::new(roots(&ca.content)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+            builder.with_client_cert_verifier(verifier.map_err(Unusable::new)?)
+        }
+    };
+    let mut config = builder
         .with_single_cert(chain, key)
         .map_err(Unusable::new)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
+/// Those who vouch, in PEM.
+pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, Unusable> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(Unusable::new)?;
+    }
+    Ok(roots)
+}
+
 /// One or more in PEM.
-pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err(Unusable::new("no certificate in it")),

@@ -119,7 +119,7 @@ fn named(configuration: &Configuration) -> Vec<&File> {
     let tls = configuration
         .tls
         .iter()
-        .flat_map(|tls| [&tls.cert, &tls.key]);
+        .flat_map(|tls| [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca));
     let issuers = configuration.issuers.iter().flat_map(|issuer| {
         let keys = match &issuer.keys {
             KeySource::JwksFile(file) | KeySource::PublicKeyFile(file) => Some(file),

@@ -92,11 +92,18 @@ fn check(shell: &str, sections: &[Section]) {
         };
         let shown = answer.split_whitespace().any(|word| word == status);
         assert!(shown, "{shell}: {heading}{answer}{errors}");
+        // The reason, where the heading names one.
+        let mut reasons = heading.split_whitespace().filter(|word| word.contains('_'));
+        assert!(
+            reasons.all(|reason| answer.contains(&format!("\"code\":\"{reason}\""))),
+            "{shell}: {heading}{answer}{errors}"
+        );
         seen.push(status);
     }
     for status in ["200", "401", "403", "429"] {
         assert!(seen.contains(&status), "no line shows {status}");
     }
+    assert!(output.contains("\"code\":\"bad_signature\""), "{output}");
 }
 
 /// The status that a heading promises: `A good token: 200, and ..`.

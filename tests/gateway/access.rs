@@ -97,6 +97,15 @@ async fn a_token_goes_where_the_route_forwards_it_and_nowhere_else() {
         assert_eq!(header(&told, "cookie"), Some("a=1; b=2"), "{path}");
         assert_eq!(header(&told, "authorization"), sent, "{path}");
     }
+    // What no route asks for is not counted as refused either.
+    let metrics = world.client.get(world.gateway.admin("/metrics")).send();
+    let metrics = metrics.await.unwrap().text().await.unwrap();
+    let counted: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.starts_with("portcullis_propagation_total{"))
+        .collect();
+    let forwarded = "portcullis_propagation_total{mode=\"forward\",result=\"sent\"} 2";
+    assert_eq!(counted, [forwarded], "{metrics}");
     let basic = world
         .get("/public")
         .basic_auth("a", Some("b"))

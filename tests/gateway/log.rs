@@ -53,9 +53,7 @@ async fn each_request_is_one_line_without_secrets() {
         ("consumer", json!("acme")),
         (
             "decisions",
-            json!(
-                "jwt=auth.success identity_headers=propagation.sent per-user=ratelimit.admitted require=authz.allowed"
-            ),
+            json!("jwt=auth.success per-user=ratelimit.admitted require=authz.allowed"),
         ),
         ("code", Value::Null),
     ] {

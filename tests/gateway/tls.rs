@@ -1,93 +1,17 @@
 //! TLS on both sides.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Version};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::authority::{Authority, Pair};
 use super::harness::{Folder, Gateway, client, issuer, outcome, section};
 use super::upstream::{Upstream, header, told};
 
-/// An authority of the test's own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate and its key, in PEM.
-struct Pair {
-    certificate: String,
-    key: String,
-}
-
-// === impl Authority ===
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    fn issue(&self) -> Pair {
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(names).unwrap();
-        Pair {
-            certificate: params.signed_by(&key, &self.0).unwrap().pem(),
-            key: key.serialize_pem(),
-        }
-    }
-
-    fn client(&self) -> reqwest::Client {
-        let root = Certificate::from_pem(self.pem().as_bytes()).unwrap();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
-        client.build().unwrap()
-    }
-}
-
 /// A service behind TLS that offers these protocols.
 async fn tls_upstream(pair: &Pair, alpn: &[&[u8]]) -> (Upstream, String) {
-    let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
-    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
     let upstream = Upstream::start("tls").await;
-    let router = upstream.router();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, router) = (acceptor.clone(), router.clone());
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else {
-                    return;
-                };
-                let service = hyper_util::service::TowerToHyperService::new(router);
-                let io = hyper_util::rt::TokioIo::new(stream);
-                let builder = hyper_util::server::conn::auto::Builder::new(
-                    hyper_util::rt::TokioExecutor::new(),
-                );
-                let _ = builder.serve_connection(io, service).await;
-            });
-        }
-    });
+    let url = pair.serve(alpn, upstream.router()).await;
     (upstream, url)
 }
 
@@ -143,6 +67,51 @@ async fn tls_stands_in_front_and_its_certificate_can_be_replaced() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the certificate was not replaced");
+}
+
+#[tokio::test]
+async fn where_clients_need_certificates_only_those_of_the_authority_get_in() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
+    let (server, partners, next) = (Authority::new(), Authority::new(), Authority::new());
+    let folder = Folder::new();
+    let pair = server.issue();
+    folder.write("server.pem", &pair.certificate);
+    folder.write("server.key", &pair.key);
+    folder.write("clients.pem", partners.pem());
+    let configuration = format!(
+        "{}[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\nclient_ca = \"clients.pem\"\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
+        section(&issuer),
+        upstream.url()
+    );
+    let gateway = Gateway::start_in(folder, &configuration).await;
+    let token = issuer.token("alice").sign();
+    let (old, new) = (partners.issue(), next.issue());
+    // A client of its own each time: what is on a connection already stays there.
+    let ask = async |pair: Option<&Pair>| {
+        let request = server.client_with(pair).get(gateway.url("/"));
+        let request = request.bearer_auth(&token);
+        let answer = request.header("client-cert", ":Zm9yZ2Vk:").send().await;
+        answer.map(|answer| answer.status().as_u16())
+    };
+    assert_eq!(ask(Some(&old)).await.unwrap(), 200);
+    assert!(ask(None).await.is_err());
+    assert!(ask(Some(&new)).await.is_err());
+    assert!(ask(Some(&server.issue())).await.is_err());
+    // It only opens the door: who is calling, the token says.
+    let request = server.client_with(Some(&old)).get(gateway.url("/"));
+    assert_eq!(outcome(request).await, (401, "missing_token".into()));
+    assert_eq!(upstream.hits(), 1);
+
+    // Another authority takes over, and an unreadable one does not.
+    gateway.folder.write("clients.pem", next.pem());
+    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    assert_eq!(ask(Some(&new)).await.unwrap(), 200);
+    assert!(ask(Some(&old)).await.is_err());
+    gateway.folder.write("clients.pem", "no certificate");
+    gateway.said(|line| line.contains("reload refused")).await;
+    assert_eq!(ask(Some(&new)).await.unwrap(), 200);
+    assert!(ask(Some(&old)).await.is_err());
+    assert!(ask(None).await.is_err());
 }
 
 #[tokio::test]

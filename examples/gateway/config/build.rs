@@ -24,17 +24,23 @@ impl IssuerSettings {
             KeySource::Secret(secret) => Issuer::with_secret(&self.issuer, secret.reveal())?,
             _ => Issuer::new(&self.issuer),
         };
+        // First, since it resets what the others set.
+        policy = policy.profile(self.profile);
         for audience in &self.audiences {
             policy = policy.audience(audience);
+        }
+        if let Some(roles) = &self.roles_claim {
+            policy = policy.roles_claim(roles.path());
+        }
+        if let Some(permissions) = &self.permissions_claim {
+            policy = policy.permissions_claim(permissions.path());
         }
         Ok(policy
             .algorithms(self.algorithms.iter().copied())
             .token_types(self.token_types.iter().map(String::as_str))
             .required_claims(self.required_claims.iter().map(String::as_str))
             .leeway(self.leeway)
-            .subject_claim(self.subject_claim.path())
-            .roles_claim(self.roles_claim.path())
-            .permissions_claim(self.permissions_claim.path()))
+            .subject_claim(self.subject_claim.path()))
     }
 
     /// Where the issuer's public keys come from; `None` for one that shares a secret.

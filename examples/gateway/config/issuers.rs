@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::ConfigError;
+use portcullis::{ConfigError, Profile};
 
 use super::build::problem;
 use super::document::Item;
@@ -12,7 +12,15 @@ use super::names::algorithm;
 use super::section::{Fault, Section};
 use super::values::{any_text, choice, claim, duration, length, name, period, some, text};
 
-const OTHER_PROFILES: [&str; 6] = ["keycloak", "auth0", "entra", "okta", "cognito", "google"];
+pub(super) const PROFILES: [(&str, Profile); 7] = [
+    ("generic", Profile::Generic),
+    ("keycloak", Profile::Keycloak),
+    ("auth0", Profile::Auth0),
+    ("entra", Profile::Entra),
+    ("okta", Profile::Okta),
+    ("cognito", Profile::Cognito),
+    ("google", Profile::Google),
+];
 
 const RESERVED: [&str; 4] = ["aud", "exp", "nbf", "iat"];
 
@@ -79,16 +87,11 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
     let required_claims = section.or("required_claims", Vec::new(), |item| item.all(text(name)));
     let leeway = section.or("leeway", Duration::from_secs(60), text(duration));
     let max_token_bytes = section.or("max_token_bytes", 8192, length);
-    section.get("profile", |item| {
-        if OTHER_PROFILES.contains(&item.text()?) {
-            let text = "is not supported yet: use \"generic\", and name the claims with subject_claim, roles_claim and permissions_claim";
-            return Err(Fault::from(format!("{:?} {text}", item.text()?)));
-        }
-        choice(&[("generic", ())])(item)
-    });
-    let subject_claim = section.or("subject_claim", named("sub"), free_claim);
-    let roles_claim = section.or("roles_claim", named("roles"), free_claim);
-    let permissions_claim = section.or("permissions_claim", named("permissions"), free_claim);
+    let profile = section.or("profile", Profile::Generic, choice(&PROFILES));
+    let subject = ClaimPlace(vec!["sub".to_owned()]);
+    let subject_claim = section.or("subject_claim", subject, free_claim);
+    let roles_claim = section.get("roles_claim", free_claim);
+    let permissions_claim = section.get("permissions_claim", free_claim);
     let jwks = section
         .section("jwks")
         .map_or(JwksSettings::default(), jwks);
@@ -104,6 +107,7 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         required_claims,
         leeway,
         max_token_bytes,
+        profile,
         subject_claim,
         roles_claim,
         permissions_claim,
@@ -161,24 +165,5 @@ fn free_claim(item: &Item) -> Result<ClaimPlace, Fault> {
             Err(format!("{name:?} has a meaning of its own: name another claim").into())
         }
         _ => Ok(place),
-    }
-}
-
-fn named(claim: &str) -> ClaimPlace {
-    ClaimPlace(vec![claim.to_owned()])
-}
-
-// === impl JwksSettings ===
-
-impl Default for JwksSettings {
-    fn default() -> Self {
-        Self {
-            default_ttl: Duration::from_secs(600),
-            min_ttl: Duration::from_secs(60),
-            max_ttl: Duration::from_secs(3600),
-            cooldown: Duration::from_secs(30),
-            timeout: Duration::from_secs(2),
-            max_stale: Duration::from_secs(3600),
-        }
     }
 }

@@ -10,7 +10,7 @@ use super::model::{
     Allowance, Limit, LimitKey, OnError, RateLimit, RateLimitStore, StoreKind, StoreMode,
 };
 use super::secrets::Secret;
-use super::section::Section;
+use super::section::{Fault, Section};
 use super::values::{choice, count, name, period, text};
 
 const STORE_URL: &str = "redis://127.0.0.1:6379";
@@ -52,15 +52,7 @@ pub(super) fn store(root: &mut Section<'_>) -> RateLimitStore {
         ),
         _ => choice(&[("memory", ()), ("redis", ())])(item),
     });
-    let url = section.secret("url", "url_file", |bytes| {
-        let is_redis = [b"redis://".as_slice(), b"rediss://"]
-            .iter()
-            .any(|scheme| bytes.starts_with(scheme));
-        if !is_redis {
-            return Err("give a URL with redis:// or rediss://".into());
-        }
-        Ok(Secret::new(bytes))
-    });
+    let url = section.secret("url", "url_file", redis_url);
     store.url = url.unwrap_or(store.url);
     let modes = [("exact", StoreMode::Exact), ("leased", StoreMode::Leased)];
     store.mode = section.or("mode", store.mode, choice(&modes));
@@ -73,6 +65,14 @@ pub(super) fn store(root: &mut Section<'_>) -> RateLimitStore {
     store.expected_nodes = section.or("expected_nodes", store.expected_nodes, count);
     section.finish();
     store
+}
+
+pub(super) fn redis_url(bytes: Vec<u8>) -> Result<Secret, Fault> {
+    let schemes = [b"redis://".as_slice(), b"rediss://"];
+    if !schemes.iter().any(|scheme| bytes.starts_with(scheme)) {
+        return Err("give a URL with redis:// or rediss://".into());
+    }
+    Ok(Secret::new(bytes))
 }
 
 pub(super) fn failed_auth(root: &mut Section<'_>) -> Option<Limit> {

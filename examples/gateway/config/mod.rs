@@ -3,8 +3,6 @@
 //! Text becomes a tree whose values know their lines (`document`), the environment replaces some of them
 //! (`environment`), and each section asks for its keys by name (`section`): what nobody asked for is an error, as is
 //! every value that will not do. All errors are told at once.
-// The gateway uses what it can; the model has all of the contract that is read.
-#![allow(dead_code)]
 
 mod build;
 mod callers;

@@ -1,5 +1,8 @@
 //! The configuration as the gateway uses it: every default filled in, every value checked, every file read.
 
+mod issuer;
+mod route;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,12 +11,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderName, Method, Uri};
+use axum::http::HeaderName;
 use ipnet::IpNet;
+use portcullis::Quota;
 use portcullis::propagate::IdentityField;
-use portcullis::{Algorithm, ClaimPath, Quota, Rule};
 
 use super::secrets::Secret;
+pub(crate) use issuer::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
+pub(crate) use route::{
+    Access, Allowance, ConsumerFilter, LimitKey, Mode, Propagate, RateLimit, Requirement, Route,
+    UpstreamHost,
+};
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug)]
@@ -52,6 +60,8 @@ pub(crate) struct Configuration {
     pub(crate) rate_limit_store: RateLimitStore,
     /// How many invalid tokens an address may send; `None` for any number.
     pub(crate) failed_auth_limit: Option<Limit>,
+    /// Where revocations are kept; `None` where tokens are valid until they expire.
+    pub(crate) revocation: Option<RevocationStore>,
     /// In the order of the file. No two overlap.
     pub(crate) routes: Vec<Route>,
 }
@@ -83,7 +93,7 @@ pub(crate) enum CorsPreflight {
     Pass,
 }
 
-/// The gateway's own certificate. Watch the paths: both are reloaded when they change.
+/// The gateway's own certificate. Watch the paths: all are reloaded when they change.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) place: Place,
@@ -91,62 +101,9 @@ pub(crate) struct Tls {
     pub(crate) cert: File,
     /// Its private key in PEM.
     pub(crate) key: File,
+    /// Who vouches for clients, in PEM; `None` where they need no certificate.
+    pub(crate) client_ca: Option<File>,
 }
-
-/// An issuer, and what its tokens must be like.
-#[derive(Clone, Debug)]
-pub(crate) struct IssuerSettings {
-    pub(crate) place: Place,
-    /// Compared exactly with `iss`.
-    pub(crate) issuer: String,
-    pub(crate) keys: KeySource,
-    /// The trust anchor, in PEM, for the places that keys are fetched from; `None` for the system's.
-    pub(crate) ca: Option<File>,
-    /// At least one.
-    pub(crate) audiences: Vec<String>,
-    /// At least one; HMAC exactly where the key is a secret.
-    pub(crate) algorithms: Vec<Algorithm>,
-    /// Accepted `typ`; the empty name allows its absence.
-    pub(crate) token_types: Vec<String>,
-    pub(crate) required_claims: Vec<String>,
-    pub(crate) leeway: Duration,
-    pub(crate) max_token_bytes: usize,
-    pub(crate) subject_claim: ClaimPlace,
-    pub(crate) roles_claim: ClaimPlace,
-    pub(crate) permissions_claim: ClaimPlace,
-    /// How fetched keys are kept.
-    pub(crate) jwks: JwksSettings,
-}
-
-/// Where an issuer's keys come from.
-#[derive(Clone, Debug)]
-pub(crate) enum KeySource {
-    /// The issuer's metadata says where.
-    Discovery,
-    /// A key set behind a URL.
-    JwksUri(String),
-    /// A key set in a file, as JSON. It parses.
-    JwksFile(File),
-    /// One public key, as PEM. It parses.
-    PublicKeyFile(File),
-    /// An HMAC secret of 32 bytes or more.
-    Secret(Secret),
-}
-
-/// How fetched keys are kept.
-#[derive(Clone, Debug)]
-pub(crate) struct JwksSettings {
-    pub(crate) default_ttl: Duration,
-    pub(crate) min_ttl: Duration,
-    pub(crate) max_ttl: Duration,
-    pub(crate) cooldown: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) max_stale: Duration,
-}
-
-/// Where a claim stands: one name, or the names that lead to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ClaimPlace(pub(crate) Vec<String>);
 
 /// Where tokens are read besides the `Authorization` header.
 #[derive(Clone, Debug, Default)]
@@ -218,6 +175,7 @@ pub(crate) struct Limit {
 
 /// Where limits are counted. Only memory is supported yet; the other settings are read and checked, and change nothing.
 #[derive(Clone, Debug)]
+#[allow(dead_code)] // What a shared store needs.
 pub(crate) struct RateLimitStore {
     pub(crate) kind: StoreKind,
     /// May hold a password.
@@ -225,6 +183,13 @@ pub(crate) struct RateLimitStore {
     pub(crate) mode: StoreMode,
     pub(crate) on_error: OnError,
     pub(crate) expected_nodes: NonZeroU32,
+}
+
+/// Where revocations are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RevocationStore {
+    /// In this process alone.
+    Memory,
 }
 
 /// Which store counts.
@@ -248,121 +213,6 @@ pub(crate) enum OnError {
     Closed,
 }
 
-/// A path and everything below it, the service that answers there, and who may ask it.
-#[derive(Clone, Debug)]
-pub(crate) struct Route {
-    pub(crate) place: Place,
-    /// Starts with `/`; ends with it only if that is all.
-    pub(crate) path: String,
-    /// In lower case, without a port; `None` for any.
-    pub(crate) host: Option<String>,
-    /// `None` for all; never empty.
-    pub(crate) methods: Option<Vec<Method>>,
-    /// `http` or `https`, a host, perhaps a port, and no path but `/`.
-    pub(crate) upstream: Uri,
-    /// The trust anchor for `https`, in PEM; `None` for the system's.
-    pub(crate) upstream_ca: Option<File>,
-    pub(crate) upstream_host: UpstreamHost,
-    pub(crate) timeout: Duration,
-    pub(crate) access: Access,
-    pub(crate) consumers: ConsumerFilter,
-    /// No two have the same name. On a public route all count addresses.
-    pub(crate) rate_limits: Vec<RateLimit>,
-    /// Never `Forward` on a public route.
-    pub(crate) propagate: Propagate,
-    pub(crate) mode: Mode,
-}
-
-/// Which `Host` the upstream is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UpstreamHost {
-    /// Its own.
-    Upstream,
-    /// The client's.
-    Client,
-}
-
-/// Who may pass.
-#[derive(Clone, Debug)]
-pub(crate) enum Access {
-    /// Everybody; no token is looked at.
-    Public,
-    /// Verified callers.
-    Verified {
-        /// `None` for any of them.
-        require: Option<Requirement>,
-        /// Replaces `require` for a method.
-        require_for: Vec<(Method, Requirement)>,
-    },
-}
-
-/// What a caller must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Requirement {
-    Role(String),
-    Scope(String),
-    Permission(String),
-    /// Never empty.
-    Any(Vec<Requirement>),
-    /// Never empty.
-    All(Vec<Requirement>),
-}
-
-/// Which consumers may pass, by name. All names are in [`Configuration::consumers`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ConsumerFilter {
-    /// Any caller, of a consumer or not.
-    Any,
-    /// Only these.
-    Allow(Vec<String>),
-    /// Any caller but these.
-    Deny(Vec<String>),
-}
-
-/// A limit of one route.
-#[derive(Clone, Debug)]
-pub(crate) struct RateLimit {
-    pub(crate) place: Place,
-    /// One that `RateLimitLayer::named` accepts.
-    pub(crate) name: String,
-    pub(crate) key: LimitKey,
-    pub(crate) allowance: Allowance,
-}
-
-/// Whom a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LimitKey {
-    Subject,
-    Client,
-    Address,
-}
-
-/// How much a limit admits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Allowance {
-    /// The same for everybody.
-    Fixed(Limit),
-    /// What the plan of the caller's consumer says; no limit without one. The key is never the address.
-    Plan,
-}
-
-/// What becomes of the caller's token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Propagate {
-    /// The upstream never sees it.
-    None,
-    /// The upstream is sent it.
-    Forward,
-}
-
-/// Whether authorization and limits decide. Authentication always does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Enforce,
-    /// They decide, log and count, and let through.
-    Report,
-}
-
 // === impl Place ===
 
 impl fmt::Display for Place {
@@ -379,16 +229,6 @@ impl fmt::Display for Place {
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.fmt(f)
-    }
-}
-
-// === impl ClaimPlace ===
-
-impl ClaimPlace {
-    /// The same for the library.
-    pub(crate) fn path(&self) -> ClaimPath {
-        let names: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        ClaimPath::from(names.as_slice())
     }
 }
 
@@ -416,38 +256,5 @@ impl Limit {
     /// The same for the library.
     pub(crate) fn quota(&self) -> Quota {
         Quota::per(self.requests.get(), self.per).burst(self.burst.get())
-    }
-}
-
-// === impl Access ===
-
-impl Access {
-    /// What a caller must have for a method; `None` where nothing is asked.
-    pub(crate) fn rule(&self, method: &Method) -> Option<Rule> {
-        let Self::Verified {
-            require,
-            require_for,
-        } = self
-        else {
-            return None;
-        };
-        let own = require_for.iter().find(|(own, _)| own == method);
-        let requirement = own.map(|(_, own)| own).or(require.as_ref());
-        requirement.map(Requirement::rule)
-    }
-}
-
-// === impl Requirement ===
-
-impl Requirement {
-    /// The same for the library.
-    pub(crate) fn rule(&self) -> Rule {
-        match self {
-            Self::Role(name) => Rule::role(name),
-            Self::Scope(name) => Rule::scope(name),
-            Self::Permission(name) => Rule::permission(name),
-            Self::Any(list) => Rule::any(list.iter().map(Self::rule)),
-            Self::All(list) => Rule::all(list.iter().map(Self::rule)),
-        }
     }
 }

@@ -6,11 +6,11 @@ use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::issuers::PROFILES;
 use super::model::{
     Callers, ClaimPlace, Configuration, CorsPreflight, IdentityValue, IssuerSettings, KeySource,
-    Limit, OnError, StoreMode,
+    Limit, RevocationStore, StoreKind,
 };
-use super::secrets::Secret;
 
 /// A text in quotes. JSON's escapes are TOML's, but TOML has DEL escaped too.
 struct Quoted<'t>(&'t str);
@@ -47,6 +47,10 @@ impl Display for Configuration {
             Some(tls) => {
                 writeln!(f, "\n[tls]\ncert = {}", path(&tls.cert.path))?;
                 writeln!(f, "key = {}", path(&tls.key.path))?;
+                match &tls.client_ca {
+                    None => writeln!(f, "# client_ca: none")?,
+                    Some(ca) => writeln!(f, "client_ca = {}", path(&ca.path))?,
+                }
             }
         }
         self.issuers.iter().try_for_each(|own| issuer(f, own))?;
@@ -98,33 +102,24 @@ impl Configuration {
     }
 
     fn limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let store = &self.rate_limit_store;
-        let mode = match store.mode {
-            StoreMode::Exact => "exact",
-            StoreMode::Leased => "leased",
-        };
-        let on_error = match store.on_error {
-            OnError::Local => "local",
-            OnError::Open => "open",
-            OnError::Closed => "closed",
-        };
-        writeln!(
-            f,
-            "\n[rate_limit_store]\nkind = \"memory\"\nurl = {}",
-            url(&store.url)
-        )?;
-        writeln!(f, "mode = \"{mode}\"\non_error = \"{on_error}\"")?;
-        writeln!(f, "expected_nodes = {}", store.expected_nodes)?;
+        // Nothing else of the section is in force.
+        match self.rate_limit_store.kind {
+            StoreKind::Memory => writeln!(f, "\n[rate_limit_store]\nkind = \"memory\"")?,
+        }
         match &self.failed_auth_limit {
-            None => writeln!(f, "\n# failed_auth_limit: none"),
+            None => writeln!(f, "\n# failed_auth_limit: none")?,
             Some(limit) => {
                 let Limit { requests, per, .. } = limit;
                 let per = Span(*per);
                 writeln!(
                     f,
                     "\n[failed_auth_limit]\nrequests = {requests}\nper = {per}"
-                )
+                )?;
             }
+        }
+        match self.revocation {
+            None => writeln!(f, "\n# revocation: none"),
+            Some(RevocationStore::Memory) => writeln!(f, "\n[revocation]\nkind = \"memory\""),
         }
     }
 }
@@ -151,10 +146,19 @@ fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
     writeln!(f, "required_claims = {}", texts(&own.required_claims))?;
     writeln!(f, "leeway = {}", Span(own.leeway))?;
     writeln!(f, "max_token_bytes = {}", own.max_token_bytes)?;
-    writeln!(f, "profile = \"generic\"")?;
+    let profile = PROFILES.iter().find(|(_, profile)| *profile == own.profile);
+    let profile = profile.map_or("generic", |(name, _)| name);
+    writeln!(f, "profile = \"{profile}\"")?;
     writeln!(f, "subject_claim = {}", claim(&own.subject_claim))?;
-    writeln!(f, "roles_claim = {}", claim(&own.roles_claim))?;
-    writeln!(f, "permissions_claim = {}", claim(&own.permissions_claim))?;
+    for (name, place) in [
+        ("roles_claim", &own.roles_claim),
+        ("permissions_claim", &own.permissions_claim),
+    ] {
+        match place {
+            Some(place) => writeln!(f, "{name} = {}", claim(place))?,
+            None => writeln!(f, "# {name}: what the profile says")?,
+        }
+    }
     let jwks = &own.jwks;
     writeln!(f, "[issuers.jwks]")?;
     for (name, duration) in [
@@ -188,18 +192,6 @@ fn claim(place: &ClaimPlace) -> String {
     match place.0.as_slice() {
         [name] => Quoted(name).to_string(),
         _ => texts(&place.0).to_string(),
-    }
-}
-
-/// A URL without the user and the password before its host.
-fn url(secret: &Secret) -> String {
-    let text = String::from_utf8_lossy(secret.reveal());
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return "\"(redacted)\"".to_owned();
-    };
-    match rest.rsplit_once('@') {
-        None => Quoted(&text).to_string(),
-        Some((_, host)) => Quoted(&format!("{scheme}://(redacted)@{host}")).to_string(),
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::document::{self, Item};
 use super::files::{self, Files};
-use super::model::{Configuration, CorsPreflight, Place, Tls};
+use super::limits::redis_url;
+use super::model::{Configuration, CorsPreflight, Place, RevocationStore, Tls};
 use super::names::{log, network, realm, socket};
 use super::problems::{Invalid, Problem, Problems};
 use super::route::Others;
@@ -86,6 +87,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let has_tls = root.has("tls");
     let tls = root.section("tls").and_then(tls);
     let token_cache = token_cache(&mut root);
+    let revocation = revocation(&mut root, admin_listen.is_some());
     unsupported(&mut root);
     let has_issuers = root.has("issuers");
     let issuers = issuers::read(&mut root);
@@ -127,6 +129,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
         plans,
         rate_limit_store,
         failed_auth_limit,
+        revocation,
         routes,
     })
 }
@@ -140,29 +143,52 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
     }
     let cert = section.certificates("cert");
     let key = section.private_key("key");
-    section.unsupported(
-        "client_ca",
-        "remove it, client certificates are not asked for",
-    );
+    let has_client_ca = section.has("client_ca");
+    let client_ca = section.certificates("client_ca");
     section.finish();
+    // Without the one that was asked for, everybody could come in.
+    if has_client_ca && client_ca.is_none() {
+        return None;
+    }
     Some(Tls {
         place,
         cert: cert?,
         key: key?,
+        client_ca,
     })
 }
 
 /// What the contract has and this gateway does not.
 fn unsupported(root: &mut Section<'_>) {
-    root.unsupported(
-        "revocation",
-        "remove the section, tokens are valid until they expire",
-    );
     root.unsupported("mint", "remove the section, and `propagate = \"mint\"`");
     root.unsupported(
         "exchange",
         "remove the section, and `propagate = \"exchange\"`",
     );
+}
+
+fn revocation(root: &mut Section<'_>, has_admin: bool) -> Option<RevocationStore> {
+    let mut section = root.section("revocation")?;
+    let place = section.place.clone();
+    let kind = section.or("kind", RevocationStore::Memory, |item| {
+        match item.text()? {
+        "redis" => Err(
+            "\"redis\" is not supported yet: use \"memory\", and tell each instance what is revoked"
+                .into(),
+        ),
+        _ => choice(&[("memory", RevocationStore::Memory)])(item),
+    }
+    });
+    // For a shared store; they change nothing yet.
+    section.secret("url", "url_file", redis_url);
+    section.get("when_stale", choice(&[("last-known", ()), ("closed", ())]));
+    if !has_admin {
+        let text =
+            "is fed through `admin_listen`, and there is none: add it, or remove the section";
+        root.problem(&place, "revocation", text);
+    }
+    section.finish();
+    Some(kind)
 }
 
 fn token_cache(root: &mut Section<'_>) -> u64 {

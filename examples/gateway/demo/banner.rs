@@ -8,6 +8,9 @@ use super::auth_service::{ALICE, BOB};
 /// Headings start at the margin, the lines to paste are indented. A heading names the status that its line will show.
 pub(super) struct Banner<'p>(pub(super) &'p Places);
 
+/// With the head of the answer, and a line's end after its body, which has none.
+const CURL: &str = r"curl -i -w '\n'";
+
 // === impl Banner ===
 
 impl fmt::Display for Banner<'_> {
@@ -30,30 +33,34 @@ impl fmt::Display for Banner<'_> {
         login(f, "ALICE", gateway, ALICE)?;
         login(f, "BOB", gateway, BOB)?;
 
-        heading(f, "No token: 401")?;
-        writeln!(f, "  curl -i {gateway}/api/orders")?;
+        heading(f, "No token: 401 missing_token")?;
+        writeln!(f, "  {CURL} {gateway}/api/orders")?;
         heading(
             f,
             "A good token: 200, and the upstream is told who is calling",
         )?;
         writeln!(
             f,
-            "  curl -i '{gateway}/api/orders?page=2' {}",
+            "  {CURL} '{gateway}/api/orders?page=2' {}",
             bearer("BOB")
         )?;
-        heading(f, "A token that was tampered with: 401")?;
-        writeln!(f, "  curl -i {gateway}/api/orders {}", bearer("{BOB}x"))?;
-        heading(f, "The wrong role: 403")?;
-        writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("BOB"))?;
+        heading(f, "Bob's claims with alice's signature: 401 bad_signature")?;
+        writeln!(
+            f,
+            "  {CURL} {gateway}/api/orders {}",
+            bearer("{BOB%.*}.${ALICE##*.}")
+        )?;
+        heading(f, "The wrong role: 403 insufficient_scope")?;
+        writeln!(f, "  {CURL} {gateway}/api/admin {}", bearer("BOB"))?;
         heading(f, "The right one: 200")?;
-        writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("ALICE"))?;
+        writeln!(f, "  {CURL} {gateway}/api/admin {}", bearer("ALICE"))?;
         heading(
             f,
             "A public route: 200, and headers that claim to be alice are gone",
         )?;
         writeln!(
             f,
-            "  curl -i {gateway}/public -H 'X-User-Id: alice' -H 'X_User_Roles: admin' {}",
+            "  {CURL} {gateway}/public -H 'X-User-Id: alice' -H 'X_User_Roles: admin' {}",
             bearer("BOB")
         )?;
         heading(f, "One time too many: 429")?;
@@ -64,12 +71,12 @@ impl fmt::Display for Banner<'_> {
         )?;
         heading(f, "A new key signs, the old one is still published: 200")?;
         writeln!(f, "  curl -X POST {auth_service}/rotate")?;
-        writeln!(f, "  curl -i {gateway}/api/admin {}", bearer("ALICE"))?;
-        heading(f, "The old key is withdrawn: 401")?;
+        writeln!(f, "  {CURL} {gateway}/api/admin {}", bearer("ALICE"))?;
+        heading(f, "The old key is withdrawn: 401 unknown_key")?;
         writeln!(f, "  curl -X POST {auth_service}/retire")?;
         writeln!(
             f,
-            "  sleep 2; curl -i {gateway}/api/admin {}",
+            "  sleep 2; {CURL} {gateway}/api/admin {}",
             bearer("ALICE")
         )?;
         writeln!(f, "\nCtrl-C ends it.")

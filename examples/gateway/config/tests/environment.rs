@@ -75,7 +75,8 @@ fn lists_are_toml_or_json_and_elements_have_numbers() {
     );
     assert_eq!(configuration.issuers[0].audiences, ["orders-api", "second"]);
     assert_eq!(configuration.issuers[1].audiences, ["a"]);
-    assert_eq!(configuration.issuers[1].roles_claim.0, ["a", "b"]);
+    let roles = configuration.issuers[1].roles_claim.as_ref();
+    assert_eq!(roles.unwrap().0, ["a", "b"]);
     let rule = configuration.routes[0].access.rule(&"GET".parse().unwrap());
     assert_eq!(rule.unwrap().to_string(), "any(role:a)");
 }

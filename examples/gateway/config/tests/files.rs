@@ -54,13 +54,19 @@ fn certificates_are_read_from_beside_the_configuration() {
         "gateway.toml:7: `routes[0].upstream_ca` is for https alone: change `upstream`, or remove it",
     );
     folder.refuses(
-        &format!("{text}client_ca = \"own.pem\"\n"),
-        "gateway.toml:11: `tls.client_ca` is not supported yet: remove it, client certificates are not asked for",
+        &format!("{text}client_ca = \"own.key\"\n"),
+        "gateway.toml:11: `tls.client_ca`: FOLDER/own.key: there is no certificate in PEM in it",
     );
     folder.refuses(
         "[[issuers]]\nissuer = \"a\"\naudiences = [\"a\"]\nca = \"own.pem\"\nsecret = \"01234567890123456789012345678901\"\n",
         "gateway.toml:4: `issuers[0].ca` trusts nobody: these keys are not fetched",
     );
+    let with_clients = folder
+        .read(&format!("{text}client_ca = \"own.pem\"\n"))
+        .unwrap();
+    let client_ca = with_clients.tls.as_ref().unwrap().client_ca.as_ref();
+    assert_eq!(client_ca.unwrap().content, CERTIFICATE.as_bytes());
+    assert!(with_clients.to_string().contains("\nclient_ca = \""));
     let issuer = "[[issuers]]\nissuer = \"https://a/\"\naudiences = [\"a\"]\nca = \"own.pem\"\n";
     assert!(folder.read(issuer).unwrap().issuers[0].ca.is_some());
 }

@@ -1,6 +1,6 @@
 //! Issuers and their keys.
 
-use portcullis::{Algorithm, KeyRing};
+use portcullis::{Algorithm, KeyRing, Profile};
 
 use super::{Folder, ISSUER, ROUTE, accepts, refuses};
 use crate::config::model::KeySource;
@@ -71,18 +71,21 @@ fn algorithms_fit_the_keys() {
 }
 
 #[test]
-fn profiles_but_the_generic_one_are_not_there_yet() {
-    check(
-        "profile = \"keycloak\"",
-        "gateway.toml:4: `issuers[0].profile`: \"keycloak\" is not supported yet: use \"generic\", and name the claims with subject_claim, roles_claim and permissions_claim",
-    );
+fn a_profile_says_where_claims_are_unless_they_are_named() {
     check(
         "profile = \"keyclock\"",
-        "gateway.toml:4: `issuers[0].profile`: there is no \"keyclock\": choose one of generic",
+        "gateway.toml:4: `issuers[0].profile`: there is no \"keyclock\": choose one of generic, keycloak, auth0, entra, okta, cognito, google",
     );
-    let text = format!("{ISSUER}roles_claim = [\"realm_access\", \"roles\"]\n");
-    let issuer = accepts(&text).issuers.remove(0);
-    assert_eq!(issuer.roles_claim.0, ["realm_access", "roles"]);
+    let issuer = |lines: &str| accepts(&format!("{ISSUER}{lines}\n")).issuers.remove(0);
+    let keycloak = issuer("profile = \"keycloak\"");
+    assert_eq!(keycloak.profile, Profile::Keycloak);
+    assert_eq!(
+        (keycloak.roles_claim, keycloak.permissions_claim),
+        (None, None)
+    );
+    let named = issuer("roles_claim = [\"realm_access\", \"roles\"]");
+    assert_eq!(named.profile, Profile::Generic);
+    assert_eq!(named.roles_claim.unwrap().0, ["realm_access", "roles"]);
 }
 
 #[test]

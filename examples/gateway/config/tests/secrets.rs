@@ -95,10 +95,7 @@ fn the_password_of_a_store_is_not_shown() {
     let configuration = accepts(&format!("[rate_limit_store]\nurl = \"{url}\"\n"));
     assert_eq!(configuration.rate_limit_store.url.reveal(), url.as_bytes());
     let shown = configuration.to_string();
-    assert!(
-        shown.contains("url = \"redis://(redacted)@10.0.0.1:6379/0\"\n"),
-        "{shown}"
-    );
+    assert!(!shown.contains("redis"), "nothing asks it: {shown}");
     assert!(!format!("{configuration:?}").contains("p@ss"));
     let folder = Folder::new().with("url", format!("{url}\n"));
     let read = folder

@@ -1,6 +1,7 @@
 //! Texts that are no configuration, settings of the gateway itself, limits.
 
 use super::{accepts, refuses};
+use crate::config::model::RevocationStore;
 
 #[test]
 fn what_is_no_toml_names_its_line_and_quotes_nothing() {
@@ -163,13 +164,53 @@ fn plans_stores_and_limits() {
 #[test]
 fn what_is_not_there_yet_says_so() {
     refuses(
-        "[revocation]\nkind = \"memory\"\n",
-        "gateway.toml:1: `revocation` is not supported yet: remove the section, tokens are valid until they expire",
+        "admin_listen = \"127.0.0.1:0\"\n[revocation]\nkind = \"redis\"\n",
+        "gateway.toml:3: `revocation.kind`: \"redis\" is not supported yet: use \"memory\", and tell each instance what is revoked",
     );
     refuses(
         "[exchange]\n",
         "gateway.toml:1: `exchange` is not supported yet: remove the section, and `propagate = \"exchange\"`",
     );
+}
+
+#[test]
+fn revocations_are_kept_in_memory_and_come_through_the_admin_listener() {
+    let with = |lines: &str| format!("admin_listen = \"127.0.0.1:0\"\n{lines}");
+    assert_eq!(accepts("").revocation, None);
+    for lines in [
+        "[revocation]\n",
+        "[revocation]\nkind = \"memory\"\nurl = \"redis://a\"\nwhen_stale = \"closed\"\n",
+    ] {
+        let revocation = accepts(&with(lines)).revocation;
+        assert_eq!(revocation, Some(RevocationStore::Memory), "{lines}");
+    }
+    refuses(
+        "[revocation]\nkind = \"memory\"\n",
+        "gateway.toml:1: `revocation` is fed through `admin_listen`, and there is none: add it, or remove the section",
+    );
+    for (line, problem) in [
+        (
+            "kind = \"disk\"",
+            "`revocation.kind`: there is no \"disk\": choose one of memory",
+        ),
+        (
+            "url = \"http://a\"",
+            "`revocation.url`: give a URL with redis:// or rediss://",
+        ),
+        (
+            "when_stale = \"open\"",
+            "`revocation.when_stale`: there is no \"open\": choose one of last-known, closed",
+        ),
+        (
+            "colour = 1",
+            "`revocation.colour` is no key; there are kind, url, url_file, when_stale",
+        ),
+    ] {
+        refuses(
+            &with(&format!("[revocation]\n{line}\n")),
+            &format!("gateway.toml:3: {problem}"),
+        );
+    }
 }
 
 #[test]
