@@ -32,6 +32,7 @@ mod preflight;
 mod realm;
 mod rejection;
 mod respond;
+mod route;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
@@ -70,5 +71,6 @@ pub use rejection::{Reason, Rejection};
 pub use require::{RequireRoleLayer, Rule};
 pub use respond::Protocol;
 pub use revoke::Revocations;
+pub use route::RouteTemplate;
 #[cfg(feature = "test-util")]
 pub use test_util::TestIssuer;

@@ -14,7 +14,10 @@ use crate::rejection::{Reason, Rejection};
 pub(crate) enum Stage {
     Authentication,
     Authorization,
-    RateLimit,
+    RateLimit {
+        /// Where the answer comes from.
+        source: &'static str,
+    },
     Propagation,
 }
 
@@ -88,9 +91,9 @@ impl Decision<'_> {
             Stage::Authorization if self.is_refused() => "authz.denied",
             Stage::Authorization if self.would_refuse() => "authz.would_deny",
             Stage::Authorization => "authz.allowed",
-            Stage::RateLimit if self.is_refused() => "ratelimit.limited",
-            Stage::RateLimit if self.would_refuse() => "ratelimit.would_limit",
-            Stage::RateLimit => "ratelimit.admitted",
+            Stage::RateLimit { .. } if self.is_refused() => "ratelimit.limited",
+            Stage::RateLimit { .. } if self.would_refuse() => "ratelimit.would_limit",
+            Stage::RateLimit { .. } => "ratelimit.admitted",
             Stage::Propagation if self.is_refused() => "propagation.refused",
             Stage::Propagation if known => "propagation.sent",
             Stage::Propagation => "propagation.anonymous",
@@ -195,11 +198,11 @@ mod count {
                 "policy" => policy,
                 "decision" => verdict(decision),
             ),
-            Stage::RateLimit => counter!(
+            Stage::RateLimit { source } => counter!(
                 "portcullis_ratelimit_decisions_total",
                 "policy" => policy,
                 "decision" => verdict(decision),
-                "source" => "local",
+                "source" => source,
             ),
             Stage::Propagation => counter!(
                 "portcullis_propagation_total",
@@ -270,7 +273,7 @@ mod event {
                     issuer = decision.identity.map(Identity::issuer),
                     user.hash = decision.identity.map(Identity::pseudonym),
                     method = name_of(method),
-                    route = route(extensions),
+                    route = crate::route::template(extensions),
                     duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
                     fix = decision.rejection.and_then(|rejection| rejection.details()?.fix),
                 )
@@ -296,19 +299,6 @@ mod event {
             known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS"
             | "TRACE" | "PATCH" | "QUERY") => known,
             _ => "other",
-        }
-    }
-
-    /// The route's template, never the path, which may hold secrets and would make every line a new one.
-    fn route(extensions: &Extensions) -> Option<&str> {
-        #[cfg(feature = "axum")]
-        return extensions
-            .get::<axum::extract::MatchedPath>()
-            .map(axum::extract::MatchedPath::as_str);
-        #[cfg(not(feature = "axum"))]
-        {
-            let _ = extensions;
-            None
         }
     }
 

@@ -152,8 +152,10 @@ pub(crate) struct Details {
     /// The scopes that would have been enough, for the challenge.
     pub(crate) scope: Option<Arc<str>>,
     pub(crate) retry_after: Option<Duration>,
-    /// The name of the quota that is used up.
-    pub(crate) violated: Option<Arc<str>>,
+    /// The names of the quotas that are used up.
+    pub(crate) violated: Vec<Arc<str>>,
+    /// For metrics alone: where a limit's answer comes from.
+    pub(crate) source: Option<&'static str>,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     /// For the log alone: what to change.
     pub(crate) fix: Option<&'static str>,

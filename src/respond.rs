@@ -45,8 +45,8 @@ struct Problem<'r> {
     required: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    violated_policies: Option<[&'r str; 1]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violated_policies: Vec<&'r str>,
 }
 
 // === impl Protocol ===
@@ -159,9 +159,7 @@ fn document(rejection: &Rejection) -> Vec<u8> {
     let reason = rejection.reason();
     let status = reason.status();
     let limited = reason == Reason::RateLimited;
-    let violated = rejection
-        .details()
-        .and_then(|details| details.violated.as_deref());
+    let violated = rejection.details().map(|details| details.violated.iter());
     let problem = Problem {
         kind: if limited {
             QUOTA_EXCEEDED
@@ -174,7 +172,7 @@ fn document(rejection: &Rejection) -> Vec<u8> {
         code: reason.code(),
         required: rejection.required(),
         retry_after: rejection.retry_after().filter(|_| limited).map(seconds),
-        violated_policies: violated.map(|name| [name]),
+        violated_policies: violated.into_iter().flatten().map(|name| &**name).collect(),
     };
     serde_json::to_vec(&problem).unwrap_or_default()
 }

@@ -130,8 +130,8 @@ impl Common {
             Allowance::Fixed(limit) => layer.with_quota(limit.quota()),
             Allowance::Plan => {
                 let consumers = Arc::clone(&self.consumers);
-                // The layer's own quota is for anonymous callers: preflights, which no plan counts.
-                let layer = layer.with_quota(Quota::per_second(u32::MAX));
+                // The layer's own quota is for those without a plan: other callers, and preflights.
+                let layer = layer.with_quota(Quota::UNLIMITED);
                 layer.quota_for(move |caller| consumers.quota(caller))
             }
         };

@@ -2,12 +2,13 @@
 //!
 //! Both fields are lists, and every limit adds its own members: one further in never overwrites one further out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use super::gcra::Left;
-use super::quota::Quota;
+use super::policy::Policies;
 
 pub(crate) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -18,10 +19,10 @@ pub(crate) const NAME_LIMIT: usize = 64;
 /// Quotes, `;r=`, `;t=` and two numbers of at most 10 and 20 digits.
 const VALUE_LIMIT: usize = NAME_LIMIT + 2 + 3 + 10 + 3 + 20;
 
-/// The fields of one policy.
+/// The fields of one or several policies.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields {
-    name: Box<str>,
+    names: Box<[Arc<str>]>,
     policy: HeaderValue,
 }
 
@@ -40,28 +41,55 @@ pub(crate) fn is_name(name: &str) -> bool {
 // === impl Fields ===
 
 impl Fields {
-    pub(crate) fn new(name: &str, quota: &Quota) -> Self {
-        let mut policy = Text::member(name);
-        policy.parameter(";q=", quota.size().into());
-        policy.parameter(";w=", quota.window_seconds());
+    pub(crate) fn new(policies: &Policies) -> Self {
+        let members = policies.iter().map(|policy| {
+            let mut member = Text::member(&policy.name);
+            member.parameter(";q=", policy.quota.size().into());
+            member.parameter(";w=", policy.quota.window_seconds());
+            member
+        });
         Self {
-            policy: policy.value(),
-            name: name.into(),
+            policy: list(members),
+            names: policies
+                .iter()
+                .map(|policy| Arc::clone(&policy.name))
+                .collect(),
         }
     }
 
-    /// `"name";q=100;w=60`
+    /// `"burst";q=100;w=60,"daily";q=1000;w=86400`
     pub(crate) fn policy(&self) -> HeaderValue {
         self.policy.clone()
     }
 
-    /// `"name";r=50;t=30`
-    pub(crate) fn state(&self, left: Left) -> HeaderValue {
-        let mut state = Text::member(&self.name);
-        state.parameter(";r=", left.permits.into());
-        state.parameter(";t=", seconds(left.more_in));
-        state.value()
+    /// `"burst";r=50;t=30,"daily";r=900;t=87`
+    pub(crate) fn state(&self, left: impl IntoIterator<Item = Left>) -> HeaderValue {
+        let members = self.names.iter().zip(left);
+        list(members.map(|(name, left)| Text::state(name, left)))
     }
+}
+
+fn list(members: impl IntoIterator<Item = Text>) -> HeaderValue {
+    let mut members = members.into_iter();
+    let (first, second) = (members.next(), members.next());
+    match (first, second) {
+        (Some(only), None) => only.value(),
+        (first, second) => {
+            let mut list = Vec::new();
+            for member in first.into_iter().chain(second).chain(members) {
+                if !list.is_empty() {
+                    list.push(b',');
+                }
+                list.extend_from_slice(member.bytes());
+            }
+            value(&list)
+        }
+    }
+}
+
+/// A value made of names that were checked, digits and punctuation is always one.
+fn value(bytes: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Whole seconds, rounded up, so that nobody comes back early.
@@ -79,6 +107,13 @@ impl Text {
         text.push(name.as_bytes());
         text.push(b"\"");
         text
+    }
+
+    fn state(name: &str, left: Left) -> Self {
+        let mut state = Self::member(name);
+        state.parameter(";r=", left.permits.into());
+        state.parameter(";t=", seconds(left.more_in));
+        state
     }
 
     fn parameter(&mut self, name: &str, mut number: u64) {
@@ -105,25 +140,55 @@ impl Text {
         }
     }
 
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
     fn value(&self) -> HeaderValue {
-        let bytes = self.bytes.get(..self.len).unwrap_or_default();
-        HeaderValue::from_bytes(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
+        value(self.bytes())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rate_limit::quota::Quota;
+
+    fn fields(quotas: &[(&str, Quota)]) -> Fields {
+        let quotas: Vec<_> = quotas
+            .iter()
+            .map(|(name, quota)| (Arc::from(*name), *quota))
+            .collect();
+        Fields::new(&Policies::new(quotas.iter().map(|(name, quota)| (name, *quota))).unwrap())
+    }
 
     #[track_caller]
     fn check(quota: Quota, remaining: u32, more_in: Duration, policy: &str, state: &str) {
-        let fields = Fields::new("default", &quota);
+        let fields = fields(&[("default", quota)]);
         let left = Left {
             permits: remaining,
             more_in,
         };
         assert_eq!(fields.policy(), policy);
-        assert_eq!(fields.state(left), state);
+        assert_eq!(fields.state([left]), state);
+    }
+
+    #[test]
+    fn several_policies_are_one_list() {
+        let fields = fields(&[
+            ("burst", Quota::per_minute(100)),
+            ("daily", Quota::per_day(1_000)),
+        ]);
+        assert_eq!(
+            fields.policy(),
+            r#""burst";q=100;w=60,"daily";q=1000;w=86400"#
+        );
+        let left = |permits, seconds| Left {
+            permits,
+            more_in: Duration::from_secs(seconds),
+        };
+        let state = r#""burst";r=50;t=30,"daily";r=900;t=87"#;
+        assert_eq!(fields.state([left(50, 30), left(900, 87)]), state);
     }
 
     #[test]
@@ -148,13 +213,13 @@ mod tests {
     fn the_longest_name_and_the_largest_numbers_fit() {
         let name = "n".repeat(NAME_LIMIT);
         let quota = Quota::per(1, Duration::MAX).burst(u32::MAX);
-        let fields = Fields::new(&name, &quota);
+        let fields = fields(&[(&name, quota)]);
         let left = Left {
             permits: u32::MAX,
             more_in: Duration::from_secs(u64::MAX),
         };
         let state = format!("\"{name}\";r={};t={}", u32::MAX, u64::MAX);
-        assert_eq!(fields.state(left), state);
+        assert_eq!(fields.state([left]), state);
         let window = quota.window_seconds();
         let policy = format!("\"{name}\";q={};w={window}", u32::MAX);
         assert_eq!(fields.policy(), policy);

@@ -14,15 +14,20 @@ use super::quota::Quota;
 pub(crate) struct Gcra {
     /// What one permit costs, in nanoseconds.
     interval: u64,
-    /// What may be owed at most: the whole burst.
+    /// What a request may leave owed at most: the whole burst.
     capacity: u64,
+}
+
+/// A decision, and the state that it leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) arrival: u64,
+    pub(crate) verdict: Verdict,
 }
 
 /// What was decided about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// The state to keep.
-    pub(crate) arrival: u64,
     pub(crate) left: Left,
     /// How long a refused request had better wait. Never zero; `None` says that it is admitted.
     pub(crate) retry_after: Option<Duration>,
@@ -48,30 +53,71 @@ impl Gcra {
         Self { interval, capacity }
     }
 
+    /// What one permit costs, in nanoseconds.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// What a request may leave owed at most, in nanoseconds.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
     /// Decides about a request of so many permits. A caller that was never seen has an arrival of 0.
-    pub(crate) fn decide(&self, arrival: u64, now: u64, cost: NonZeroU32) -> Verdict {
+    pub(crate) fn decide(&self, arrival: u64, now: u64, cost: NonZeroU32) -> Step {
         let owed = arrival.saturating_sub(now);
-        let price = self.interval.saturating_mul(u64::from(cost.get()));
-        let after = owed.saturating_add(price);
+        let after = owed.saturating_add(self.price(cost.get()));
         match after.checked_sub(self.capacity) {
             // A refusal costs nothing: whoever waits as told is admitted.
-            Some(excess @ 1..) => {
-                let retry_after = Duration::from_nanos(excess);
-                self.verdict(arrival, owed, Some(retry_after))
-            }
-            _ => self.verdict(now.saturating_add(after), after, None),
+            Some(excess @ 1..) => Step {
+                arrival,
+                verdict: self.verdict(owed, Some(Duration::from_nanos(excess))),
+            },
+            _ => Step {
+                arrival: now.saturating_add(after),
+                verdict: self.verdict(after, None),
+            },
         }
     }
 
-    fn verdict(&self, arrival: u64, owed: u64, retry_after: Option<Duration>) -> Verdict {
-        let free = self.capacity.saturating_sub(owed);
+    /// The state after a charge that can no more be refused. At most once more the burst is owed beyond the burst, so
+    /// that nobody waits longer than twice the time that a burst takes to come back.
+    pub(crate) fn settle(&self, arrival: u64, now: u64, cost: NonZeroU32) -> u64 {
+        let owed = arrival.saturating_sub(now);
+        let after = owed.saturating_add(self.price(cost.get())).min(self.most());
+        now.saturating_add(after.max(owed))
+    }
+
+    /// What can ever be owed, in nanoseconds.
+    pub(crate) fn most(&self) -> u64 {
+        self.capacity.saturating_mul(2)
+    }
+
+    /// What so many permits cost, in nanoseconds.
+    pub(crate) fn price(&self, permits: u32) -> u64 {
+        self.interval.saturating_mul(u64::from(permits))
+    }
+
+    /// What a caller who owes so much may still owe, in nanoseconds.
+    pub(crate) fn room(&self, owed: u64) -> u64 {
+        self.capacity.saturating_sub(owed)
+    }
+
+    /// What a caller who owes so much has left.
+    pub(crate) fn left(&self, owed: u64) -> Left {
+        let free = self.room(owed);
         let (permits, part) = (free / self.interval, free % self.interval);
+        Left {
+            permits: u32::try_from(permits).unwrap_or(u32::MAX),
+            more_in: Duration::from_nanos(self.interval - part),
+        }
+    }
+
+    fn verdict(&self, owed: u64, retry_after: Option<Duration>) -> Verdict {
         Verdict {
-            arrival,
-            left: Left {
-                permits: u32::try_from(permits).unwrap_or(u32::MAX),
-                more_in: Duration::from_nanos(self.interval - part),
-            },
+            left: self.left(owed),
             retry_after,
         }
     }
@@ -99,9 +145,9 @@ mod tests {
         }
 
         fn ask(&mut self, now: u64, cost: NonZeroU32) -> Verdict {
-            let verdict = self.gcra.decide(self.arrival, now, cost);
-            self.arrival = verdict.arrival;
-            verdict
+            let step = self.gcra.decide(self.arrival, now, cost);
+            self.arrival = step.arrival;
+            step.verdict
         }
 
         fn admits(&mut self, now: u64) -> bool {
@@ -147,7 +193,7 @@ mod tests {
         let mut caller = Caller::new(Quota::per_second(1).burst(2));
         let verdict = caller.ask(SECOND, NonZeroU32::MAX);
         assert!(verdict.retry_after.is_some());
-        assert_eq!((verdict.arrival, verdict.left.permits), (0, 2));
+        assert_eq!((caller.arrival, verdict.left.permits), (0, 2));
     }
 
     #[test]
@@ -164,6 +210,21 @@ mod tests {
         assert!(caller.admits(SECOND));
         assert!(!caller.admits(SECOND));
         assert!(!caller.admits(u64::MAX / 4));
+    }
+
+    #[test]
+    fn what_is_charged_afterwards_may_be_owed_up_to_twice_the_burst() {
+        let mut caller = Caller::new(Quota::per_second(1).burst(4));
+        let three = NonZeroU32::new(3).unwrap();
+        let mut owed = Vec::new();
+        for _ in 0..4 {
+            caller.arrival = caller.gcra.settle(caller.arrival, SECOND, three);
+            owed.push((caller.arrival - SECOND) / SECOND);
+        }
+        assert_eq!(owed, [3, 6, 8, 8]);
+        let refused = caller.ask(SECOND, ONE);
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(5)));
+        assert!(caller.admits(6 * SECOND));
     }
 
     /// A token bucket in exact fractions: `level` counts parts of a permit, `period` parts to the permit.

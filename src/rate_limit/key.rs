@@ -1,54 +1,65 @@
 //! Whom a limit counts: a keyed hash of the caller, never the caller's name.
 
 use std::fmt;
-use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderName};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::claim_path::ClaimPath;
 use crate::identity::{Caller, Identity};
 use crate::peer::Peer;
 use crate::rejection::Rejection;
+use crate::route;
 
-/// 128 bits that stand for a caller under one policy. Nobody outside this process can find two callers that share them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// 128 bits that stand for a caller. Nobody who lacks the secret can find two callers that share them, or the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u64; 2]);
 
 /// Whom a limit counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Counted {
     pub(crate) by: By,
+    /// Whether each route has counts of its own.
+    pub(crate) per_route: bool,
     pub(crate) peer: Peer,
 }
 
 /// What tells one caller from another.
 #[derive(Clone)]
 pub(crate) enum By {
+    /// Nothing: all share one count.
+    Everyone,
     Address,
     Subject,
     Client,
     Claim(ClaimPath),
+    Header(HeaderName),
     Custom(Arc<Custom>),
 }
 
 /// Hashes what a function of the user's finds in a request, or finds nothing.
 type Custom = dyn Fn(&HeaderMap, &Extensions, &mut KeyHasher) -> Option<()> + Send + Sync;
 
-/// Two hashes at once.
+/// A hash under a secret: of this process, or of all processes that share a store.
 #[derive(Clone)]
-pub(crate) struct KeyHasher([DefaultHasher; 2]);
+pub(crate) struct KeyHasher(SipHasher13);
 
 /// Keeps what is counted one way from meeting what is counted another way.
-#[derive(Hash)]
+#[derive(Clone, Copy)]
+#[repr(u8)]
 enum Kind {
+    Everyone,
     V4,
     V6,
     Subject,
     Client,
     Claim,
+    Header,
     Custom,
+    Route,
 }
 
 const NO_CALLER: &str = "a rate limit by subject, client or claim found no caller: put JwtAuthLayer outside RateLimitLayer, or count by address";
@@ -58,45 +69,58 @@ const NO_ADDRESS: &str = "a rate limit found no peer address: serve with into_ma
 // === impl Counted ===
 
 impl Counted {
-    /// The key of a request's caller. The hasher has read the policy, which keeps two policies' keys apart.
     pub(crate) fn key(
         &self,
         mut hasher: KeyHasher,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Key, Rejection> {
+        if self.per_route {
+            // Requests without a route share what there is to share: nothing is behind them.
+            let route = route::template(extensions).unwrap_or_default();
+            hasher.field(Kind::Route, route.as_bytes());
+        }
         match &self.by {
-            By::Address => self.address(hasher, headers, extensions),
+            By::Everyone => hasher.field(Kind::Everyone, &[]),
+            By::Address => self.address(&mut hasher, headers, extensions)?,
+            By::Header(name) => match headers.get(name) {
+                Some(value) => hasher.field(Kind::Header, value.as_bytes()),
+                None => self.address(&mut hasher, headers, extensions)?,
+            },
             By::Custom(read) => {
                 let unread = hasher.clone();
-                Kind::Custom.hash(&mut hasher);
-                match read(headers, extensions, &mut hasher) {
-                    Some(()) => Ok(hasher.key()),
-                    None => self.address(unread, headers, extensions),
+                hasher.field(Kind::Custom, &[]);
+                if read(headers, extensions, &mut hasher).is_none() {
+                    hasher = unread;
+                    self.address(&mut hasher, headers, extensions)?;
                 }
             }
             by => match Caller::of(extensions) {
-                None => Err(Rejection::misconfigured(NO_CALLER)),
-                Some(Caller::Anonymous) => self.address(hasher, headers, extensions),
-                Some(Caller::Verified(identity)) => Ok(by.verified(hasher, identity)),
+                None => return Err(Rejection::misconfigured(NO_CALLER)),
+                Some(Caller::Anonymous) => self.address(&mut hasher, headers, extensions)?,
+                Some(Caller::Verified(identity)) => by.verified(&mut hasher, identity),
             },
         }
+        Ok(hasher.key())
     }
 
     /// A host may have a whole IPv6 /64 to itself and change its address with every request.
     fn address(
         &self,
-        mut hasher: KeyHasher,
+        hasher: &mut KeyHasher,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> Result<Key, Rejection> {
+    ) -> Result<(), Rejection> {
         match self.peer.address(extensions, headers) {
             // One bucket for all who have no address would let any one of them lock out the rest.
             None => return Err(Rejection::misconfigured(NO_ADDRESS)),
-            Some(IpAddr::V4(address)) => (Kind::V4, address.to_bits()).hash(&mut hasher),
-            Some(IpAddr::V6(address)) => (Kind::V6, address.to_bits() >> 64).hash(&mut hasher),
+            Some(IpAddr::V4(address)) => hasher.field(Kind::V4, &address.octets()),
+            Some(IpAddr::V6(address)) => {
+                let network = (address.to_bits() >> 64) as u64;
+                hasher.field(Kind::V6, &network.to_be_bytes());
+            }
         }
-        Ok(hasher.key())
+        Ok(())
     }
 }
 
@@ -105,32 +129,36 @@ impl Counted {
 impl By {
     /// What one issuer says is never mixed with what another says. A caller without the client or claim asked for is
     /// counted by subject.
-    fn verified(&self, mut hasher: KeyHasher, identity: &Identity) -> Key {
-        identity.issuer().hash(&mut hasher);
-        let found = match self {
-            Self::Client => identity.client().map(|client| {
-                (Kind::Client, client).hash(&mut hasher);
-            }),
+    fn verified(&self, hasher: &mut KeyHasher, identity: &Identity) {
+        let issuer = identity.issuer().as_bytes();
+        match self {
+            Self::Client => {
+                if let Some(client) = identity.client() {
+                    return hasher.pair(Kind::Client, issuer, client.as_bytes());
+                }
+            }
             Self::Claim(path) => {
                 let claim = identity.claim_at(path).filter(|claim| !claim.is_null());
-                claim.map(|claim| (Kind::Claim, path, claim).hash(&mut hasher))
+                if let Some(claim) = claim {
+                    hasher.field(Kind::Claim, issuer);
+                    return (path, claim).hash(hasher);
+                }
             }
-            Self::Subject | Self::Address | Self::Custom(_) => None,
-        };
-        if found.is_none() {
-            (Kind::Subject, identity.subject()).hash(&mut hasher);
+            Self::Subject | Self::Everyone | Self::Address | Self::Header(_) | Self::Custom(_) => {}
         }
-        hasher.key()
+        hasher.pair(Kind::Subject, issuer, identity.subject().as_bytes());
     }
 }
 
 impl fmt::Debug for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Everyone => f.write_str("Everyone"),
             Self::Address => f.write_str("Address"),
             Self::Subject => f.write_str("Subject"),
             Self::Client => f.write_str("Client"),
             Self::Claim(path) => f.debug_tuple("Claim").field(path).finish(),
+            Self::Header(name) => f.debug_tuple("Header").field(name).finish(),
             Self::Custom(_) => f.write_str("Custom"),
         }
     }
@@ -139,42 +167,67 @@ impl fmt::Debug for By {
 // === impl Key ===
 
 impl Key {
-    pub(crate) const ZERO: Self = Self([0; 2]);
-
-    /// Says which part of a table holds the key.
+    /// One half says which part of a table holds the caller's states: all of one caller are in one part.
     pub(crate) fn shard(self) -> u64 {
         self.0[0]
     }
 
-    /// Says where in that part. It is independent of the other half.
-    pub(crate) fn home(self) -> u64 {
+    /// The other tells the caller from all others in that part. It is independent of the first.
+    pub(crate) fn name(self) -> u64 {
         self.0[1]
+    }
+
+    /// The whole, for a store elsewhere.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        let [high, low] = self.0;
+        ((u128::from(high) << 64) | u128::from(low)).to_be_bytes()
     }
 }
 
 // === impl KeyHasher ===
 
 impl KeyHasher {
-    /// A hasher that has read `prefix`.
-    pub(crate) fn after(prefix: &impl Hash) -> Self {
-        static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
-        let mut hasher = Self(SECRETS.each_ref().map(BuildHasher::build_hasher));
-        prefix.hash(&mut hasher);
-        hasher
+    /// Under a secret that is new in every process and never leaves it.
+    pub(crate) fn local() -> Self {
+        static SECRET: LazyLock<[u64; 2]> =
+            LazyLock::new(|| [0, 1].map(|half| RandomState::new().hash_one(half)));
+        let [one, other] = *SECRET;
+        Self(SipHasher13::new_with_keys(one, other))
+    }
+
+    /// Under a secret that several processes share, so that they find one key for one caller.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn shared(secret: &[u8; 16]) -> Self {
+        Self(SipHasher13::new_with_key(secret))
     }
 
     pub(crate) fn key(&self) -> Key {
-        Key(self.0.each_ref().map(Hasher::finish))
+        let hash = self.0.finish128();
+        Key([hash.h1, hash.h2])
+    }
+
+    /// The length keeps one field from running into the next.
+    fn field(&mut self, kind: Kind, bytes: &[u8]) {
+        let head = ((bytes.len() as u64) << 8) | kind as u64;
+        self.0.write_u64(head);
+        self.0.write(bytes);
+    }
+
+    fn pair(&mut self, kind: Kind, one: &[u8], other: &[u8]) {
+        self.field(kind, one);
+        self.field(kind, other);
     }
 }
 
+/// What a function of the user's hashes.
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
-        self.0.iter_mut().for_each(|half| half.write(bytes));
+        self.0.write(bytes);
     }
 
     fn finish(&self) -> u64 {
-        self.key().home()
+        self.key().name()
     }
 }
 

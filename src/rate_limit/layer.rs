@@ -6,21 +6,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderName};
 use ipnet::IpNet;
 use tower::Layer;
 
 use super::fields;
-use super::key::{By, Counted};
-use super::limit::{Counts, Limit, QuotaFor, Ready};
+use super::key::{By, Counted, KeyHasher};
+use super::limit::{Counts, Limit, States};
 use super::memory::Memory;
 use super::quota::Quota;
+use super::ready::{Chosen, QuotaFor, Ready};
 use super::service::{LimitGate, RateLimit, Settings};
 use crate::claim_path::ClaimPath;
 use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::identity::Identity;
-use crate::observe::Tally;
 use crate::peer::Peer;
 
 /// Limits how often each caller may call: see the [module](super) for what it decides and what the client sees.
@@ -30,14 +30,15 @@ use crate::peer::Peer;
 #[derive(Clone)]
 #[must_use]
 pub struct RateLimitLayer {
-    quota: Quota,
+    /// The first is the layer's name.
+    quotas: Vec<(Arc<str>, Quota)>,
     quota_for: Option<Arc<QuotaFor>>,
     counts: Counts,
     report_only: bool,
-    name: Arc<str>,
     counted: Counted,
     cost: NonZeroU32,
-    memory: Arc<Memory>,
+    hasher: KeyHasher,
+    states: States,
     clock: Clock,
     tells_clients: bool,
     enabled: bool,
@@ -49,17 +50,18 @@ impl RateLimitLayer {
     /// A limit of `quota` for each client address.
     pub fn new(quota: Quota) -> Self {
         Self {
-            quota,
+            quotas: vec![(Arc::from("default"), quota)],
             quota_for: None,
             counts: Counts::Requests,
             report_only: false,
-            name: Arc::from("default"),
             counted: Counted {
                 by: By::Address,
+                per_route: false,
                 peer: Peer::default(),
             },
             cost: NonZeroU32::MIN,
-            memory: Arc::new(Memory::new(Memory::DEFAULT_KEYS)),
+            hasher: KeyHasher::local(),
+            states: States::Memory(Arc::new(Memory::new(Memory::DEFAULT_KEYS))),
             clock: Clock::System,
             tells_clients: true,
             enabled: true,
@@ -97,6 +99,43 @@ impl RateLimitLayer {
         self.by(By::Claim(claim.into()))
     }
 
+    /// Counts each value of a header for itself, and requests without it by address.
+    ///
+    /// Only for a header that a trusted proxy sets and lets no client set: whoever chooses its own value has a new count
+    /// with every request, and can use up another's. What a client proves of itself is in its token: see
+    /// [`by_claim`](Self::by_claim).
+    ///
+    /// # Errors
+    ///
+    /// When the name is no header's name.
+    pub fn by_header(self, name: &str) -> Result<Self, ConfigError> {
+        let header = HeaderName::try_from(name).map_err(|_| ConfigError::Header {
+            name: name.to_owned(),
+            problem: "use the name of a header, such as x-tenant",
+        })?;
+        Ok(self.by(By::Header(header)))
+    }
+
+    /// Counts each route for itself, whoever calls it: all callers share its quota.
+    ///
+    /// The route is axum's `MatchedPath` or a [`RouteTemplate`](crate::RouteTemplate) in the request's extensions, never
+    /// the path, which clients invent. Requests without a route share one count.
+    pub fn by_route(self) -> Self {
+        self.by(By::Everyone).per_route()
+    }
+
+    /// Counts each caller on each route for itself, instead of on all together. It goes with every other `by_`.
+    ///
+    /// ```
+    /// use portcullis::{Quota, RateLimitLayer};
+    ///
+    /// let limit = RateLimitLayer::new(Quota::per_minute(60)).by_subject().per_route();
+    /// ```
+    pub fn per_route(mut self) -> Self {
+        self.counted.per_route = true;
+        self
+    }
+
     /// Counts each value that `read` finds in a request for itself, and requests in which it finds none by address.
     ///
     /// Read what the client cannot choose freely: what another layer put into the extensions, such as the
@@ -122,22 +161,21 @@ impl RateLimitLayer {
 
     /// Changes the quota. A clone with another quota counts apart from the original, in the same memory.
     pub fn with_quota(mut self, quota: Quota) -> Self {
-        self.quota = quota;
+        if let Some(first) = self.quotas.first_mut() {
+            first.1 = quota;
+        }
         self
     }
 
-    /// Chooses the quota of each verified caller, by a plan or a claim for example; `None` is no limit. Anonymous callers
-    /// have the layer's own.
+    /// Chooses the quota of each verified caller, in place of the layer's own.
+    ///
+    /// Whoever is named none has the layer's own, anonymous callers too; [`Quota::UNLIMITED`] is no limit.
     ///
     /// ```
     /// use portcullis::{Quota, RateLimitLayer};
     ///
-    /// let by_plan = RateLimitLayer::new(Quota::per_minute(10)).by_client().quota_for(|me| {
-    ///     match me.claim("plan")?.as_str()? {
-    ///         "pro" => Some(Quota::per_minute(1_000)),
-    ///         "free" => Some(Quota::per_minute(60)),
-    ///         _ => None,
-    ///     }
+    /// let generous = RateLimitLayer::new(Quota::per_minute(10)).by_client().quota_for(|me| {
+    ///     me.client()?.starts_with("partner-").then_some(Quota::per_minute(1_000))
     /// });
     /// ```
     pub fn quota_for(
@@ -177,7 +215,9 @@ impl RateLimitLayer {
                 problem: "use 1 to 64 ASCII letters, digits, `-`, `_`, `.`, `:` and `/`",
             });
         }
-        self.name = Arc::from(name);
+        if let Some(first) = self.quotas.first_mut() {
+            first.0 = Arc::from(name);
+        }
         Ok(self)
     }
 
@@ -225,7 +265,7 @@ impl RateLimitLayer {
     /// where room runs out, which begins at three quarters of the number, newcomers replace those that owe least. The
     /// layer starts a count of its own, apart from its clones.
     pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
-        self.memory = Arc::new(Memory::new(keys));
+        self.states = States::Memory(Arc::new(Memory::new(keys)));
         self
     }
 
@@ -252,15 +292,34 @@ impl RateLimitLayer {
         self
     }
 
+    /// Keeps the callers' states in a store that other processes ask too. They must share the secret as well.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(super) fn with_store(
+        mut self,
+        store: Arc<dyn super::store::Store>,
+        secret: &[u8; 16],
+    ) -> Self {
+        self.states = States::Store(store);
+        self.hasher = KeyHasher::shared(secret);
+        self
+    }
+
+    fn name(&self) -> Arc<str> {
+        let first = self.quotas.first();
+        first.map_or_else(|| Arc::from(""), |(name, _)| Arc::clone(name))
+    }
+
     fn limit(&self) -> Limit {
+        let choose = self.quota_for.clone();
         Limit {
-            name: Arc::clone(&self.name),
-            own: Ready::new(&self.name, &self.quota),
-            quota_for: self.quota_for.clone(),
+            name: self.name(),
+            own: Ready::new(&self.quotas),
+            chosen: choose.map(|choose| Chosen::new(choose, &self.quotas)),
             counts: self.counts,
             cost: self.cost,
             counted: self.counted.clone(),
-            memory: Arc::clone(&self.memory),
+            hasher: self.hasher.clone(),
+            states: self.states.clone(),
             clock: self.clock.clone(),
             tells_clients: self.tells_clients,
         }
@@ -274,7 +333,7 @@ impl<S> Layer<S> for RateLimitLayer {
         let settings = || Settings {
             limit: self.limit(),
             report_only: self.report_only,
-            tally: Tally::default(),
+            tallies: Default::default(),
         };
         let gate = self.enabled.then(|| LimitGate(Arc::new(settings())));
         RateLimit::new(gate, inner)
@@ -284,8 +343,7 @@ impl<S> Layer<S> for RateLimitLayer {
 impl fmt::Debug for RateLimitLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer")
-            .field("name", &self.name)
-            .field("quota", &self.quota)
+            .field("quotas", &self.quotas)
             .field("counted", &self.counted)
             .field("cost", &self.cost)
             .finish_non_exhaustive()

@@ -1,17 +1,23 @@
-//! The callers' states in memory: a table that never grows past its ceiling and never runs a cleanup.
+//! The callers' states in memory: a table that never grows past its ceiling, never runs a cleanup, and never forgets
+//! what anybody owes.
 //!
-//! 1. A key has a home in the table, known only to this process, and lives in one of the 64 slots from there.
-//! 2. A newcomer takes a slot whose key owes nothing any more: such a key is no different from one never seen.
+//! 1. A state lives in one of the 64 slots of its group, which only this process can tell.
+//! 2. A newcomer takes a slot whose state owes nothing any more: that is no different from one never seen.
 //! 3. Where all 64 still owe, the table doubles, up to its ceiling.
-//! 4. At the ceiling the newcomer replaces the one of the 64 that owes least, so that a flood of fresh keys replaces
-//!    fresh keys: a caller at its limit is reset only where 63 neighbours have used up more than it has.
+//! 4. At the ceiling the newcomer replaces the state that owes least, and the group remembers how much that was. Whoever
+//!    is found in no slot of the group owes that much: those who were replaced owe no more. So at any moment the table
+//!    takes nobody to owe less than is true, and nobody gets more than its quota by being pushed out. The price is the
+//!    newcomers': while the table is full their first burst is shorter, and where more of them arrive than the slots
+//!    can admit at their rate, some are refused.
 
 use std::fmt;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::gcra::{Gcra, Verdict};
+use super::gcra::{Gcra, Step, Verdict};
 use super::key::Key;
+use super::policy::Policy;
+use super::store::{Check, Outcome, Purpose, Source, Verdicts};
 
 /// States of callers, by key.
 pub(crate) struct Memory {
@@ -24,36 +30,57 @@ struct Shard(Mutex<Table>);
 
 struct Table {
     slots: Vec<Slot>,
+    /// For each group and class, the most that a state owed when it was replaced. Empty until the first one is.
+    floors: Vec<[u64; CLASSES]>,
+    groups: usize,
+    /// How many slots make a group.
+    reach: usize,
+    /// How many groups there may be.
     ceiling: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Slot {
-    key: Key,
+    name: Name,
     /// As GCRA keeps it; 0 in a slot that was never used.
     arrival: u64,
 }
 
-/// Where a key is, or may be put.
+/// A caller under one policy: a keyed hash, of which the lowest bits are the class.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name(u64);
+
+/// Where a state is, or may be put, and its arrival as far as that is known.
 #[derive(Clone, Copy)]
-enum Place {
-    /// The key is there, with its arrival.
-    Found(usize, u64),
-    Vacant(usize),
-    /// The slot's key still owes.
-    Taken(usize),
+struct Place {
+    index: usize,
+    arrival: u64,
+    is: Is,
 }
 
-/// How many slots from its home a key may live. Most live within the first three, and a search ends at a slot that was
-/// never used; the reach only says how full the table gets before it is crowded: three quarters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    /// The state's own.
+    Found,
+    /// Nobody's.
+    Vacant,
+    /// Somebody's who still owes.
+    Taken,
+}
+
+/// How many slots make a group. Most states live within the first three from where they are looked for, and a search
+/// ends at a slot that was never used; the reach only says how full the table gets before it is crowded: three quarters.
 const REACH: usize = 64;
 
 const SHARDS: usize = 64;
 
+/// Quotas of similar length share a class, so that what is owed for a day is not laid upon those who have a second.
+const CLASSES: usize = 8;
+
 // === impl Memory ===
 
 impl Memory {
-    /// 24 MB when full.
+    /// 17 MB when full.
     pub(crate) const DEFAULT_KEYS: NonZeroUsize = match NonZeroUsize::new(1_000_000) {
         Some(keys) => keys,
         None => NonZeroUsize::MIN,
@@ -61,35 +88,53 @@ impl Memory {
 
     /// An empty table; memory is taken as keys come.
     pub(crate) fn new(max_keys: NonZeroUsize) -> Self {
-        let max_keys = max_keys.get();
-        // A shard smaller than this would make neighbours of too few keys.
-        let shards = (max_keys / (8 * REACH)).clamp(1, SHARDS);
-        let shard = |_| {
-            Shard(Mutex::new(Table {
-                slots: Vec::new(),
-                ceiling: max_keys / shards,
-            }))
+        let reach = max_keys.get().min(REACH);
+        let groups = max_keys.get() / reach;
+        let shards = (groups / 8).clamp(1, SHARDS);
+        let table = Table {
+            slots: Vec::new(),
+            floors: Vec::new(),
+            groups: 0,
+            reach,
+            ceiling: groups / shards,
         };
+        let shard = |_| Shard(Mutex::new(table.empty(0)));
         Self {
             shards: (0..shards).map(shard).collect(),
         }
     }
 
-    /// Decides about one request of the key's caller and keeps the new state.
-    pub(crate) fn charge(&self, key: Key, now: u64, gcra: &Gcra, cost: NonZeroU32) -> Verdict {
-        match self.table(key) {
-            Some(mut table) => table.charge(key, now, gcra, cost),
+    /// Decides about one request and, where it is admitted and its purpose is a charge, keeps the new states.
+    pub(crate) fn decide(&self, check: &Check<'_>) -> Outcome {
+        let verdicts = match self.table(check.key) {
+            Some(mut table) => match check.policies.only() {
+                Some(policy) => Verdicts::One(table.one(policy, check)),
+                None => Verdicts::Several(table.several(check)),
+            },
             // There always is one; a caller who owes for ever is refused.
-            None => gcra.decide(u64::MAX, now, cost),
+            None => {
+                let refuse = |policy: &Policy| policy.gcra.decide(u64::MAX, check.now, check.cost);
+                let steps = check.policies.iter().map(refuse);
+                steps.map(|step| step.verdict).collect()
+            }
+        };
+        Outcome {
+            verdicts,
+            source: Source::Local,
         }
     }
 
-    /// Decides as [`charge`](Self::charge) would, and keeps nothing.
-    pub(crate) fn peek(&self, key: Key, now: u64, gcra: &Gcra, cost: NonZeroU32) -> Verdict {
-        let arrival = self
-            .table(key)
-            .map_or(u64::MAX, |table| table.arrival(key, now));
-        gcra.decide(arrival, now, cost)
+    /// Charges what can no more be refused.
+    pub(crate) fn settle(&self, check: &Check<'_>) {
+        if let Some(mut table) = self.table(check.key) {
+            for policy in check.policies.iter() {
+                let name = Name::new(check.key, policy);
+                let place = table.place(name, &policy.gcra, check.now);
+                let before = place.map_or(0, |place| place.arrival);
+                let arrival = policy.gcra.settle(before, check.now, check.cost);
+                table.put(Slot { name, arrival }, place, &policy.gcra, check.now);
+            }
+        }
     }
 
     fn table(&self, key: Key) -> Option<MutexGuard<'_, Table>> {
@@ -108,40 +153,109 @@ impl fmt::Debug for Memory {
 // === impl Table ===
 
 impl Table {
-    fn charge(&mut self, key: Key, now: u64, gcra: &Gcra, cost: NonZeroU32) -> Verdict {
-        let place = self.place(key, now);
-        let arrival = place.map_or(0, Place::arrival);
-        let verdict = gcra.decide(arrival, now, cost);
+    fn one(&mut self, policy: &Policy, check: &Check<'_>) -> Verdict {
+        let name = Name::new(check.key, policy);
+        let (place, step) = self.step(name, policy, check);
         // A refusal changes nothing, so a stranger who is refused leaves nothing to remember.
-        if verdict.retry_after.is_none() {
-            let arrival = verdict.arrival;
-            self.put(Slot { key, arrival }, place, now);
+        if step.verdict.retry_after.is_none() && check.purpose == Purpose::Charge {
+            let arrival = step.arrival;
+            self.put(Slot { name, arrival }, place, &policy.gcra, check.now);
         }
-        verdict
+        step.verdict
     }
 
-    fn arrival(&self, key: Key, now: u64) -> u64 {
-        self.place(key, now).map_or(0, Place::arrival)
+    /// All or nothing, under one lock.
+    fn several(&mut self, check: &Check<'_>) -> Box<[Verdict]> {
+        let policies = || check.policies.iter();
+        let before: Box<[u64]> = policies()
+            .map(|policy| self.arrival(Name::new(check.key, policy), &policy.gcra, check.now))
+            .collect();
+        let steps: Box<[Step]> = policies()
+            .zip(&before)
+            .map(|(policy, arrival)| policy.gcra.decide(*arrival, check.now, check.cost))
+            .collect();
+        let admitted = steps.iter().all(|step| step.verdict.retry_after.is_none());
+        if !admitted {
+            // Those who would have admitted are told as they stand, uncharged.
+            let uncharged = policies().zip(&before).zip(&steps);
+            return uncharged
+                .map(|((policy, arrival), step)| match step.verdict.retry_after {
+                    Some(_) => step.verdict,
+                    None => Verdict {
+                        left: policy.gcra.left(arrival.saturating_sub(check.now)),
+                        retry_after: None,
+                    },
+                })
+                .collect();
+        }
+        if check.purpose == Purpose::Charge {
+            for (policy, step) in policies().zip(&steps) {
+                let (name, arrival) = (Name::new(check.key, policy), step.arrival);
+                // Looked for anew: to make room for one may have moved the other.
+                let place = self.place(name, &policy.gcra, check.now);
+                self.put(Slot { name, arrival }, place, &policy.gcra, check.now);
+            }
+        }
+        steps.iter().map(|step| step.verdict).collect()
     }
 
-    fn put(&mut self, slot: Slot, mut place: Option<Place>, now: u64) {
-        while matches!(place, Some(Place::Taken(_)) | None) && self.grow(now) {
-            place = self.place(slot.key, now);
+    fn step(&self, name: Name, policy: &Policy, check: &Check<'_>) -> (Option<Place>, Step) {
+        let place = self.place(name, &policy.gcra, check.now);
+        let arrival = place.map_or(0, |place| place.arrival);
+        (place, policy.gcra.decide(arrival, check.now, check.cost))
+    }
+
+    fn arrival(&self, name: Name, gcra: &Gcra, now: u64) -> u64 {
+        self.place(name, gcra, now).map_or(0, |place| place.arrival)
+    }
+
+    fn put(&mut self, slot: Slot, mut place: Option<Place>, gcra: &Gcra, now: u64) {
+        while place.is_none_or(|place| place.is == Is::Taken) && self.grow(now) {
+            place = self.place(slot.name, gcra, now);
         }
-        let index = place.map(Place::index);
-        if let Some(old) = index.and_then(|index| self.slots.get_mut(index)) {
-            *old = slot;
+        if let Some(place) = place {
+            self.write(slot, place);
+        }
+    }
+
+    fn write(&mut self, slot: Slot, place: Place) {
+        let Some(old) = self.slots.get_mut(place.index) else {
+            return;
+        };
+        let replaced = std::mem::replace(old, slot);
+        if place.is == Is::Taken {
+            if self.floors.is_empty() {
+                self.floors = vec![[0; CLASSES]; self.groups];
+            }
+            let floors = self.floors.get_mut(place.index / self.reach);
+            if let Some(floor) = floors.and_then(|floors| floors.get_mut(replaced.name.class())) {
+                *floor = replaced.arrival.max(*floor);
+            }
         }
     }
 
     /// A table without slots has no place.
-    fn place(&self, key: Key, now: u64) -> Option<Place> {
-        let home = scale(key.home(), self.slots.len());
-        let (before, from) = self.slots.split_at_checked(home)?;
-        let ahead = (home..).zip(from).chain((0..).zip(before)).take(REACH);
+    fn place(&self, name: Name, gcra: &Gcra, now: u64) -> Option<Place> {
+        self.find(name, now, |floor| {
+            floor.min(now.saturating_add(gcra.most()))
+        })
+    }
+
+    /// `cap` lowers what a group remembers to what this policy's states can owe.
+    fn find(&self, name: Name, now: u64, cap: impl Fn(u64) -> u64) -> Option<Place> {
+        let group = scale(name.0, self.groups);
+        let first = group * self.reach;
+        let slots = self.slots.get(first..first + self.reach)?;
+        let home = scale(name.0.rotate_left(32), self.reach);
+        let (before, from) = slots.split_at_checked(home)?;
+        let ahead = (first + home..).zip(from).chain((first..).zip(before));
         let mut vacant = None;
         let mut least: Option<(usize, u64)> = None;
         for (index, slot) in ahead {
+            if slot.name == name && slot.arrival != 0 {
+                let (arrival, is) = (slot.arrival, Is::Found);
+                return Some(Place { index, arrival, is });
+            }
             if slot.arrival <= now {
                 vacant = vacant.or(Some(index));
             } else if least.is_none_or(|(_, arrival)| slot.arrival < arrival) {
@@ -151,49 +265,58 @@ impl Table {
                 // Nothing was ever put beyond, since slots are reused but never emptied.
                 break;
             }
-            if slot.key == key {
-                return Some(Place::Found(index, slot.arrival));
-            }
         }
-        let taken = least.map(|(index, _)| Place::Taken(index));
-        vacant.map(Place::Vacant).or(taken)
+        let arrival = self.floors.get(group).map_or(0, |floors| {
+            cap(floors.get(name.class()).copied().unwrap_or_default())
+        });
+        let (index, is) = match (vacant, least) {
+            (Some(index), _) => (index, Is::Vacant),
+            (None, Some((index, _))) => (index, Is::Taken),
+            (None, None) => return None,
+        };
+        Some(Place { index, arrival, is })
     }
 
     /// Makes room, taking along only those who still owe. Says whether it did.
     fn grow(&mut self, now: u64) -> bool {
-        let len = self.slots.len();
-        if len >= self.ceiling {
+        if self.groups >= self.ceiling {
             return false;
         }
-        let room = (len * 2).max(REACH).min(self.ceiling);
-        let old = std::mem::replace(&mut self.slots, vec![Slot::EMPTY; room]);
-        for slot in old.into_iter().filter(|slot| slot.arrival > now) {
-            let index = self.place(slot.key, now).map(Place::index);
-            if let Some(kept) = index.and_then(|index| self.slots.get_mut(index))
-                && kept.arrival < slot.arrival
-            {
-                *kept = slot;
+        let groups = (self.groups * 2).clamp(1, self.ceiling);
+        let old = std::mem::replace(self, self.empty(groups));
+        for slot in old.slots.into_iter().filter(|slot| slot.arrival > now) {
+            if let Some(place) = self.find(slot.name, now, |floor| floor) {
+                self.write(slot, place);
             }
         }
         true
     }
-}
 
-// === impl Place ===
-
-impl Place {
-    /// The key's state; 0 for one that was never seen.
-    fn arrival(self) -> u64 {
-        match self {
-            Self::Found(_, arrival) => arrival,
-            Self::Vacant(_) | Self::Taken(_) => 0,
+    /// A table of the same kind, with so many groups. What groups remember begins at the ceiling, hence with nothing.
+    fn empty(&self, groups: usize) -> Self {
+        Self {
+            slots: vec![Slot::EMPTY; groups * self.reach],
+            floors: Vec::new(),
+            groups,
+            ..*self
         }
     }
+}
 
-    fn index(self) -> usize {
-        match self {
-            Self::Found(index, _) | Self::Vacant(index) | Self::Taken(index) => index,
-        }
+// === impl Name ===
+
+impl Name {
+    fn new(key: Key, policy: &Policy) -> Self {
+        let capacity = policy.gcra.capacity();
+        // Below 2 seconds, 17, 137, 18 minutes, 2.4 hours, 20 hours, 6.5 days, and beyond.
+        let class = capacity.checked_ilog2().unwrap_or(0).saturating_sub(28) / 3;
+        let class = u64::from(class).min(CLASSES as u64 - 1);
+        let hash = key.name() ^ policy.fingerprint;
+        Self(hash - hash % CLASSES as u64 + class)
+    }
+
+    fn class(self) -> usize {
+        (self.0 % CLASSES as u64) as usize
     }
 }
 
@@ -201,7 +324,7 @@ impl Place {
 
 impl Slot {
     const EMPTY: Self = Self {
-        key: Key::ZERO,
+        name: Name(0),
         arrival: 0,
     };
 }
@@ -212,149 +335,4 @@ fn scale(hash: u64, len: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::rate_limit::key::KeyHasher;
-    use crate::rate_limit::quota::Quota;
-
-    const ONE: NonZeroU32 = NonZeroU32::MIN;
-    const SECOND: u64 = 1_000_000_000;
-
-    impl Memory {
-        fn slots(&self) -> usize {
-            let tables = self.shards.iter().map(|shard| shard.0.lock().unwrap());
-            tables.map(|table| table.slots.capacity()).sum()
-        }
-
-        fn arrival(&self, key: Key) -> Option<u64> {
-            let shard = &self.shards[scale(key.shard(), self.shards.len())];
-            match shard.0.lock().unwrap().place(key, SECOND) {
-                Some(Place::Found(_, arrival)) => Some(arrival),
-                _ => None,
-            }
-        }
-    }
-
-    fn memory(max_keys: usize) -> Memory {
-        Memory::new(NonZeroUsize::new(max_keys).unwrap())
-    }
-
-    fn key(name: u64) -> Key {
-        KeyHasher::after(&name).key()
-    }
-
-    fn admits(memory: &Memory, gcra: &Gcra, name: u64, now: u64) -> bool {
-        let verdict = memory.charge(key(name), now, gcra, ONE);
-        verdict.retry_after.is_none()
-    }
-
-    #[test]
-    fn an_offender_stays_limited_while_a_flood_of_fresh_keys_arrives() {
-        let gcra = Gcra::new(&Quota::per_minute(10));
-        for ceiling in [2, 100, 10_000] {
-            let memory = memory(ceiling);
-            while admits(&memory, &gcra, u64::MAX, SECOND) {}
-            for name in 0..10 * ceiling as u64 {
-                assert!(admits(&memory, &gcra, name, SECOND));
-                if name % 97 == 0 {
-                    assert!(!admits(&memory, &gcra, u64::MAX, SECOND));
-                }
-            }
-            assert!(!admits(&memory, &gcra, u64::MAX, SECOND));
-        }
-    }
-
-    #[test]
-    fn memory_never_exceeds_the_ceiling() {
-        let gcra = Gcra::new(&Quota::per_hour(1));
-        for ceiling in [1, 2, 15, 17, 1_000, 1_023, 20_000] {
-            let memory = memory(ceiling);
-            for name in 0..4 * ceiling as u64 {
-                admits(&memory, &gcra, name, SECOND);
-            }
-            assert!(memory.slots() <= ceiling, "{} > {ceiling}", memory.slots());
-        }
-    }
-
-    #[test]
-    fn nearly_all_callers_are_remembered_up_to_three_quarters_of_the_ceiling() {
-        let gcra = Gcra::new(&Quota::per_hour(1));
-        for ceiling in [200, 2_000, 20_000] {
-            let memory = memory(ceiling);
-            let callers = ceiling as u64 * 3 / 4;
-            for name in 0..callers {
-                assert!(admits(&memory, &gcra, name, SECOND));
-            }
-            let is_forgotten = |name: &u64| memory.arrival(key(*name)).is_none();
-            let forgotten = (0..callers).filter(is_forgotten).count();
-            assert!(forgotten * 100 <= ceiling, "{forgotten} of {callers}");
-        }
-    }
-
-    #[test]
-    fn keys_that_owe_nothing_make_room_without_growth() {
-        let gcra = Gcra::new(&Quota::per_second(10));
-        let memory = memory(1_000_000);
-        for name in 0..100_000 {
-            // Ten keys owe something at any time.
-            assert!(admits(&memory, &gcra, name, SECOND + name * SECOND / 100));
-        }
-        assert!(memory.slots() <= 64 * REACH, "{} slots", memory.slots());
-    }
-
-    #[test]
-    fn a_refused_stranger_is_not_remembered() {
-        let gcra = Gcra::new(&Quota::per_second(0));
-        let memory = memory(1_000);
-        for name in 0..100 {
-            assert!(!admits(&memory, &gcra, name, SECOND));
-        }
-        assert_eq!(memory.slots(), 0);
-    }
-
-    #[test]
-    fn a_slot_is_as_large_as_documented() {
-        assert_eq!(size_of::<Slot>(), 24);
-    }
-
-    #[test]
-    fn every_thread_sees_one_count() {
-        let gcra = Gcra::new(&Quota::per_hour(1_000));
-        let memory = memory(1_000);
-        let one_thread = || {
-            (0..1_000)
-                .filter(|_| admits(&memory, &gcra, 7, SECOND))
-                .count()
-        };
-        let admitted: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(one_thread)).collect();
-            threads.into_iter().map(|t| t.join().unwrap()).sum()
-        });
-        assert_eq!(admitted, 1_000);
-    }
-
-    proptest! {
-        #[test]
-        fn it_decides_as_a_plain_map_does(
-            requests in prop::collection::vec((0..400_u64, 0..SECOND / 100), 1..2_000),
-        ) {
-            let gcra = Gcra::new(&Quota::per_second(2).burst(3));
-            let memory = memory(100_000);
-            let mut map = HashMap::<u64, u64>::new();
-            let mut now = SECOND;
-            for (name, step) in requests {
-                now += step;
-                let arrival = map.entry(name).or_default();
-                let expected = gcra.decide(*arrival, now, ONE);
-                *arrival = expected.arrival;
-                let verdict = memory.charge(key(name), now, &gcra, ONE);
-                prop_assert_eq!(verdict.retry_after, expected.retry_after);
-                prop_assert_eq!(verdict.left.permits, expected.left.permits);
-            }
-        }
-    }
-}
+mod tests;

@@ -57,8 +57,11 @@ mod key;
 mod layer;
 mod limit;
 mod memory;
+mod policy;
 mod quota;
+mod ready;
 mod service;
+mod store;
 
 pub use layer::RateLimitLayer;
 pub use quota::Quota;

@@ -1,5 +1,6 @@
 //! How much is admitted: a rate, and the burst that may come at once.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How many requests a caller may make.
@@ -29,6 +30,15 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 // === impl Quota ===
 
 impl Quota {
+    /// No limit: nothing is counted, and clients are told of no quota.
+    ///
+    /// For some callers of a layer, or for a layer that only limits what is in flight.
+    pub const UNLIMITED: Self = Self {
+        permits: u32::MAX,
+        period_nanos: 1,
+        burst: u32::MAX,
+    };
+
     /// So many requests a second.
     #[must_use]
     pub const fn per_second(permits: u32) -> Self {
@@ -45,6 +55,12 @@ impl Quota {
     #[must_use]
     pub const fn per_hour(permits: u32) -> Self {
         Self::per(permits, Duration::from_secs(3600))
+    }
+
+    /// So many requests a day.
+    #[must_use]
+    pub const fn per_day(permits: u32) -> Self {
+        Self::per(permits, Duration::from_secs(86_400))
     }
 
     /// So many requests in a period of any length.
@@ -79,9 +95,34 @@ impl Quota {
         if self.admits_nothing() {
             return 0;
         }
+        if self.is_unlimited() {
+            return u64::MAX;
+        }
         let refilled = window.as_nanos().saturating_mul(u128::from(self.permits))
             / u128::from(self.period_nanos);
         u64::try_from(refilled.saturating_add(u128::from(self.burst))).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn is_unlimited(&self) -> bool {
+        *self == Self::UNLIMITED
+    }
+
+    /// This quota, lowered to so many permits in its own period.
+    #[allow(dead_code)] // until quotas come from claims
+    pub(crate) fn at_most(mut self, permits: u32) -> Self {
+        self.permits = self.permits.min(permits);
+        self.burst = self.burst.min(permits);
+        self
+    }
+
+    /// The part of one of `nodes` processes: a fraction of the rate, and of the burst, but at least a burst of one.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn shared_by(mut self, nodes: NonZeroU32) -> Self {
+        self.period_nanos = self.period_nanos.saturating_mul(nodes.get().into());
+        if self.burst > 0 {
+            self.burst = (self.burst / nodes).max(1);
+        }
+        self
     }
 
     fn admits_nothing(&self) -> bool {
@@ -155,6 +196,41 @@ mod tests {
             assert!(quota.window_seconds() >= 1);
             assert!(quota.interval_nanos() >= 1);
         }
+    }
+
+    #[test]
+    fn a_quota_is_lowered_and_never_raised() {
+        let ceiling = Quota::per_minute(1_000).burst(50);
+        assert_eq!(ceiling.at_most(200), Quota::per_minute(200).burst(50));
+        assert_eq!(ceiling.at_most(20), Quota::per_minute(20));
+        assert_eq!(ceiling.at_most(u32::MAX), ceiling);
+        assert_eq!(ceiling.at_most(0).bound(Duration::MAX), 0);
+    }
+
+    #[test]
+    fn the_shares_of_all_nodes_are_at_most_the_quota() {
+        let of = |nodes| {
+            Quota::per_second(50)
+                .burst(100)
+                .shared_by(NonZeroU32::new(nodes).unwrap())
+        };
+        for nodes in [1, 3, 7, 100] {
+            let minute = of(nodes).bound(60 * SECOND) * u64::from(nodes);
+            assert!(minute <= 3_100, "{minute}");
+        }
+        assert_eq!(of(1_000).size(), 1);
+        assert_eq!(
+            Quota::per_second(9)
+                .burst(0)
+                .shared_by(NonZeroU32::MIN)
+                .size(),
+            0
+        );
+    }
+
+    #[test]
+    fn unlimited_is_without_bound() {
+        assert_eq!(Quota::UNLIMITED.bound(Duration::ZERO), u64::MAX);
     }
 
     #[test]

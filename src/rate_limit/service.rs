@@ -1,11 +1,11 @@
 //! The service: glue between the limit and the gate.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Extensions, Request, Response};
 
-use super::limit::{Limit, Ticket};
+use super::limit::{Asked, Decided, Limit, Ticket};
+use super::store::{Outcome, Source, StoreError};
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
 use crate::observe::{Decision, Stage, Tally, mode};
@@ -23,7 +23,8 @@ pub(super) struct LimitGate(pub(super) Arc<Settings>);
 pub(super) struct Settings {
     pub(super) limit: Limit,
     pub(super) report_only: bool,
-    pub(super) tally: Tally,
+    /// One for each source of an answer.
+    pub(super) tallies: [Tally; Source::ALL],
 }
 
 // === impl LimitGate ===
@@ -31,19 +32,26 @@ pub(super) struct Settings {
 impl Gate for LimitGate {
     const TIMED: bool = false;
     type Ticket = Ticket;
-    // Memory answers at once.
-    type Answer = Infallible;
+    /// Memory answers at once; a store may have to be asked.
+    type Answer = (Result<Outcome, StoreError>, Asked);
 
     fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
         let limit = &self.0.limit;
         match limit.decide(request.headers(), request.extensions()) {
-            Ok(ticket) => Begin::Pass(ticket),
-            Err(rejection) => Begin::Reject(rejection),
+            Decided::Now(Ok(ticket)) => Begin::Pass(ticket),
+            Decided::Now(Err(rejection)) => Begin::Reject(rejection),
+            Decided::Later(asking, asked) => {
+                Begin::Wait(Box::pin(async move { (asking.await, asked) }))
+            }
         }
     }
 
-    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<Ticket, Rejection> {
-        match answer {}
+    fn finish<B>(
+        &self,
+        (answer, asked): Self::Answer,
+        _: &mut Request<B>,
+    ) -> Result<Ticket, Rejection> {
+        self.0.limit.finish(answer, asked)
     }
 
     fn seal<R>(&self, ticket: Ticket, response: &mut Response<R>) {
@@ -59,14 +67,24 @@ impl Gate for LimitGate {
         extensions: &'a Extensions,
         verdict: Result<&Self::Ticket, &'a Rejection>,
     ) -> Decision<'a> {
+        let source = match verdict {
+            Ok(ticket) => ticket.source,
+            Err(_) => Source::Local,
+        };
+        // Refusals are counted without a tally.
+        let told = verdict
+            .err()
+            .and_then(|rejection| rejection.details()?.source);
         Decision {
-            stage: Stage::RateLimit,
+            stage: Stage::RateLimit {
+                source: told.unwrap_or(source.name()),
+            },
             policy: &self.0.limit.name,
             mode: mode(self.0.report_only),
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
             cached: false,
-            tally: Some(&self.0.tally),
+            tally: self.0.tallies.get(source as usize),
         }
     }
 }

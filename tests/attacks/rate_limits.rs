@@ -217,7 +217,9 @@ async fn memory(board: &mut Board) {
     for at in 0..2_000_u32 {
         let [_, a, b, c] = at.to_be_bytes();
         let stranger = from(request(None), &format!("198.{a}.{b}.{c}:1"));
-        assert_eq!(attempt(&small, stranger).await, "200");
+        let told = attempt(&small, stranger).await;
+        // What 64 callers have is 640 permits, and the crowd gets no more by being larger.
+        assert!(told == "200" || (at > 500 && told == "429 rate_limited"));
     }
     board.row(
         "crowd-that-pushes-an-offender-out",

@@ -27,8 +27,12 @@ fn key(by: By, caller: Option<Caller>, address: Option<&str>) -> Result<Key, Rej
     if let Some(address) = address {
         extensions.insert(PeerAddr((address.parse::<IpAddr>().unwrap(), 1).into()));
     }
-    let peer = Peer::default();
-    Counted { by, peer }.key(KeyHasher::after(&7), &HeaderMap::new(), &extensions)
+    let counted = Counted {
+        by,
+        per_route: false,
+        peer: Peer::default(),
+    };
+    counted.key(KeyHasher::local(), &HeaderMap::new(), &extensions)
 }
 
 #[track_caller]
@@ -120,14 +124,68 @@ fn what_cannot_be_counted_is_a_misconfiguration_that_names_the_fix() {
 }
 
 #[test]
-fn two_policies_never_share_a_key() {
-    let mut extensions = Extensions::new();
-    extensions.insert(user("a", "joe"));
-    let (by, peer) = (By::Subject, Peer::default());
-    let counted = Counted { by, peer };
-    let of = |policy: u8| {
-        let hasher = KeyHasher::after(&policy);
-        counted.key(hasher, &HeaderMap::new(), &extensions).unwrap()
+fn each_route_counts_for_itself_and_paths_never_do() {
+    let key = |by: By, path: &str, route: Option<&str>| {
+        let mut request = http::Request::builder().uri(path).body(()).unwrap();
+        request.extensions_mut().insert(user("a", "joe"));
+        if let Some(route) = route {
+            let template = crate::route::RouteTemplate(route.into());
+            request.extensions_mut().insert(template);
+        }
+        let counted = Counted {
+            by,
+            per_route: true,
+            peer: Peer::default(),
+        };
+        let key = counted.key(KeyHasher::local(), request.headers(), request.extensions());
+        key.unwrap()
     };
-    assert_ne!(of(1), of(2));
+    for by in [By::Subject, By::Everyone] {
+        let orders = key(by.clone(), "/orders/1", Some("/orders/{id}"));
+        assert_eq!(orders, key(by.clone(), "/orders/2", Some("/orders/{id}")));
+        assert_ne!(orders, key(by.clone(), "/orders/1", Some("/users/{id}")));
+        let nowhere = key(by.clone(), "/made/up", None);
+        assert_ne!(orders, nowhere);
+        assert_eq!(nowhere, key(by, "/otherwise", None));
+    }
+    let orders = |by| key(by, "/orders/1", Some("/orders/{id}"));
+    assert_ne!(orders(By::Subject), orders(By::Everyone));
+}
+
+#[test]
+fn a_header_counts_by_its_value_and_its_absence_by_address() {
+    let by = || By::Header(http::HeaderName::from_static("x-tenant"));
+    let of = |tenant: Option<&'static str>| {
+        let mut headers = HeaderMap::new();
+        if let Some(tenant) = tenant {
+            headers.insert("x-tenant", tenant.parse().unwrap());
+        }
+        let mut extensions = Extensions::new();
+        extensions.insert(PeerAddr("192.0.2.1:1".parse().unwrap()));
+        let counted = Counted {
+            by: by(),
+            per_route: false,
+            peer: Peer::default(),
+        };
+        counted
+            .key(KeyHasher::local(), &headers, &extensions)
+            .unwrap()
+    };
+    assert_eq!(of(Some("acme")), of(Some("acme")));
+    assert_ne!(of(Some("acme")), of(Some("other")));
+    assert_eq!(of(None), key(By::Address, None, Some("192.0.2.1")).unwrap());
+}
+
+#[test]
+fn a_secret_makes_the_same_keys_everywhere_and_another_makes_others() {
+    let key = |secret: &[u8; 16]| {
+        let mut hasher = KeyHasher::shared(secret);
+        hasher.field(Kind::Subject, b"joe");
+        hasher.key().bytes()
+    };
+    assert_eq!(key(b"0123456789abcdef"), key(b"0123456789abcdef"));
+    assert_ne!(key(b"0123456789abcdef"), key(b"0123456789abcdeg"));
+    // Nodes of two versions must agree, so this value never changes.
+    let expected = 0xe4e0_014b_7f82_189a_52b5_7263_013f_cf38_u128;
+    assert_eq!(key(b"0123456789abcdef"), expected.to_be_bytes());
 }
