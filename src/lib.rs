@@ -32,6 +32,7 @@ mod preflight;
 mod realm;
 mod rejection;
 mod respond;
+mod tenant;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

@@ -18,6 +18,7 @@ const LEVELS: [&[&str]; 4] = [
         "preflight",
         "realm",
         "rejection",
+        "tenant",
     ],
     &[], // the pure files of the folders
     &["gate", "observe", "respond"],
