@@ -84,7 +84,7 @@ impl Identity {
         Self(Arc::new(verified))
     }
 
-    /// The issuer (`iss`), as it was configured.
+    /// The issuer (`iss`): one that was configured, or that of a [tenant](crate::Issuer::tenants).
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer

@@ -33,6 +33,7 @@ mod realm;
 mod rejection;
 mod respond;
 mod route;
+mod tenant;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

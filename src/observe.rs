@@ -42,6 +42,9 @@ pub(crate) struct Decision<'a> {
 /// It binds to the recorder that is installed at its first use, so install the recorder before the first request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
+    /// As it was configured, which for a tenant is not what the token says.
+    #[cfg(feature = "metrics")]
+    issuer: Option<std::sync::Arc<str>>,
     #[cfg(feature = "metrics")]
     counter: std::sync::OnceLock<metrics::Counter>,
     #[cfg(feature = "metrics")]
@@ -114,6 +117,24 @@ impl Decision<'_> {
     }
 }
 
+// === impl Tally ===
+
+impl Tally {
+    /// Counts the callers of an issuer, or of a pattern of issuers.
+    pub(crate) fn of_issuer(issuer: &std::sync::Arc<str>) -> Self {
+        #[cfg(feature = "metrics")]
+        return Self {
+            issuer: Some(std::sync::Arc::clone(issuer)),
+            ..Self::default()
+        };
+        #[cfg(not(feature = "metrics"))]
+        {
+            let _ = issuer;
+            Self::default()
+        }
+    }
+}
+
 // === impl Stopwatch ===
 
 impl Stopwatch {
@@ -181,10 +202,8 @@ mod count {
         let policy = SharedString::from_owned(decision.policy.to_owned());
         match decision.stage {
             Stage::Authentication => {
-                let issuer = decision.identity.map_or_else(
-                    || SharedString::const_str(""),
-                    |identity| SharedString::from_owned(identity.issuer().to_owned()),
-                );
+                let issuer = decision.tally.and_then(|tally| tally.issuer.clone());
+                let issuer = issuer.map_or(SharedString::const_str(""), SharedString::from_shared);
                 counter!(
                     "portcullis_auth_requests_total",
                     "issuer" => issuer,

@@ -19,6 +19,7 @@ const LEVELS: [&[&str]; 4] = [
         "realm",
         "rejection",
         "route",
+        "tenant",
     ],
     &[], // the pure files of the folders
     &["gate", "observe", "respond"],

@@ -2,19 +2,52 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fetch::WarmError;
 use super::health::IssuerStatus;
 use super::issuer::IssuerKeys;
-use super::source::JwksSource;
+use super::source::{JwksSource, Keys};
+use super::tenants::{Tenant, Tenants};
 use crate::error::ConfigError;
 
 /// The keys of one or several issuers, fetched when they are needed. Clones share everything.
 ///
 /// See the [module](super) for how it decides.
 #[derive(Clone)]
-pub struct JwksCache(Arc<HashMap<Arc<str>, Arc<IssuerKeys>>>);
+pub struct JwksCache(Arc<Sources>);
+
+#[derive(Default)]
+struct Sources {
+    issuers: HashMap<Arc<str>, Arc<IssuerKeys>>,
+    /// Asked in order for what is not among the issuers.
+    patterns: Vec<Keys>,
+}
+
+/// What there is for an issuer that a token names.
+pub(crate) enum Lookup<'a> {
+    Keys(KeysOf<'a>),
+    /// Nothing was set up for it.
+    Nothing,
+    /// Its pattern is known, and there is no such tenant.
+    NoTenant,
+    /// A tenant that cannot be asked for, for all the others.
+    Crowd {
+        retry_after: Duration,
+    },
+    /// A tenant whose keys could not be fetched.
+    Unavailable {
+        retry_after: Duration,
+    },
+}
+
+/// A tenant may be forgotten while its keys are in use.
+pub(crate) enum KeysOf<'a> {
+    Issuer(&'a Arc<IssuerKeys>),
+    Tenant(Arc<IssuerKeys>),
+}
 
 // === impl JwksCache ===
 
@@ -24,20 +57,22 @@ impl JwksCache {
     /// # Errors
     /// Without an issuer, with one twice, or with a setting that would protect nothing.
     pub fn new(sources: impl IntoIterator<Item = JwksSource>) -> Result<Self, ConfigError> {
-        let mut issuers = HashMap::new();
+        let mut all = Sources::default();
         for source in sources {
             let keys = source.build()?;
-            let issuer = keys.name();
-            if issuers.contains_key(issuer) {
-                let issuer = issuer.to_owned();
+            if all.names(keys.name()) {
+                let issuer = keys.name().to_owned();
                 return Err(ConfigError::DuplicateIssuer { issuer });
             }
-            issuers.insert(Arc::from(issuer), Arc::new(keys));
+            match keys {
+                Keys::One(keys) => drop(all.issuers.insert(Arc::from(keys.name()), keys)),
+                Keys::Common(..) | Keys::Each(_) => all.patterns.push(keys),
+            }
         }
-        if issuers.is_empty() {
+        if all.issuers.is_empty() && all.patterns.is_empty() {
             return Err(ConfigError::MissingIssuer);
         }
-        Ok(Self(Arc::new(issuers)))
+        Ok(Self(Arc::new(all)))
     }
 
     /// The keys of one issuer, found through its metadata. See [`JwksSource::discover`].
@@ -52,7 +87,8 @@ impl JwksCache {
         Self::new([JwksSource::discover(issuer)?])
     }
 
-    /// Fetches the keys of every issuer now, however fresh those at hand are. Fixed keys need nothing.
+    /// Fetches the keys of every issuer now, however fresh those at hand are. Fixed keys need nothing, and those that each
+    /// tenant has for itself come with its tokens.
     ///
     /// Called at the start, it saves the first request the wait; it is not needed, since that fetches too. A service that
     /// should start while its issuer is down logs the error and goes on. Called later, it is an operator's way to
@@ -61,7 +97,7 @@ impl JwksCache {
     /// # Errors
     /// The first issuer that failed; the others were fetched all the same.
     pub async fn warm(&self) -> Result<(), WarmError> {
-        let warming: Vec<_> = self.0.values().map(|keys| (keys, keys.warm())).collect();
+        let warming: Vec<_> = self.0.sets().map(|keys| (keys, keys.warm())).collect();
         let mut result = Ok(());
         for (keys, warming) in warming {
             let done = match warming {
@@ -83,26 +119,137 @@ impl JwksCache {
     /// material is accepted any more: not under another name, not without one, not with another RSA exponent. A key that
     /// is not known when it is purged is known by its `kid` until it is published, and from then on by both.
     ///
-    /// A single key without a `kid`, given as PEM or secret, cannot be purged.
+    /// A single key without a `kid`, given as PEM or secret, cannot be purged. Of a tenant that has keys of its own, name its own
+    /// issuer.
     pub fn purge(&self, issuer: &str, kid: &str) -> bool {
-        self.issuer(issuer).is_some_and(|keys| keys.purge(kid))
+        if let Some(keys) = self.0.issuers.get(issuer) {
+            return keys.purge(kid);
+        }
+        for keys in &self.0.patterns {
+            let purged = match keys {
+                Keys::One(_) => None,
+                Keys::Common(pattern, keys) => {
+                    let is_meant = issuer == keys.name() || pattern.tenant(issuer).is_some();
+                    is_meant.then(|| keys.purge(kid))
+                }
+                Keys::Each(tenants) => {
+                    let tenant = tenants.pattern.tenant(issuer);
+                    tenant.map(|tenant| tenants.purge(issuer, tenant, kid))
+                }
+            };
+            if let Some(purged) = purged {
+                return purged;
+            }
+        }
+        false
     }
 
     /// How the keys of every issuer stand, sorted by issuer.
     #[must_use]
     pub fn status(&self) -> Vec<IssuerStatus> {
-        let mut all: Vec<_> = self.0.values().map(|keys| keys.status()).collect();
+        let tenants = self.0.tenants().map(Tenants::status);
+        let mut all: Vec<_> = self
+            .0
+            .sets()
+            .map(|keys| keys.status())
+            .chain(tenants)
+            .collect();
         all.sort_by(|a, b| a.issuer.cmp(&b.issuer));
         all
     }
 
-    pub(crate) fn issuer(&self, iss: &str) -> Option<&Arc<IssuerKeys>> {
-        self.0.get(iss)
+    /// Whether keys were set up for this issuer, or for this pattern of issuers.
+    pub(crate) fn covers(&self, issuer: &str) -> bool {
+        self.0.names(issuer)
+            || self
+                .0
+                .patterns
+                .iter()
+                .any(|keys| keys.tenant(issuer).is_some())
+    }
+
+    pub(crate) fn look_up(&self, issuer: &str) -> Lookup<'_> {
+        if let Some(keys) = self.0.issuers.get(issuer) {
+            return Lookup::Keys(KeysOf::Issuer(keys));
+        }
+        for keys in &self.0.patterns {
+            let Some(tenant) = keys.tenant(issuer) else {
+                continue;
+            };
+            return match keys {
+                Keys::One(keys) | Keys::Common(_, keys) => Lookup::Keys(KeysOf::Issuer(keys)),
+                Keys::Each(tenants) => tenants.find(issuer, tenant).into(),
+            };
+        }
+        Lookup::Nothing
+    }
+
+    /// A token of this issuer was verified.
+    pub(crate) fn vouch(&self, issuer: &str) {
+        for tenants in self.0.tenants() {
+            if let Some(tenant) = tenants.pattern.tenant(issuer) {
+                return tenants.vouch(tenant);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn issuer(&self, issuer: &str) -> Option<&Arc<IssuerKeys>> {
+        self.0.issuers.get(issuer)
+    }
+}
+
+// === impl Sources ===
+
+impl Sources {
+    fn names(&self, issuer: &str) -> bool {
+        self.issuers.contains_key(issuer) || self.patterns.iter().any(|keys| keys.name() == issuer)
+    }
+
+    /// Every set but those that tenants have for themselves.
+    fn sets(&self) -> impl Iterator<Item = &Arc<IssuerKeys>> {
+        let common = self.patterns.iter().filter_map(|keys| match keys {
+            Keys::One(keys) | Keys::Common(_, keys) => Some(keys),
+            Keys::Each(_) => None,
+        });
+        self.issuers.values().chain(common)
+    }
+
+    fn tenants(&self) -> impl Iterator<Item = &Tenants> {
+        self.patterns.iter().filter_map(|keys| match keys {
+            Keys::Each(tenants) => Some(&**tenants),
+            Keys::One(_) | Keys::Common(..) => None,
+        })
+    }
+}
+
+impl Deref for KeysOf<'_> {
+    type Target = Arc<IssuerKeys>;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Issuer(keys) => keys,
+            Self::Tenant(keys) => keys,
+        }
+    }
+}
+
+impl From<Tenant> for Lookup<'_> {
+    fn from(tenant: Tenant) -> Self {
+        match tenant {
+            Tenant::Keys(keys) => Self::Keys(KeysOf::Tenant(keys)),
+            Tenant::Absent => Self::NoTenant,
+            Tenant::Down { retry_after } => Self::Unavailable { retry_after },
+            Tenant::Crowd { retry_after } => Self::Crowd { retry_after },
+        }
     }
 }
 
 impl fmt::Debug for JwksCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("JwksCache").field(&self.0.keys()).finish()
+        let patterns = self.0.patterns.iter().map(Keys::name);
+        let issuers = self.0.issuers.keys().map(|issuer| &**issuer);
+        let names: Vec<_> = issuers.chain(patterns).collect();
+        f.debug_tuple("JwksCache").field(&names).finish()
     }
 }

@@ -29,6 +29,10 @@ impl Distrust {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn names(&self, kid: &str) -> bool {
         self.0.contains_key(kid)
     }

@@ -38,6 +38,9 @@ impl Endpoint {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return refuse("not absolute: give the scheme and the host too");
         };
+        if url.contains(['{', '}']) {
+            return refuse("has braces, which no URL has: the place of a tenant is `{tenant}`");
+        }
         if url.contains('#') {
             return refuse("has a fragment: remove it");
         }
@@ -158,6 +161,7 @@ mod tests {
             "https://me:secret@id.example.com/",
             "https://me@id.example.com/",
             "https://id.example.com/#k",
+            "https://id.example.com/{tenantid}/v2.0",
         ] {
             check(url, DangerousPlain, false);
         }

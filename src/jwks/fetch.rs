@@ -71,6 +71,18 @@ pub(super) trait Fetch: Send + Sync {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>>;
 }
 
+/// Makes the fetch service of one tenant, from the name of its issuer and its own.
+pub(super) type FetchOfTenant =
+    Box<dyn Fn(&Arc<str>, &str) -> Option<Arc<dyn Fetch>> + Send + Sync>;
+
+/// How the keys of a source are fetched.
+pub(super) enum Connection {
+    /// In one place.
+    One(Arc<dyn Fetch>),
+    /// In a place of each tenant's own.
+    Each(FetchOfTenant),
+}
+
 /// The lock is held for a clone only; it makes a service `Sync` that is not.
 pub(super) struct Boxed<S>(Mutex<S>);
 
@@ -125,6 +137,11 @@ impl FetchError {
             Self::Abandoned => "abandoned",
             Self::NoRuntime => "no_runtime",
         }
+    }
+
+    /// Whether the other side has said that there is no such issuer, which for a tenant that a token names is an answer.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::Status(400 | 404 | 410) | Self::Discovery(_))
     }
 
     fn of(error: BoxError) -> Self {

@@ -11,6 +11,8 @@ pub(super) struct Health {
     /// In a row.
     failures: u32,
     last_error: Option<&'static str>,
+    /// Whether the last error says that there is no such issuer.
+    is_absent: bool,
     /// The refetches that were last spent on unknown kids, older first. With two in any cooldown, no third can matter.
     asked: [Option<Asked>; 2],
 }
@@ -28,7 +30,7 @@ struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IssuerStatus {
-    /// Whose keys.
+    /// Whose keys; for the tenants of a pattern, the pattern.
     pub issuer: String,
     /// Whether they can be used.
     pub state: IssuerState,
@@ -40,6 +42,8 @@ pub struct IssuerStatus {
     pub age: Option<Duration>,
     /// The [kind](super::FetchError::kind) of the last fetch's error; `None` if it succeeded, or has yet to be made.
     pub last_error: Option<&'static str>,
+    /// The tenants of whom a token was verified, sorted by issuer, where every tenant has keys of its own.
+    pub tenants: Vec<IssuerStatus>,
 }
 
 /// Whether the keys of an issuer can be used.
@@ -56,6 +60,8 @@ pub enum IssuerState {
     Expired,
     /// They were given, and are never fetched.
     Fixed,
+    /// Every tenant has its own, which are fetched when its tokens come.
+    OnDemand,
 }
 
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
@@ -68,6 +74,10 @@ impl Health {
         self.failures > 0
     }
 
+    pub(super) fn is_absent(&self) -> bool {
+        self.is_absent
+    }
+
     pub(super) fn last_error(&self) -> Option<&'static str> {
         self.last_error
     }
@@ -75,6 +85,7 @@ impl Health {
     pub(super) fn succeed(&mut self) {
         self.failures = 0;
         self.last_error = None;
+        self.is_absent = false;
     }
 
     /// How long to wait before the next fetch: 1 to 60 s, doubled for each failure in a row, and spread by a quarter.
@@ -82,6 +93,7 @@ impl Health {
         let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(6));
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(error.kind());
+        self.is_absent = error.is_absence();
         let spread = doubled.min(MAX_BACKOFF).mul_f64(0.75 + 0.5 * random);
         spread.clamp(MIN_BACKOFF, MAX_BACKOFF)
     }
@@ -131,7 +143,10 @@ impl IssuerState {
     /// Whether tokens of this issuer can be verified now.
     #[must_use]
     pub fn is_ready(self) -> bool {
-        matches!(self, Self::Fresh | Self::Stale | Self::Fixed)
+        matches!(
+            self,
+            Self::Fresh | Self::Stale | Self::Fixed | Self::OnDemand
+        )
     }
 
     /// A short, fixed name.
@@ -143,6 +158,7 @@ impl IssuerState {
             Self::Stale => "stale",
             Self::Expired => "expired",
             Self::Fixed => "fixed",
+            Self::OnDemand => "on_demand",
         }
     }
 }

@@ -8,11 +8,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::discovery::Discovery;
 use super::endpoint::{Endpoint, Transport};
-use super::fetch::{BoxFuture, Fetch, FetchError, FetchJwks};
+use super::fetch::{BoxFuture, Connection, Fetch, FetchError, FetchJwks};
 use super::set::{KeySet, MAX_BYTES};
 use super::source::JwksSource;
 use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::tenant::{PLACE, TenantPattern};
 
 /// Where the keys are, until the client is built.
 pub(super) struct Origin {
@@ -24,6 +25,9 @@ pub(super) struct Origin {
 enum Place {
     Uri(Endpoint),
     Issuer(Endpoint, Arc<str>),
+    /// Of each tenant its own.
+    TenantUri(TenantPattern),
+    TenantIssuer(TenantPattern),
 }
 
 /// A client that follows nothing.
@@ -72,8 +76,12 @@ impl JwksSource {
     /// [`ConfigError::Url`] if the issuer is no https URL. To this very machine, http will do.
     pub fn discover(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
         let issuer = issuer.as_ref();
-        let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback)?;
-        let place = Place::Issuer(endpoint, issuer.into());
+        let place = if issuer.contains(PLACE) {
+            Place::TenantIssuer(TenantPattern::parse(issuer)?)
+        } else {
+            let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback)?;
+            Place::Issuer(endpoint, issuer.into())
+        };
         Ok(Self::http(issuer, Origin::new(place)))
     }
 
@@ -82,11 +90,13 @@ impl JwksSource {
     /// # Errors
     /// [`ConfigError::Url`] if it is no https URL. To this very machine, http will do.
     pub fn uri(issuer: impl AsRef<str>, jwks_uri: impl AsRef<str>) -> Result<Self, ConfigError> {
-        let endpoint = Endpoint::parse(jwks_uri.as_ref(), Transport::HttpsOrLoopback)?;
-        Ok(Self::http(
-            issuer.as_ref(),
-            Origin::new(Place::Uri(endpoint)),
-        ))
+        let jwks_uri = jwks_uri.as_ref();
+        let place = if jwks_uri.contains(PLACE) {
+            Place::TenantUri(TenantPattern::parse(jwks_uri)?)
+        } else {
+            Place::Uri(Endpoint::parse(jwks_uri, Transport::HttpsOrLoopback)?)
+        };
+        Ok(Self::http(issuer.as_ref(), Origin::new(place)))
     }
 
     /// Keys at this URL, which may be plain http on another machine: whoever stands between can put in keys of his
@@ -138,23 +148,38 @@ impl Origin {
     /// How many requests one fetch makes at most.
     pub(super) fn requests(&self) -> u32 {
         match self.place {
-            Place::Uri(_) => 1,
+            Place::Uri(_) | Place::TenantUri(_) => 1,
             // Two places for the metadata, then the keys.
-            Place::Issuer(..) => 3,
+            Place::Issuer(..) | Place::TenantIssuer(_) => 3,
         }
     }
 
-    /// Builds the client; nothing is sent.
-    pub(super) fn connect(self, clock: Clock) -> Result<Arc<dyn Fetch>, ConfigError> {
+    /// Builds the client, one for all tenants; nothing is sent.
+    pub(super) fn connect(self, clock: &Clock) -> Result<Connection, ConfigError> {
+        let example = match &self.place {
+            Place::Uri(endpoint) | Place::Issuer(endpoint, _) => endpoint.clone(),
+            Place::TenantUri(pattern) | Place::TenantIssuer(pattern) => {
+                Endpoint::parse(&pattern.of("tenant"), Transport::HttpsOrLoopback)?
+            }
+        };
+        let client = Client::new(&example, self.roots)?;
+        let clock = clock.clone();
         Ok(match self.place {
-            Place::Uri(endpoint) => {
-                let client = Client::new(&endpoint, self.roots)?;
-                Arc::new(KeysAt::new(client, endpoint, clock))
-            }
+            Place::Uri(endpoint) => Connection::One(Arc::new(KeysAt::new(client, endpoint, clock))),
             Place::Issuer(endpoint, issuer) => {
-                let client = Client::new(&endpoint, self.roots)?;
-                Arc::new(Discovery::new(client, endpoint, issuer, clock))
+                Connection::One(Arc::new(Discovery::new(client, endpoint, issuer, clock)))
             }
+            Place::TenantUri(pattern) => Connection::Each(Box::new(move |_, tenant| {
+                let endpoint = Endpoint::parse(&pattern.of(tenant), Transport::HttpsOrLoopback);
+                let keys = KeysAt::new(client.clone(), endpoint.ok()?, clock.clone());
+                Some(Arc::new(keys))
+            })),
+            Place::TenantIssuer(_) => Connection::Each(Box::new(move |issuer, _| {
+                let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback).ok()?;
+                let issuer = Arc::clone(issuer);
+                let keys = Discovery::new(client.clone(), endpoint, issuer, clock.clone());
+                Some(Arc::new(keys))
+            })),
         })
     }
 }

@@ -15,7 +15,7 @@ use super::fetch::{Fetch, FetchError};
 use super::health::{Health, IssuerState, IssuerStatus};
 use super::key::Key;
 use super::ledger::Ledger;
-use super::observe;
+use super::observe::{self, Whose};
 use super::refresh::When;
 use super::set::KeySet;
 use super::source::Settings;
@@ -27,6 +27,8 @@ use crate::flight::Flight;
 /// The keys of one issuer.
 pub(crate) struct IssuerKeys {
     pub(super) issuer: Arc<str>,
+    /// The pattern that a tenant's issuer is of.
+    pattern: Option<Arc<str>>,
     pub(super) settings: Settings,
     pub(super) clock: Clock,
     /// `None` for keys that were given, not fetched.
@@ -38,6 +40,8 @@ pub(crate) struct IssuerKeys {
     pub(super) health: Mutex<Health>,
     hasher: RandomState,
     seats: Arc<Semaphore>,
+    /// Those of whoever waits for the first set.
+    cold_seats: Arc<Semaphore>,
     /// Never locked while `health` is: the other way round it is.
     pub(super) ledger: Mutex<Ledger>,
 }
@@ -81,7 +85,7 @@ enum Asked {
 }
 
 const NEVER: u64 = u64::MAX;
-const MAX_WAITERS: usize = 1024;
+pub(super) const MAX_WAITERS: usize = 1024;
 
 // === impl IssuerKeys ===
 
@@ -93,8 +97,10 @@ impl IssuerKeys {
         clock: Clock,
         fetch: Arc<dyn Fetch>,
     ) -> Self {
+        let seats = Arc::new(Semaphore::new(MAX_WAITERS));
         Self {
             issuer,
+            pattern: None,
             settings,
             clock,
             fetch: Some(fetch),
@@ -103,8 +109,18 @@ impl IssuerKeys {
             flight: Flight::new(),
             health: Mutex::new(Health::default()),
             hasher: RandomState::new(),
-            seats: Arc::new(Semaphore::new(MAX_WAITERS)),
+            cold_seats: Arc::clone(&seats),
+            seats,
             ledger: Mutex::default(),
+        }
+    }
+
+    /// The same, of one tenant among many, who have one number of seats together until they have keys.
+    pub(super) fn of_tenant(self, pattern: Arc<str>, cold_seats: Arc<Semaphore>) -> Self {
+        Self {
+            pattern: Some(pattern),
+            cold_seats,
+            ..self
         }
     }
 
@@ -119,6 +135,7 @@ impl IssuerKeys {
         };
         Self {
             issuer,
+            pattern: None,
             settings,
             clock,
             fetch: None,
@@ -128,12 +145,30 @@ impl IssuerKeys {
             health: Mutex::new(Health::default()),
             hasher: RandomState::new(),
             seats: Arc::new(Semaphore::new(0)),
+            cold_seats: Arc::new(Semaphore::new(0)),
             ledger: Mutex::default(),
         }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.issuer
+    }
+
+    pub(super) fn whose(&self) -> Whose<'_> {
+        match &self.pattern {
+            Some(pattern) => Whose::Tenant { pattern },
+            None => Whose::Issuer(&self.issuer),
+        }
+    }
+
+    /// Whether there ever was a set.
+    pub(super) fn is_cold(&self) -> bool {
+        self.current.load().is_none()
+    }
+
+    /// Whether a key was purged, which must not be forgotten.
+    pub(super) fn distrusts_any(&self) -> bool {
+        !lock(&self.ledger).distrust.is_empty()
     }
 
     /// The key for a token with this `kid` and `alg`.
@@ -201,7 +236,7 @@ impl IssuerKeys {
             Some(_) => IssuerState::Expired,
         };
         if let Some(age) = age.filter(|_| self.fetch.is_some()) {
-            observe::age(&self.issuer, age);
+            observe::age(self.whose(), age);
         }
         IssuerStatus {
             issuer: self.issuer.as_ref().into(),
@@ -210,6 +245,7 @@ impl IssuerKeys {
             skipped: snapshot.map_or_else(Vec::new, |snapshot| snapshot.keys.skipped().to_vec()),
             age,
             last_error: lock(&self.health).last_error(),
+            tenants: Vec::new(),
         }
     }
 
@@ -240,7 +276,7 @@ impl IssuerKeys {
         now: Duration,
     ) -> Found {
         if patience == Patience::MayWait {
-            observe::unknown_kid(&self.issuer);
+            observe::unknown_kid(self.whose());
             let asked = self.ask_for(kid, generation, now);
             let wait = |asked| match asked {
                 Asked::Joined(flight) => self.wait(flight, Some(kid)),
@@ -290,7 +326,12 @@ impl IssuerKeys {
     }
 
     fn wait(self: &Arc<Self>, flight: Flown, again: Option<&str>) -> Option<Found> {
-        let seat = Arc::clone(&self.seats).try_acquire_owned().ok()?;
+        let seats = if self.is_cold() {
+            &self.cold_seats
+        } else {
+            &self.seats
+        };
+        let seat = Arc::clone(seats).try_acquire_owned().ok()?;
         let arrival = Arrival::new(Arc::clone(self), flight);
         Some(Found::Wait(Waiter::new(arrival, again, seat)))
     }

@@ -66,6 +66,7 @@ mod roca;
 mod service;
 mod set;
 mod source;
+mod tenants;
 mod verifier;
 mod waiter;
 
@@ -107,6 +108,7 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
+pub(crate) use cache::Lookup;
 pub(crate) use issuer::{Found, Patience};
 pub(crate) use key::Key;
 pub(crate) use waiter::Waiter;

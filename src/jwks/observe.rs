@@ -11,7 +11,26 @@ pub(super) enum Change {
     Same,
 }
 
-pub(super) fn refreshed(issuer: &str, keys: usize, skipped: usize, change: Change) {
+/// Whose keys, by a name that was configured: that of a tenant comes from a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    Issuer(&'a str),
+    /// One of many behind a pattern, so that there is no one number to show.
+    Tenant {
+        pattern: &'a str,
+    },
+}
+
+impl<'a> Whose<'a> {
+    fn label(self) -> &'a str {
+        match self {
+            Self::Issuer(label) | Self::Tenant { pattern: label } => label,
+        }
+    }
+}
+
+pub(super) fn refreshed(whose: Whose<'_>, keys: usize, skipped: usize, change: Change) {
+    let issuer = whose.label();
     #[cfg(feature = "tracing")]
     match change {
         Change::Changed => {
@@ -24,36 +43,46 @@ pub(super) fn refreshed(issuer: &str, keys: usize, skipped: usize, change: Chang
     #[cfg(feature = "metrics")]
     {
         fetched(issuer, "ok");
-        #[allow(clippy::cast_precision_loss)] // at most 256
-        metrics::gauge!("portcullis_jwks_keys", "issuer" => issuer.to_owned()).set(keys as f64);
-        age(issuer, Duration::ZERO);
+        if let Whose::Issuer(issuer) = whose {
+            #[allow(clippy::cast_precision_loss)] // at most 256
+            metrics::gauge!("portcullis_jwks_keys", "issuer" => issuer.to_owned()).set(keys as f64);
+        }
+        age(whose, Duration::ZERO);
     }
     let _ = (issuer, keys, skipped, change);
 }
 
 /// `keys_age` is `None` while there are no keys. Failures are spaced by the backoff, so that this needs no limit of its own.
-pub(super) fn failed(issuer: &str, error: &FetchError, keys_age: Option<Duration>) {
+pub(super) fn failed(whose: Whose<'_>, error: &FetchError, keys_age: Option<Duration>) {
+    let issuer = whose.label();
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: "portcullis", event = "jwks.failed", issuer, error = error.kind());
+    if matches!(whose, Whose::Tenant { .. }) && keys_age.is_none() && error.is_absence() {
+        // Anybody can name a tenant that there is not.
+        tracing::debug!(target: "portcullis", event = "jwks.failed", issuer, error = error.kind());
+    } else {
+        tracing::warn!(target: "portcullis", event = "jwks.failed", issuer, error = error.kind());
+    }
     #[cfg(feature = "metrics")]
     fetched(issuer, error.kind());
     if let Some(keys_age) = keys_age {
-        age(issuer, keys_age);
+        age(whose, keys_age);
     }
     let _ = (issuer, error);
 }
 
-pub(super) fn age(issuer: &str, age: Duration) {
+pub(super) fn age(whose: Whose<'_>, age: Duration) {
     #[cfg(feature = "metrics")]
-    metrics::gauge!("portcullis_jwks_age_seconds", "issuer" => issuer.to_owned()).set(age);
-    let _ = (issuer, age);
+    if let Whose::Issuer(issuer) = whose {
+        metrics::gauge!("portcullis_jwks_age_seconds", "issuer" => issuer.to_owned()).set(age);
+    }
+    let _ = (whose, age);
 }
 
-pub(super) fn unknown_kid(issuer: &str) {
+pub(super) fn unknown_kid(whose: Whose<'_>) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("portcullis_jwks_unknown_kid_total", "issuer" => issuer.to_owned())
+    metrics::counter!("portcullis_jwks_unknown_kid_total", "issuer" => whose.label().to_owned())
         .increment(1);
-    let _ = issuer;
+    let _ = whose;
 }
 
 #[cfg(feature = "metrics")]

@@ -121,7 +121,7 @@ impl IssuerKeys {
             Some(before) if keys.is_same(before) => Change::Same,
             _ => Change::Changed,
         };
-        observe::refreshed(&self.issuer, keys.len(), keys.skipped().len(), change);
+        observe::refreshed(self.whose(), keys.len(), keys.skipped().len(), change);
         let generation = previous
             .as_ref()
             .map_or(0, |s| s.generation)
@@ -156,7 +156,7 @@ impl IssuerKeys {
             .load()
             .as_ref()
             .map(|s| now.saturating_sub(s.fetched_at));
-        observe::failed(&self.issuer, error, age);
+        observe::failed(self.whose(), error, age);
         lock(&self.health).fail(error, self.random())
     }
 

@@ -1,26 +1,52 @@
 //! Where the keys of one issuer come from.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tower::Service;
 
-use super::fetch::{Boxed, Fetch, FetchJwks};
+use super::fetch::{Boxed, Connection, Fetch, FetchJwks};
 use super::issuer::IssuerKeys;
 use super::set::KeySet;
+use super::tenants::Tenants;
 use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::tenant::{PLACE, TenantPattern};
 
 /// Where the keys of one issuer come from, and how long they are kept.
 ///
 /// An issuer is compared exactly, byte for byte, with the `iss` of a token.
+///
+/// # Tenants
+///
+/// An issuer with `{tenant}` for one segment of its path stands for the issuers of all tenants, for
+/// [`Issuer::tenants`](crate::Issuer::tenants) to trust. Where keys are [discovered](Self::discover), come from a
+/// [service](Self::service), or from a [URL](Self::uri) with `{tenant}` in it too, every tenant has a key set of its own, which
+/// is fetched when the first token comes that names the tenant. [Given keys](Self::keys) and a URL without `{tenant}` are
+/// one key set for all of them.
+///
+/// Anybody can name a tenant. So until a token of it was verified, a tenant has one of 32 places, keeps it for a cooldown, and is
+/// fetched for once in that time (an unknown kid may ask twice more). An issuer that answers 400, 404 or 410, or with the metadata of
+/// another issuer, does not know the tenant: 401. While all places are taken, further tenants are refused, 401 too, or 503
+/// where their names were [checked](crate::Issuer::allow_tenants) or fetches fail. Known tenants notice nothing of it.
 #[must_use]
 pub struct JwksSource {
     issuer: Arc<str>,
     origin: Origin,
     settings: Settings,
     clock: Clock,
+}
+
+/// The keys of a source.
+pub(super) enum Keys {
+    /// Of one issuer.
+    One(Arc<IssuerKeys>),
+    /// Of all tenants together.
+    Common(TenantPattern, Arc<IssuerKeys>),
+    /// Of each tenant its own.
+    Each(Box<Tenants>),
 }
 
 enum Origin {
@@ -43,6 +69,7 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     /// How many requests one fetch makes at most.
     requests: u32,
+    pub(super) max_tenants: NonZeroUsize,
 }
 
 // === impl JwksSource ===
@@ -54,6 +81,11 @@ impl JwksSource {
     }
 
     /// Keys from a service, to which tower's retry and timeout can be added.
+    ///
+    /// A service for tenants is asked with the issuer of one of them. It says by [`FetchError::Status`] 404 that there is no such
+    /// tenant; every other error counts as an outage.
+    ///
+    /// [`FetchError::Status`]: super::FetchError::Status
     pub fn service<S>(issuer: impl AsRef<str>, service: S) -> Self
     where
         S: Service<FetchJwks, Response = KeySet> + Clone + Send + 'static,
@@ -131,39 +163,83 @@ impl JwksSource {
         self
     }
 
+    /// How many tenants' key sets are kept, where every tenant has its own: the tenant that was asked for longest ago makes room for
+    /// another. Default: 1,000.
+    pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
+        self.settings.max_tenants = tenants;
+        self
+    }
+
     /// The clock by which keys age. Default: the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    pub(super) fn build(self) -> Result<IssuerKeys, ConfigError> {
+    pub(super) fn build(self) -> Result<Keys, ConfigError> {
         if self.issuer.is_empty() {
             return Err(ConfigError::MissingIssuer);
         }
         self.settings.check()?;
-        let fetch: Arc<dyn Fetch> = match self.origin {
+        let (issuer, settings, clock) = (self.issuer, self.settings, self.clock);
+        let pattern = match issuer.contains(PLACE) {
+            true => Some(TenantPattern::parse(&issuer)?),
+            false => None,
+        };
+        let connection = match self.origin {
             Origin::Keys(keys) => {
-                return Ok(IssuerKeys::fixed(
-                    self.issuer,
-                    self.settings,
-                    self.clock,
-                    keys,
-                ));
+                let keys = Arc::new(IssuerKeys::fixed(issuer, settings, clock, keys));
+                return Ok(Keys::of(keys, pattern));
             }
-            Origin::Service(service) => service,
+            Origin::Service(service) if pattern.is_some() => {
+                Connection::Each(Box::new(move |_, _| Some(Arc::clone(&service))))
+            }
+            Origin::Service(service) => Connection::One(service),
             #[cfg(all(
                 feature = "reqwest",
                 any(feature = "aws-lc-rs", feature = "rust-crypto")
             ))]
-            Origin::Http(origin) => origin.connect(self.clock.clone())?,
+            Origin::Http(origin) => origin.connect(&clock)?,
         };
-        Ok(IssuerKeys::fetched(
-            self.issuer,
-            self.settings,
-            self.clock,
-            fetch,
-        ))
+        match (connection, pattern) {
+            (Connection::One(fetch), pattern) => {
+                let keys = Arc::new(IssuerKeys::fetched(issuer, settings, clock, fetch));
+                Ok(Keys::of(keys, pattern))
+            }
+            (Connection::Each(fetch), Some(pattern)) => {
+                let tenants = Tenants::new(issuer, pattern, settings, clock, fetch);
+                Ok(Keys::Each(Box::new(tenants)))
+            }
+            (Connection::Each(_), None) => Err(ConfigError::Url {
+                url: issuer.to_string(),
+                problem: "the keys are those of a `{tenant}`: write it where the issuer has it too",
+            }),
+        }
+    }
+}
+
+impl Keys {
+    fn of(keys: Arc<IssuerKeys>, pattern: Option<TenantPattern>) -> Self {
+        match pattern {
+            Some(pattern) => Self::Common(pattern, keys),
+            None => Self::One(keys),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::One(keys) | Self::Common(_, keys) => keys.name(),
+            Self::Each(tenants) => tenants.name(),
+        }
+    }
+
+    /// The tenant that this issuer is of, if it is of this pattern.
+    pub(super) fn tenant<'n>(&self, issuer: &'n str) -> Option<&'n str> {
+        match self {
+            Self::One(_) => None,
+            Self::Common(pattern, _) => pattern.tenant(issuer),
+            Self::Each(tenants) => tenants.pattern.tenant(issuer),
+        }
     }
 }
 
@@ -251,6 +327,7 @@ impl Default for Settings {
             max_stale: Duration::from_secs(3600),
             timeout: Duration::from_secs(2),
             requests: 1,
+            max_tenants: const { NonZeroUsize::new(1000).unwrap() },
         }
     }
 }

@@ -50,6 +50,7 @@ mod policy;
 mod profile;
 mod service;
 mod sources;
+mod tenants;
 mod verify;
 
 pub use layer::JwtAuthLayer;

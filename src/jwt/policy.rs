@@ -13,6 +13,7 @@ use crate::error::ConfigError;
 use crate::jwks::{JwksCache, Key};
 use crate::rejection::Reason;
 use crate::revoke::MAX_LEEWAY;
+use crate::tenant::TenantPattern;
 
 /// An issuer whose tokens are accepted, and what they must be like.
 ///
@@ -40,7 +41,11 @@ use crate::revoke::MAX_LEEWAY;
 #[must_use]
 pub struct Issuer {
     pub(super) name: Arc<str>,
-    audiences: Vec<Box<str>>,
+    /// Set where the name is one of many issuers.
+    pub(super) pattern: Option<TenantPattern>,
+    /// Every tenant will do where there is none.
+    pub(super) allowed: Option<Allowed>,
+    pub(super) audiences: Vec<Box<str>>,
     algorithms: Algorithms,
     types: Vec<Box<str>>,
     leeway: Duration,
@@ -48,6 +53,9 @@ pub struct Issuer {
     pub(super) places: Places,
     pub(super) keys: Keys,
 }
+
+/// Says which tenants' tokens are accepted.
+pub(super) type Allowed = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Where an issuer's keys come from.
 #[derive(Clone)]
@@ -67,6 +75,8 @@ impl Issuer {
     pub fn new(issuer: impl AsRef<str>) -> Self {
         Self {
             name: issuer.as_ref().into(),
+            pattern: None,
+            allowed: None,
             audiences: Vec::new(),
             algorithms: Algorithms::ASYMMETRIC,
             types: Profile::Generic
@@ -205,8 +215,9 @@ impl Issuer {
                 problem,
             });
         }
+        self.check_tenants()?;
         if let Keys::Cache(cache) = &self.keys
-            && cache.issuer(&self.name).is_none()
+            && !cache.covers(&self.name)
         {
             return Err(ConfigError::MissingKeys { issuer: issuer() });
         }
@@ -271,9 +282,14 @@ impl Issuer {
         starts_at > now.as_secs().saturating_add(self.leeway.as_secs())
     }
 
-    /// What can be told once the signature holds.
-    pub(super) fn check_claims(&self, claims: &Claims<'_>, now: Duration) -> Result<(), Reason> {
-        if claims.issuer.as_deref() != Some(&*self.name) {
+    /// What can be told once the signature holds. `iss` is what the keys were chosen by.
+    pub(super) fn check_claims(
+        &self,
+        claims: &Claims<'_>,
+        iss: &str,
+        now: Duration,
+    ) -> Result<(), Reason> {
+        if claims.issuer.as_deref() != Some(iss) {
             return Err(Reason::WrongIssuer);
         }
         let expires_at = claims.expires_at.ok_or(Reason::InvalidClaim)?;
@@ -287,7 +303,7 @@ impl Issuer {
         let audience = claims.audience.as_ref().ok_or(Reason::InvalidClaim)?;
         if !audience
             .names()
-            .any(|name| self.audiences.iter().any(|own| **own == *name))
+            .any(|name| self.accepts_audience(iss, name))
         {
             return Err(Reason::WrongAudience);
         }

@@ -45,7 +45,11 @@ pub(super) struct Passed {
 impl JwtGate {
     pub(super) fn new(verifier: Verifier) -> Self {
         Self(Arc::new(Settings {
-            tallies: verifier.issuers.iter().map(|_| Tally::default()).collect(),
+            tallies: verifier
+                .issuers
+                .iter()
+                .map(|issuer| Tally::of_issuer(&issuer.name))
+                .collect(),
             verifier,
             realm: Realm::default(),
             sources: Sources::default(),
@@ -77,8 +81,7 @@ impl JwtGate {
     }
 
     fn tally(&self, identity: &Identity) -> Option<&Tally> {
-        let mut issuers = self.0.verifier.issuers.iter();
-        let at = issuers.position(|issuer| *issuer.name == *identity.issuer())?;
+        let at = self.0.verifier.position(identity.issuer())?;
         self.0.tallies.get(at)
     }
 

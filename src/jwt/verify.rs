@@ -11,7 +11,7 @@ use super::policy::{Issuer, Keys};
 use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
-use crate::jwks::{Found, JwksCache, Key, Patience, Waiter};
+use crate::jwks::{Found, JwksCache, Key, Lookup, Patience, Waiter};
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
@@ -72,7 +72,7 @@ impl Verifier {
     /// Gives the issuers without keys of their own this cache.
     pub(super) fn share(&mut self, cache: JwksCache) -> Result<(), ConfigError> {
         for issuer in self.issuers.iter() {
-            if matches!(issuer.keys, Keys::Shared) && cache.issuer(&issuer.name).is_none() {
+            if matches!(issuer.keys, Keys::Shared) && !cache.covers(&issuer.name) {
                 let issuer = issuer.name.to_string();
                 return Err(ConfigError::MissingKeys { issuer });
             }
@@ -152,6 +152,10 @@ impl Verifier {
     ) -> Option<Identity> {
         let remembered = cache.find(bearer.token())?;
         let issuer = self.issuers.get(remembered.issuer)?;
+        let iss = remembered.identity.issuer();
+        if !issuer.allows(iss) {
+            return None;
+        }
         let expires_at = remembered.identity.expires_at().as_secs();
         if !issuer.is_current(expires_at, remembered.starts_at, now) {
             return None;
@@ -159,8 +163,8 @@ impl Verifier {
         let in_force = match &issuer.keys {
             Keys::Fixed(key) => Arc::ptr_eq(key, &remembered.key),
             Keys::Cache(_) | Keys::Shared => {
-                let keys = self.cache_of(issuer, above)?.issuer(&issuer.name)?;
-                keys.holds(&remembered.key)
+                let found = self.cache_of(issuer, above)?.look_up(iss);
+                matches!(found, Lookup::Keys(keys) if keys.holds(&remembered.key))
             }
         };
         let is_good = in_force && !self.is_revoked(&remembered.identity);
@@ -182,24 +186,28 @@ impl Verifier {
         let signature = decode(compact.signature)?;
 
         let named = peek_issuer(&payload)?;
-        let at = self.issuers.iter().position(|own| *own.name == *named);
+        let at = self.position(&named);
         let accepted = at.and_then(|at| Some((at, self.issuers.get(at)?)));
+        let accepted = accepted.filter(|(_, issuer)| issuer.allows(&named));
         let (at, issuer) = accepted.ok_or(Reason::WrongIssuer)?;
         if bearer.token().len() > issuer.max_token_bytes {
             return Err(Reason::TokenTooLarge.into());
         }
         issuer.check_header(&header)?;
 
-        let key = self.key(issuer, &header, above, patience)?;
+        let key = self.key(issuer, &named, &header, above, patience)?;
         if !key.verify(header.algorithm, compact.signed, &signature) {
             return Err(Reason::BadSignature.into());
         }
 
         let claims = Claims::read(&payload, &issuer.places)?;
-        issuer.check_claims(&claims, now)?;
+        issuer.check_claims(&claims, &named, now)?;
+        if let Some(keys) = self.cache_of(issuer, above) {
+            keys.vouch(&named);
+        }
         let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
         let verified = Verified {
-            issuer: Arc::clone(&issuer.name),
+            issuer: issuer.name_of(&named),
             subject: claims.subject.as_deref().unwrap_or_default().into(),
             client: claims.client().map(Into::into),
             token_id: claims.token_id.as_deref().map(Into::into),
@@ -224,6 +232,13 @@ impl Verifier {
             issuer: at,
             starts_at,
         })
+    }
+
+    /// The policy of the issuer that a token names: its own, else that of the first pattern which it fits.
+    pub(super) fn position(&self, iss: &str) -> Option<usize> {
+        let mut issuers = self.issuers.iter();
+        let own = issuers.position(|own| *own.name == *iss);
+        own.or_else(|| self.issuers.iter().position(|own| own.is_named(iss)))
     }
 
     fn is_revoked(&self, identity: &Identity) -> bool {
@@ -256,6 +271,7 @@ impl Verifier {
     fn key(
         &self,
         issuer: &Issuer,
+        iss: &str,
         header: &Header<'_>,
         above: Option<&JwksCache>,
         patience: Patience,
@@ -266,20 +282,29 @@ impl Verifier {
             let fits = key.allows(algorithm).then(|| Arc::clone(key));
             return fits.ok_or(Reason::UnknownKey.into());
         }
+        let unavailable = |retry_after| {
+            let rejection = Rejection::new(Reason::KeysUnavailable);
+            Obstacle::Refusal(rejection.with_retry_after(retry_after))
+        };
         let cache = self.cache_of(issuer, above);
-        let keys = cache.and_then(|cache| cache.issuer(&issuer.name));
-        let Some(keys) = keys else {
-            return Err(Obstacle::Refusal(Rejection::misconfigured(
-                "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
-            )));
+        let keys = match cache.map_or(Lookup::Nothing, |cache| cache.look_up(iss)) {
+            Lookup::Keys(keys) => keys,
+            Lookup::NoTenant => return Err(Reason::WrongIssuer.into()),
+            Lookup::Unavailable { retry_after } => return Err(unavailable(retry_after)),
+            // That strangers make up issuers is no outage of ours.
+            Lookup::Crowd { .. } if issuer.is_open() => return Err(Reason::WrongIssuer.into()),
+            Lookup::Crowd { retry_after } => return Err(unavailable(retry_after)),
+            Lookup::Nothing => {
+                return Err(Obstacle::Refusal(Rejection::misconfigured(
+                    "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
+                )));
+            }
         };
         match keys.find(header.kid.as_deref(), algorithm, patience) {
             Found::Key(key) => Ok(key),
             Found::Wait(waiter) => Err(Obstacle::Wait(waiter)),
             Found::Unknown => Err(Reason::UnknownKey.into()),
-            Found::Unavailable { retry_after } => Err(Obstacle::Refusal(
-                Rejection::new(Reason::KeysUnavailable).with_retry_after(retry_after),
-            )),
+            Found::Unavailable { retry_after } => Err(unavailable(retry_after)),
         }
     }
 }
