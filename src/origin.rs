@@ -144,7 +144,7 @@ impl<'u> Origin<&'u str> {
     pub(crate) fn is_local(&self) -> bool {
         match self.host {
             Host::Name(name) => {
-                let name = name.strip_suffix('.').unwrap_or(name);
+                let name = name.trim_end_matches('.');
                 let label = name.rsplit('.').next().unwrap_or_default();
                 let address: Option<Ipv4Addr> = name.parse().ok();
                 label.eq_ignore_ascii_case("localhost")

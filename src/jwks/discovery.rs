@@ -172,6 +172,7 @@ mod tests {
         }
         for place in [
             "localhost",
+            "a.localhost..",
             "127.1",
             "10.0.0.1",
             "169.254.169.254",

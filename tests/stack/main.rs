@@ -1,8 +1,13 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
 mod extractors;
+#[allow(dead_code)] // the attacks forge more
+#[path = "../attacks/forge.rs"]
+mod forge;
 mod keys;
 mod mutants;
+#[path = "../support/mutants.rs"]
+mod mutated;
 mod remembered;
 mod reports;
 mod settings;
