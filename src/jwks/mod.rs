@@ -101,6 +101,6 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
-pub(crate) use issuer::{Found, Patience};
+pub(crate) use issuer::{Found, IssuerKeys, Patience};
 pub(crate) use key::Key;
 pub(crate) use waiter::Waiter;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::cache::{Remembered, TokenCache};
 use super::claims::{Claims, peek_issuer};
-use super::header::{Compact, Header, decode};
+use super::header::{Header, Parts};
 use super::policy::{Issuer, Keys};
 use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
-use crate::jwks::{Found, JwksCache, Key, Patience, Waiter};
+use crate::jwks::{Found, IssuerKeys, JwksCache, Key, Patience, Waiter};
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
@@ -19,7 +19,8 @@ use crate::revoke::{Facts, Revocations};
 #[derive(Clone)]
 pub(super) struct Verifier {
     pub(super) issuers: Arc<[Issuer]>,
-    shared_keys: Option<JwksCache>,
+    /// The keys of each issuer, where they do not come from above.
+    keys: Arc<[Option<Arc<IssuerKeys>>]>,
     clock: Clock,
     pub(super) revocations: Option<Revocations>,
     /// `None` is switched off. Clones that are set up alike share it.
@@ -29,6 +30,8 @@ pub(super) struct Verifier {
 /// A verified token, and whether it had been verified before.
 pub(super) struct Authenticated {
     pub(super) identity: Identity,
+    /// The issuer's place in the verifier's list.
+    pub(super) issuer: usize,
     pub(super) cached: bool,
 }
 
@@ -61,8 +64,8 @@ impl Verifier {
             }
         }
         Ok(Self {
+            keys: issuers.iter().map(|issuer| keys_of(issuer, None)).collect(),
             issuers: issuers.into(),
-            shared_keys: None,
             clock: Clock::System,
             revocations: None,
             cache: Some(Arc::new(TokenCache::new(TokenCache::DEFAULT_BYTES))),
@@ -77,7 +80,8 @@ impl Verifier {
                 return Err(ConfigError::MissingKeys { issuer });
             }
         }
-        self.shared_keys = Some(cache);
+        let issuers = self.issuers.iter();
+        self.keys = issuers.map(|own| keys_of(own, Some(&cache))).collect();
         self.forget();
         Ok(())
     }
@@ -117,54 +121,45 @@ impl Verifier {
                 "the clock was never set, so no token can be judged by it: set the system's clock",
             )));
         }
-        let Some(cache) = &self.cache else {
-            let verified = self.verify_anew(bearer, above, patience, now)?;
-            return Ok(Authenticated {
-                identity: verified.identity,
-                cached: false,
-            });
-        };
-        let remembered = self.recall(cache, bearer, above, now);
-        cache.count(remembered.is_some());
-        if let Some(identity) = remembered {
-            return Ok(Authenticated {
-                identity,
-                cached: true,
-            });
+        if let Some(cache) = &self.cache {
+            let remembered = cache.find(bearer.token(), |known| self.holds(known, above, now));
+            cache.count(remembered.is_some());
+            if let Some((identity, issuer)) = remembered {
+                return Ok(Authenticated {
+                    identity,
+                    issuer,
+                    cached: true,
+                });
+            }
         }
         let verified = self.verify_anew(bearer, above, patience, now)?;
-        let identity = verified.identity.clone();
-        cache.insert(verified, now.as_secs());
-        Ok(Authenticated {
-            identity,
+        let authenticated = Authenticated {
+            identity: verified.identity.clone(),
+            issuer: verified.issuer,
             cached: false,
-        })
+        };
+        if let Some(cache) = &self.cache {
+            cache.insert(verified, now.as_secs());
+        }
+        Ok(authenticated)
     }
 
-    /// A token that was verified before, if all that may have changed since still holds. If not, it is verified anew,
-    /// which says what is wrong.
-    fn recall(
-        &self,
-        cache: &TokenCache,
-        bearer: &Bearer,
-        above: Option<&JwksCache>,
-        now: Duration,
-    ) -> Option<Identity> {
-        let remembered = cache.find(bearer.token())?;
-        let issuer = self.issuers.get(remembered.issuer)?;
-        let expires_at = remembered.identity.expires_at().as_secs();
-        if !issuer.is_current(expires_at, remembered.starts_at, now) {
-            return None;
-        }
-        let in_force = match &issuer.keys {
-            Keys::Fixed(key) => Arc::ptr_eq(key, &remembered.key),
-            Keys::Cache(_) | Keys::Shared => {
-                let keys = self.cache_of(issuer, above)?.issuer(&issuer.name)?;
-                keys.holds(&remembered.key)
-            }
+    /// Whether all that may have changed since the token was verified still holds. If not, it is verified anew, which says
+    /// what is wrong.
+    fn holds(&self, known: &Remembered, above: Option<&JwksCache>, now: Duration) -> bool {
+        let Some(issuer) = self.issuers.get(known.issuer) else {
+            return false;
         };
-        let is_good = in_force && !self.is_revoked(&remembered.identity);
-        is_good.then_some(remembered.identity)
+        let expires_at = known.identity.expires_at().as_secs();
+        let in_force = || match &issuer.keys {
+            Keys::Fixed(key) => Arc::ptr_eq(key, &known.key),
+            Keys::Cache(_) | Keys::Shared => self
+                .issuer_keys(known.issuer, above)
+                .is_some_and(|keys| keys.holds(&known.key)),
+        };
+        issuer.is_current(expires_at, known.starts_at, now)
+            && in_force()
+            && !self.is_revoked(&known.identity)
     }
 
     /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
@@ -175,13 +170,10 @@ impl Verifier {
         patience: Patience,
         now: Duration,
     ) -> Result<Remembered, Obstacle> {
-        let compact = Compact::split(bearer.token())?;
-        let header = decode(compact.header)?;
-        let header = Header::read(&header)?;
-        let payload = decode(compact.payload)?;
-        let signature = decode(compact.signature)?;
+        let parts = Parts::decode(bearer.token())?;
+        let header = Header::read(&parts.header)?;
 
-        let named = peek_issuer(&payload)?;
+        let named = peek_issuer(&parts.payload)?;
         let at = self.issuers.iter().position(|own| *own.name == *named);
         let accepted = at.and_then(|at| Some((at, self.issuers.get(at)?)));
         let (at, issuer) = accepted.ok_or(Reason::WrongIssuer)?;
@@ -190,12 +182,12 @@ impl Verifier {
         }
         issuer.check_header(&header)?;
 
-        let key = self.key(issuer, &header, above, patience)?;
-        if !key.verify(header.algorithm, compact.signed, &signature) {
+        let key = self.key((at, issuer), &header, above, patience)?;
+        if !key.verify(header.algorithm, parts.signed, &parts.signature) {
             return Err(Reason::BadSignature.into());
         }
 
-        let claims = Claims::read(&payload, &issuer.places)?;
+        let claims = Claims::read(&parts.payload, &issuer.places)?;
         issuer.check_claims(&claims, now)?;
         let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
         let verified = Verified {
@@ -212,7 +204,7 @@ impl Verifier {
             permissions: claims.permissions,
             bearer: bearer.clone(),
             parsed: Default::default(),
-            payload,
+            payload: parts.payload,
         };
         let identity = Identity::new(verified);
         if self.is_revoked(&identity) {
@@ -240,22 +232,18 @@ impl Verifier {
         revocations.is_some_and(|revocations| revocations.is_revoked(&facts()))
     }
 
-    /// The handle that has an issuer's keys.
-    fn cache_of<'a>(
+    fn issuer_keys<'a>(
         &'a self,
-        issuer: &'a Issuer,
+        at: usize,
         above: Option<&'a JwksCache>,
-    ) -> Option<&'a JwksCache> {
-        match &issuer.keys {
-            Keys::Cache(cache) => Some(cache),
-            Keys::Shared => self.shared_keys.as_ref().or(above),
-            Keys::Fixed(_) => None,
-        }
+    ) -> Option<&'a Arc<IssuerKeys>> {
+        let own = self.keys.get(at).and_then(Option::as_ref);
+        own.or_else(|| above?.issuer(&self.issuers.get(at)?.name))
     }
 
     fn key(
         &self,
-        issuer: &Issuer,
+        (at, issuer): (usize, &Issuer),
         header: &Header<'_>,
         above: Option<&JwksCache>,
         patience: Patience,
@@ -266,9 +254,7 @@ impl Verifier {
             let fits = key.allows(algorithm).then(|| Arc::clone(key));
             return fits.ok_or(Reason::UnknownKey.into());
         }
-        let cache = self.cache_of(issuer, above);
-        let keys = cache.and_then(|cache| cache.issuer(&issuer.name));
-        let Some(keys) = keys else {
+        let Some(keys) = self.issuer_keys(at, above) else {
             return Err(Obstacle::Refusal(Rejection::misconfigured(
                 "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
             )));
@@ -282,6 +268,16 @@ impl Verifier {
             )),
         }
     }
+}
+
+/// The issuer's own keys, else those of a handle that the layer was given.
+fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys>> {
+    let cache = match &issuer.keys {
+        Keys::Cache(cache) => Some(cache),
+        Keys::Shared => shared,
+        Keys::Fixed(_) => None,
+    };
+    cache?.issuer(&issuer.name).cloned()
 }
 
 // === impl Obstacle ===
