@@ -20,7 +20,7 @@ use crate::observe::{self, Decision, Stopwatch};
 use crate::rejection::{Reason, Rejection};
 use crate::respond::Protocol;
 
-/// A decision about requests. A clone must be cheap: one is kept for each request in flight.
+/// A decision about requests. A clone must be cheap: one is kept for each request that waits, or whose response is sealed.
 pub(crate) trait Gate: Clone {
     /// Whether events tell how long the decision took.
     const TIMED: bool;
@@ -37,6 +37,11 @@ pub(crate) trait Gate: Clone {
         answer: Self::Answer,
         request: &mut Request<B>,
     ) -> Result<Self::Ticket, Rejection>;
+
+    /// Whether the response of this request will be sealed.
+    fn seals(&self, _ticket: &Self::Ticket) -> bool {
+        true
+    }
 
     /// Writes what the client is told on a response of the inner service, or learns from it.
     fn seal<R>(&self, _ticket: Self::Ticket, _response: &mut Response<R>) {}
@@ -131,27 +136,28 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Some(gate) = self.gate.clone() else {
+        let Some(gate) = &self.gate else {
             return GateFuture::passed(self.inner.call(request), None);
         };
         let watch = Stopwatch::start(G::TIMED);
         match gate.begin(&mut request) {
             Begin::Pass(ticket) => {
-                report(&gate, &request, Ok(&ticket), watch);
-                GateFuture::passed(self.inner.call(request), Some(Pass { gate, ticket }))
+                report(gate, &request, Ok(&ticket), watch);
+                let pass = Pass::of(gate, ticket);
+                GateFuture::passed(self.inner.call(request), pass)
             }
             Begin::Reject(rejection) => {
-                report(&gate, &request, Err(&rejection), watch);
-                if lets_through(&gate, &rejection) {
+                report(gate, &request, Err(&rejection), watch);
+                if lets_through(gate, &rejection) {
                     return GateFuture::passed(self.inner.call(request), None);
                 }
-                self.give_readiness_back();
+                give_readiness_back(&mut self.inner);
                 GateFuture::refused(rejection, Protocol::of(&request))
             }
             Begin::Wait(wait) => {
-                self.give_readiness_back();
+                give_readiness_back(&mut self.inner);
                 GateFuture::waiting(Waiting {
-                    gate,
+                    gate: gate.clone(),
                     wait: Some(wait),
                     watch,
                     inner: self.inner.clone(),
@@ -164,11 +170,9 @@ where
     }
 }
 
-impl<G, S: Clone> Gated<G, S> {
-    /// A service that was polled ready may hold a permit for the call; dropping it is the only way to return that.
-    fn give_readiness_back(&mut self) {
-        self.inner = self.inner.clone();
-    }
+/// A service that was polled ready may hold a permit for the call; dropping it is the only way to return that.
+fn give_readiness_back<S: Clone>(inner: &mut S) {
+    *inner = inner.clone();
 }
 
 fn report<G: Gate, B>(
@@ -179,6 +183,18 @@ fn report<G: Gate, B>(
 ) {
     let decision = gate.describe(request.extensions(), verdict);
     observe::report(&decision, request.method(), request.extensions(), watch);
+}
+
+// === impl Pass ===
+
+impl<G: Gate> Pass<G> {
+    /// Nothing where the response is left as it is: the gates' counts of clones are shared by all processors.
+    fn of(gate: &G, ticket: G::Ticket) -> Option<Self> {
+        gate.seals(&ticket).then(|| Self {
+            gate: gate.clone(),
+            ticket,
+        })
+    }
 }
 
 /// A misconfiguration is never let through: nothing was decided.
@@ -259,10 +275,7 @@ where
             let verdict = this.gate.finish(answer, request);
             report(this.gate, request, verdict.as_ref(), *this.watch);
             match verdict {
-                Ok(ticket) => {
-                    let gate = this.gate.clone();
-                    *this.pass = Some(Pass { gate, ticket });
-                }
+                Ok(ticket) => *this.pass = Pass::of(this.gate, ticket),
                 Err(rejection) if lets_through(this.gate, &rejection) => {}
                 Err(rejection) => {
                     let protocol = Protocol::of(request);

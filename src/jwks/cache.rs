@@ -193,7 +193,7 @@ impl JwksCache {
         }
     }
 
-    #[cfg(test)]
+    /// The keys of this very issuer.
     pub(crate) fn issuer(&self, issuer: &str) -> Option<&Arc<IssuerKeys>> {
         self.0.issuers.get(issuer)
     }

@@ -108,7 +108,7 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
-pub(crate) use cache::Lookup;
-pub(crate) use issuer::{Found, Patience};
+pub(crate) use cache::{KeysOf, Lookup};
+pub(crate) use issuer::{Found, IssuerKeys, Patience};
 pub(crate) use key::Key;
 pub(crate) use waiter::Waiter;

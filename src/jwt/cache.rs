@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,7 +18,7 @@ use crate::jwks::Key;
 
 /// Tokens that were verified, by their text.
 pub(super) struct TokenCache {
-    shards: Box<[RwLock<Shard>]>,
+    shards: Box<[Shard]>,
     hasher: RandomState,
     max_bytes: usize,
     counters: Counters,
@@ -36,7 +36,6 @@ struct Counters {
 }
 
 /// What is remembered of a token.
-#[derive(Clone)]
 pub(super) struct Remembered {
     pub(super) identity: Identity,
     /// The key that verified it.
@@ -47,14 +46,23 @@ pub(super) struct Remembered {
     pub(super) starts_at: u64,
 }
 
+// Alone in its cache lines, so that one processor's lock does not slow another's.
 #[derive(Default)]
-struct Shard {
-    index: HashMap<u64, usize>,
+#[repr(align(128))]
+struct Shard(RwLock<Table>);
+
+#[derive(Default)]
+struct Table {
+    index: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
     entries: Vec<Entry>,
     bytes: usize,
     /// Where the search for room goes on.
     hand: usize,
 }
+
+/// The index is keyed by hashes.
+#[derive(Default)]
+struct Hashed(u64);
 
 struct Entry {
     hash: u64,
@@ -76,7 +84,7 @@ impl TokenCache {
 
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
             max_bytes,
             counters: Counters::default(),
@@ -88,19 +96,28 @@ impl TokenCache {
         Self::new(self.max_bytes)
     }
 
-    pub(super) fn find(&self, token: &[u8]) -> Option<Remembered> {
+    /// Whose token this is and which policy verified it, if it is remembered and `holds` says that all is still true.
+    ///
+    /// `holds` is asked under the lock, so that what it looks at need not be shared out: every processor would write to the
+    /// same counts.
+    pub(super) fn find(
+        &self,
+        token: &[u8],
+        holds: impl FnOnce(&Remembered) -> bool,
+    ) -> Option<(Identity, usize)> {
         let hash = self.hash(token);
-        let shard = self.shard(hash)?;
-        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-        let entry = shard.entries.get(*shard.index.get(&hash)?)?;
-        if entry.remembered.identity.bearer().token() != token {
+        let table = self.shard(hash)?.0.read();
+        let table = table.unwrap_or_else(PoisonError::into_inner);
+        let entry = table.entries.get(*table.index.get(&hash)?)?;
+        let remembered = &entry.remembered;
+        if remembered.identity.bearer().token() != token || !holds(remembered) {
             return None;
         }
         // Written only when it changes, so that readers of one hot token do not fight for its memory.
         if !entry.wanted.load(Ordering::Relaxed) {
             entry.wanted.store(true, Ordering::Relaxed);
         }
-        Some(entry.remembered.clone())
+        Some((remembered.identity.clone(), remembered.issuer))
     }
 
     /// Whether what was found, if anything was, served.
@@ -122,17 +139,17 @@ impl TokenCache {
         let Some(shard) = self.shard(hash).filter(|_| bytes <= budget) else {
             return;
         };
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = shard.index.get(&hash).copied() {
-            shard.remove(at);
+        let mut table = shard.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = table.index.get(&hash).copied() {
+            table.remove(at);
         }
-        let evicted = shard.make_room(budget - bytes, now);
+        let evicted = table.make_room(budget - bytes, now);
         #[cfg(feature = "metrics")]
         if evicted > 0 {
             count(&self.counters.evicted, "evicted", evicted);
         }
         let _ = evicted;
-        shard.push(Entry {
+        table.push(Entry {
             hash,
             bytes,
             remembered,
@@ -146,7 +163,7 @@ impl TokenCache {
         self.hasher.hash_one(token.get(end..).unwrap_or(token))
     }
 
-    fn shard(&self, hash: u64) -> Option<&RwLock<Shard>> {
+    fn shard(&self, hash: u64) -> Option<&Shard> {
         self.shards.get((hash >> 32) as usize % SHARDS)
     }
 }
@@ -159,9 +176,9 @@ impl fmt::Debug for TokenCache {
     }
 }
 
-// === impl Shard ===
+// === impl Table ===
 
-impl Shard {
+impl Table {
     /// Drops entries until no more than `allowed` bytes are left: those that have ended or were not asked for since the
     /// hand last came by. Says how many.
     fn make_room(&mut self, allowed: usize, now: u64) -> u64 {
@@ -201,6 +218,24 @@ impl Shard {
     }
 }
 
+// === impl Hashed ===
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(feature = "metrics")]
 fn count(cell: &std::sync::OnceLock<metrics::Counter>, result: &'static str, times: u64) {
     let counter = || metrics::counter!("portcullis_token_cache_total", "result" => result);
@@ -229,7 +264,7 @@ mod tests {
     }
 
     fn holds(cache: &TokenCache, token: &str) -> bool {
-        cache.find(token.as_bytes()).is_some()
+        cache.find(token.as_bytes(), |_| true).is_some()
     }
 
     #[test]
@@ -273,11 +308,11 @@ mod tests {
         let bytes: usize = cache
             .shards
             .iter()
-            .map(|shard| shard.read().unwrap().bytes)
+            .map(|shard| shard.0.read().unwrap().bytes)
             .sum();
         assert!(bytes <= 64 * 8 * 1024, "{bytes}");
         for shard in &cache.shards {
-            let shard = shard.read().unwrap();
+            let shard = shard.0.read().unwrap();
             assert_eq!(shard.index.len(), shard.entries.len());
             let sum: usize = shard.entries.iter().map(|entry| entry.bytes).sum();
             assert_eq!(sum, shard.bytes);

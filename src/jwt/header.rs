@@ -8,18 +8,27 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use super::bearer::is_token68;
 use super::json::{Checked, Members, Text};
 use crate::algorithm::Algorithm;
 use crate::rejection::Reason;
 
-/// The parts of a token in compact form, still encoded.
-#[derive(Clone, Copy)]
-pub(super) struct Compact<'t> {
-    pub(super) header: &'t [u8],
-    pub(super) payload: &'t [u8],
-    pub(super) signature: &'t [u8],
+/// The parts of a token, decoded.
+pub(super) struct Parts<'t> {
+    pub(super) header: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Vec<u8>,
     /// What the signature covers.
     pub(super) signed: &'t [u8],
+}
+
+/// The parts of a token in compact form, still encoded.
+#[derive(Clone, Copy)]
+struct Compact<'t> {
+    header: &'t [u8],
+    payload: &'t [u8],
+    signature: &'t [u8],
+    signed: &'t [u8],
 }
 
 /// What the header says, and nothing that it must not say.
@@ -39,11 +48,37 @@ struct Raw<'t> {
 /// Longer names of keys are not looked up.
 const MAX_KID: usize = 256;
 
+// === impl Parts ===
+
+impl<'t> Parts<'t> {
+    /// Whatever can be decoded is a credential (a `token68`). What cannot is a malformed token if it is one, and a malformed
+    /// request if not.
+    pub(super) fn decode(token: &'t [u8]) -> Result<Self, Reason> {
+        Self::strictly(token).map_err(|reason| {
+            if is_token68(token) {
+                reason
+            } else {
+                Reason::InvalidRequest
+            }
+        })
+    }
+
+    fn strictly(token: &'t [u8]) -> Result<Self, Reason> {
+        let compact = Compact::split(token)?;
+        Ok(Self {
+            header: decode(compact.header)?,
+            payload: decode(compact.payload)?,
+            signature: decode(compact.signature)?,
+            signed: compact.signed,
+        })
+    }
+}
+
 // === impl Compact ===
 
 impl<'t> Compact<'t> {
     /// Exactly three parts, so that neither an encrypted token (five) nor an unsigned one (two) is taken for signed.
-    pub(super) fn split(token: &'t [u8]) -> Result<Self, Reason> {
+    fn split(token: &'t [u8]) -> Result<Self, Reason> {
         let mut dots = token
             .iter()
             .enumerate()
@@ -62,7 +97,7 @@ impl<'t> Compact<'t> {
 }
 
 /// Strict base64url: no padding, no other alphabet, no stray bits at the end.
-pub(super) fn decode(part: &[u8]) -> Result<Vec<u8>, Reason> {
+fn decode(part: &[u8]) -> Result<Vec<u8>, Reason> {
     URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| Reason::MalformedToken)
@@ -211,6 +246,29 @@ mod tests {
         }
         let parts = Compact::split(b"a.b.").unwrap();
         assert_eq!((parts.signed, parts.signature), (&b"a.b"[..], &b""[..]));
+    }
+
+    #[test]
+    fn what_is_no_credential_makes_a_malformed_request() {
+        #[track_caller]
+        fn check(token: &str, expected: Reason) {
+            let parts = Parts::decode(token.as_bytes());
+            assert_eq!(parts.err(), Some(expected), "{token}");
+        }
+        for token in ["a", "QQ.QQ", "QQ.QQ.QR", "QQ.QQ.Q+", "QQ.QQ.QQ=="] {
+            check(token, Reason::MalformedToken);
+        }
+        for token in [
+            "=",
+            "a b",
+            "QQ.Q Q.QQ",
+            "QQ.QQ.QQ ",
+            "QQ=.QQ.QQ",
+            "a, Bearer b",
+            "ä",
+        ] {
+            check(token, Reason::InvalidRequest);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::{Extensions, Request, Response};
 use super::sources::{Credential, Echo, Sources};
 use super::verify::{Obstacle, Verifier};
 use crate::gate::{Begin, Gate, gated_service};
-use crate::identity::{Bearer, Caller, Identity};
+use crate::identity::Caller;
 use crate::jwks::{JwksCache, Patience};
 use crate::observe::{Decision, Stage, Tally};
 use crate::preflight::is_preflight;
@@ -38,6 +38,8 @@ pub(super) struct Settings {
 pub(super) struct Passed {
     echo: Echo,
     cached: bool,
+    /// `None` where nobody was authenticated.
+    issuer: Option<usize>,
 }
 
 // === impl JwtGate ===
@@ -69,20 +71,22 @@ impl JwtGate {
     /// Verifies, and lets the layers below know the caller.
     fn authenticate<B>(
         &self,
-        bearer: &Bearer,
+        credential: &Credential,
         request: &mut Request<B>,
         patience: Patience,
-    ) -> Result<bool, Obstacle> {
+    ) -> Result<Passed, Obstacle> {
         let extensions = request.extensions_mut();
         let above = extensions.get::<JwksCache>();
-        let verified = self.0.verifier.verify(bearer, above, patience)?;
+        let verified = self
+            .0
+            .verifier
+            .verify(&credential.bearer, above, patience)?;
         extensions.insert(Caller::Verified(verified.identity));
-        Ok(verified.cached)
-    }
-
-    fn tally(&self, identity: &Identity) -> Option<&Tally> {
-        let at = self.0.verifier.position(identity.issuer())?;
-        self.0.tallies.get(at)
+        Ok(Passed {
+            echo: credential.echo,
+            cached: verified.cached,
+            issuer: Some(verified.issuer),
+        })
     }
 
     fn refusal(&self, rejection: Rejection) -> Rejection {
@@ -116,11 +120,8 @@ impl Gate for JwtGate {
             Ok(None) => return Begin::Reject(self.refusal(Reason::MissingToken.into())),
             Err(reason) => return Begin::Reject(self.refusal(reason.into())),
         };
-        match self.authenticate(&credential.bearer, request, Patience::MayWait) {
-            Ok(cached) => Begin::Pass(Passed {
-                echo: credential.echo,
-                cached,
-            }),
+        match self.authenticate(&credential, request, Patience::MayWait) {
+            Ok(passed) => Begin::Pass(passed),
             Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refusal(rejection)),
             Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
@@ -134,13 +135,12 @@ impl Gate for JwtGate {
         credential: Credential,
         request: &mut Request<B>,
     ) -> Result<Passed, Rejection> {
-        match self.authenticate(&credential.bearer, request, Patience::Waited) {
-            Ok(cached) => Ok(Passed {
-                echo: credential.echo,
-                cached,
-            }),
-            Err(obstacle) => Err(self.refusal(obstacle.into_rejection())),
-        }
+        self.authenticate(&credential, request, Patience::Waited)
+            .map_err(|obstacle| self.refusal(obstacle.into_rejection()))
+    }
+
+    fn seals(&self, passed: &Passed) -> bool {
+        passed.echo != Echo::Nothing
     }
 
     fn seal<R>(&self, passed: Passed, response: &mut Response<R>) {
@@ -164,7 +164,9 @@ impl Gate for JwtGate {
             identity,
             rejection: verdict.err(),
             cached: verdict.is_ok_and(|passed| passed.cached),
-            tally: identity.and_then(|identity| self.tally(identity)),
+            tally: verdict
+                .ok()
+                .and_then(|passed| self.0.tallies.get(passed.issuer?)),
         }
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::cache::{Remembered, TokenCache};
 use super::claims::{Claims, peek_issuer};
-use super::header::{Compact, Header, decode};
+use super::header::{Header, Parts};
 use super::policy::{Issuer, Keys};
 use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
-use crate::jwks::{Found, JwksCache, Key, Lookup, Patience, Waiter};
+use crate::jwks::{Found, IssuerKeys, JwksCache, Key, KeysOf, Lookup, Patience, Waiter};
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
@@ -19,6 +19,8 @@ use crate::revoke::{Facts, Revocations};
 #[derive(Clone)]
 pub(super) struct Verifier {
     pub(super) issuers: Arc<[Issuer]>,
+    /// The keys of each issuer, where it is one and they do not come from above.
+    keys: Arc<[Option<Arc<IssuerKeys>>]>,
     shared_keys: Option<JwksCache>,
     clock: Clock,
     pub(super) revocations: Option<Revocations>,
@@ -29,6 +31,8 @@ pub(super) struct Verifier {
 /// A verified token, and whether it had been verified before.
 pub(super) struct Authenticated {
     pub(super) identity: Identity,
+    /// The issuer's place in the verifier's list.
+    pub(super) issuer: usize,
     pub(super) cached: bool,
 }
 
@@ -61,6 +65,7 @@ impl Verifier {
             }
         }
         Ok(Self {
+            keys: issuers.iter().map(|issuer| keys_of(issuer, None)).collect(),
             issuers: issuers.into(),
             shared_keys: None,
             clock: Clock::System,
@@ -77,6 +82,8 @@ impl Verifier {
                 return Err(ConfigError::MissingKeys { issuer });
             }
         }
+        let issuers = self.issuers.iter();
+        self.keys = issuers.map(|own| keys_of(own, Some(&cache))).collect();
         self.shared_keys = Some(cache);
         self.forget();
         Ok(())
@@ -117,58 +124,48 @@ impl Verifier {
                 "the clock was never set, so no token can be judged by it: set the system's clock",
             )));
         }
-        let Some(cache) = &self.cache else {
-            let verified = self.verify_anew(bearer, above, patience, now)?;
-            return Ok(Authenticated {
-                identity: verified.identity,
-                cached: false,
-            });
-        };
-        let remembered = self.recall(cache, bearer, above, now);
-        cache.count(remembered.is_some());
-        if let Some(identity) = remembered {
-            return Ok(Authenticated {
-                identity,
-                cached: true,
-            });
+        if let Some(cache) = &self.cache {
+            let remembered = cache.find(bearer.token(), |known| self.holds(known, above, now));
+            cache.count(remembered.is_some());
+            if let Some((identity, issuer)) = remembered {
+                return Ok(Authenticated {
+                    identity,
+                    issuer,
+                    cached: true,
+                });
+            }
         }
         let verified = self.verify_anew(bearer, above, patience, now)?;
-        let identity = verified.identity.clone();
-        cache.insert(verified, now.as_secs());
-        Ok(Authenticated {
-            identity,
+        let authenticated = Authenticated {
+            identity: verified.identity.clone(),
+            issuer: verified.issuer,
             cached: false,
-        })
+        };
+        if let Some(cache) = &self.cache {
+            cache.insert(verified, now.as_secs());
+        }
+        Ok(authenticated)
     }
 
-    /// A token that was verified before, if all that may have changed since still holds. If not, it is verified anew,
-    /// which says what is wrong.
-    fn recall(
-        &self,
-        cache: &TokenCache,
-        bearer: &Bearer,
-        above: Option<&JwksCache>,
-        now: Duration,
-    ) -> Option<Identity> {
-        let remembered = cache.find(bearer.token())?;
-        let issuer = self.issuers.get(remembered.issuer)?;
-        let iss = remembered.identity.issuer();
-        if !issuer.allows(iss) {
-            return None;
-        }
-        let expires_at = remembered.identity.expires_at().as_secs();
-        if !issuer.is_current(expires_at, remembered.starts_at, now) {
-            return None;
-        }
-        let in_force = match &issuer.keys {
-            Keys::Fixed(key) => Arc::ptr_eq(key, &remembered.key),
+    /// Whether all that may have changed since the token was verified still holds. If not, it is verified anew, which says
+    /// what is wrong.
+    fn holds(&self, known: &Remembered, above: Option<&JwksCache>, now: Duration) -> bool {
+        let Some(issuer) = self.issuers.get(known.issuer) else {
+            return false;
+        };
+        let expires_at = known.identity.expires_at().as_secs();
+        let iss = known.identity.issuer();
+        let in_force = || match &issuer.keys {
+            Keys::Fixed(key) => Arc::ptr_eq(key, &known.key),
             Keys::Cache(_) | Keys::Shared => {
-                let found = self.cache_of(issuer, above)?.look_up(iss);
-                matches!(found, Lookup::Keys(keys) if keys.holds(&remembered.key))
+                let found = self.look_up((known.issuer, issuer), iss, above);
+                matches!(found, Lookup::Keys(keys) if keys.holds(&known.key))
             }
         };
-        let is_good = in_force && !self.is_revoked(&remembered.identity);
-        is_good.then_some(remembered.identity)
+        issuer.allows(iss)
+            && issuer.is_current(expires_at, known.starts_at, now)
+            && in_force()
+            && !self.is_revoked(&known.identity)
     }
 
     /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
@@ -179,13 +176,10 @@ impl Verifier {
         patience: Patience,
         now: Duration,
     ) -> Result<Remembered, Obstacle> {
-        let compact = Compact::split(bearer.token())?;
-        let header = decode(compact.header)?;
-        let header = Header::read(&header)?;
-        let payload = decode(compact.payload)?;
-        let signature = decode(compact.signature)?;
+        let parts = Parts::decode(bearer.token())?;
+        let header = Header::read(&parts.header)?;
 
-        let named = peek_issuer(&payload)?;
+        let named = peek_issuer(&parts.payload)?;
         let at = self.position(&named);
         let accepted = at.and_then(|at| Some((at, self.issuers.get(at)?)));
         let accepted = accepted.filter(|(_, issuer)| issuer.allows(&named));
@@ -195,15 +189,15 @@ impl Verifier {
         }
         issuer.check_header(&header)?;
 
-        let key = self.key(issuer, &named, &header, above, patience)?;
-        if !key.verify(header.algorithm, compact.signed, &signature) {
+        let key = self.key((at, issuer), &named, &header, above, patience)?;
+        if !key.verify(header.algorithm, parts.signed, &parts.signature) {
             return Err(Reason::BadSignature.into());
         }
 
-        let claims = Claims::read(&payload, &issuer.places)?;
+        let claims = Claims::read(&parts.payload, &issuer.places)?;
         issuer.check_claims(&claims, &named, now)?;
-        if let Some(keys) = self.cache_of(issuer, above) {
-            keys.vouch(&named);
+        if let Some(cache) = self.cache_of(issuer, above) {
+            cache.vouch(&named);
         }
         let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
         let verified = Verified {
@@ -220,7 +214,7 @@ impl Verifier {
             permissions: claims.permissions,
             bearer: bearer.clone(),
             parsed: Default::default(),
-            payload,
+            payload: parts.payload,
         };
         let identity = Identity::new(verified);
         if self.is_revoked(&identity) {
@@ -232,13 +226,6 @@ impl Verifier {
             issuer: at,
             starts_at,
         })
-    }
-
-    /// The policy of the issuer that a token names: its own, else that of the first pattern which it fits.
-    pub(super) fn position(&self, iss: &str) -> Option<usize> {
-        let mut issuers = self.issuers.iter();
-        let own = issuers.position(|own| *own.name == *iss);
-        own.or_else(|| self.issuers.iter().position(|own| own.is_named(iss)))
     }
 
     fn is_revoked(&self, identity: &Identity) -> bool {
@@ -255,6 +242,13 @@ impl Verifier {
         revocations.is_some_and(|revocations| revocations.is_revoked(&facts()))
     }
 
+    /// The policy of the issuer that a token names: its own, else that of the first pattern which it fits.
+    fn position(&self, iss: &str) -> Option<usize> {
+        let mut issuers = self.issuers.iter();
+        let own = issuers.position(|own| *own.name == *iss);
+        own.or_else(|| self.issuers.iter().position(|own| own.is_named(iss)))
+    }
+
     /// The handle that has an issuer's keys.
     fn cache_of<'a>(
         &'a self,
@@ -268,9 +262,22 @@ impl Verifier {
         }
     }
 
+    fn look_up<'a>(
+        &'a self,
+        (at, issuer): (usize, &'a Issuer),
+        iss: &str,
+        above: Option<&'a JwksCache>,
+    ) -> Lookup<'a> {
+        if let Some(keys) = self.keys.get(at).and_then(Option::as_ref) {
+            return Lookup::Keys(KeysOf::Issuer(keys));
+        }
+        let cache = self.cache_of(issuer, above);
+        cache.map_or(Lookup::Nothing, |cache| cache.look_up(iss))
+    }
+
     fn key(
         &self,
-        issuer: &Issuer,
+        (at, issuer): (usize, &Issuer),
         iss: &str,
         header: &Header<'_>,
         above: Option<&JwksCache>,
@@ -286,8 +293,7 @@ impl Verifier {
             let rejection = Rejection::new(Reason::KeysUnavailable);
             Obstacle::Refusal(rejection.with_retry_after(retry_after))
         };
-        let cache = self.cache_of(issuer, above);
-        let keys = match cache.map_or(Lookup::Nothing, |cache| cache.look_up(iss)) {
+        let keys = match self.look_up((at, issuer), iss, above) {
             Lookup::Keys(keys) => keys,
             Lookup::NoTenant => return Err(Reason::WrongIssuer.into()),
             Lookup::Unavailable { retry_after } => return Err(unavailable(retry_after)),
@@ -307,6 +313,16 @@ impl Verifier {
             Found::Unavailable { retry_after } => Err(unavailable(retry_after)),
         }
     }
+}
+
+/// The issuer's own keys, else those of a handle that the layer was given.
+fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys>> {
+    let cache = match &issuer.keys {
+        Keys::Cache(cache) => Some(cache),
+        Keys::Shared => shared,
+        Keys::Fixed(_) => None,
+    };
+    cache?.issuer(&issuer.name).cloned()
 }
 
 // === impl Obstacle ===

@@ -98,6 +98,10 @@ impl Gate for RequireGate {
         match answer {}
     }
 
+    fn seals(&self, (): &()) -> bool {
+        false
+    }
+
     fn reports_only(&self) -> bool {
         self.0.report_only
     }
