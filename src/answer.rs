@@ -1,5 +1,6 @@
 //! The body of an answer: the inner service's own, or one that a gate wrote.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,8 +16,13 @@ pin_project! {
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
+        // Until the body has ended, well or badly, or nobody wants it any more.
+        held: Option<Hold>,
     }
 }
+
+/// What is dropped when the body of an answer has ended.
+pub(crate) type Hold = Box<dyn Any + Send + Sync>;
 
 pin_project! {
     #[project = KindProj]
@@ -30,10 +36,9 @@ pin_project! {
 // === impl ResponseBody ===
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn inner(body: B) -> Self {
-        Self {
-            kind: Kind::Inner { body },
-        }
+    pub(crate) fn inner(body: B, held: Option<Hold>) -> Self {
+        let kind = Kind::Inner { body };
+        Self { kind, held }
     }
 
     /// An empty `bytes` is a body that ends before its first frame, as a trailers-only answer needs.
@@ -41,6 +46,7 @@ impl<B> ResponseBody<B> {
         let bytes = (!bytes.is_empty()).then_some(bytes);
         Self {
             kind: Kind::Own { bytes },
+            held: None,
         }
     }
 }
@@ -62,8 +68,15 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.project().kind.project() {
-            KindProj::Inner { body } => body.poll_frame(cx),
+        let this = self.project();
+        match this.kind.project() {
+            KindProj::Inner { body } => {
+                let frame = std::task::ready!(body.poll_frame(cx));
+                if !matches!(frame, Some(Ok(_))) {
+                    *this.held = None;
+                }
+                Poll::Ready(frame)
+            }
             KindProj::Own { bytes } => Poll::Ready(bytes.take().map(|data| Ok(Frame::data(data)))),
         }
     }

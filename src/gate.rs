@@ -15,7 +15,7 @@ use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use crate::answer::ResponseBody;
+use crate::answer::{Hold, ResponseBody};
 use crate::observe::{self, Decision, Stopwatch};
 use crate::rejection::{Reason, Rejection};
 use crate::respond::Protocol;
@@ -41,6 +41,11 @@ pub(crate) trait Gate: Clone {
     /// Whether the response of this request will be sealed.
     fn seals(&self, _ticket: &Self::Ticket) -> bool {
         true
+    }
+
+    /// What the response's body takes along until it has ended.
+    fn hold(&self, _ticket: &mut Self::Ticket) -> Option<Hold> {
+        None
     }
 
     /// Writes what the client is told on a response of the inner service, or learns from it.
@@ -252,10 +257,12 @@ where
 }
 
 fn seal<G: Gate, R>(pass: Option<Pass<G>>, mut response: Response<R>) -> Response<ResponseBody<R>> {
-    if let Some(Pass { gate, ticket }) = pass {
+    let mut held = None;
+    if let Some(Pass { gate, mut ticket }) = pass {
+        held = gate.hold(&mut ticket);
         gate.seal(ticket, &mut response);
     }
-    response.map(ResponseBody::inner)
+    response.map(|body| ResponseBody::inner(body, held))
 }
 
 // === impl Waiting ===

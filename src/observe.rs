@@ -166,6 +166,16 @@ pub(crate) fn report(
     let _ = method;
 }
 
+/// A limit of failed authentications by address is put to use, and believes no proxy.
+pub(crate) fn no_trusted_proxy() {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        target: "portcullis",
+        event = "ratelimit.no_trusted_proxy",
+        fix = "failed authentications are counted by the connection's address: if a proxy or load balancer stands in front, name it with trusted_proxies, or its clients lock each other out",
+    );
+}
+
 #[cfg(feature = "metrics")]
 mod count {
     use std::time::Duration;

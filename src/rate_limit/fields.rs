@@ -13,6 +13,9 @@ use super::policy::Policies;
 pub(crate) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// The name of the limit of requests in flight.
+pub(crate) const IN_FLIGHT: &str = "in-flight";
+
 /// The longest name that a policy may have.
 pub(crate) const NAME_LIMIT: usize = 64;
 
@@ -25,6 +28,13 @@ pub(crate) struct Fields {
     names: Box<[Arc<str>]>,
     policy: HeaderValue,
 }
+
+/// The fields of earlier drafts, which many clients know: one quota, in three lines.
+pub(crate) static LEGACY: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
 
 /// A value in the making, on the stack.
 struct Text {
@@ -67,6 +77,27 @@ impl Fields {
         let members = self.names.iter().zip(left);
         list(members.map(|(name, left)| Text::state(name, left)))
     }
+}
+
+/// The values of [`LEGACY`].
+pub(crate) fn legacy(size: u32, left: Left) -> [HeaderValue; 3] {
+    let reset = seconds(left.more_in);
+    [size.into(), left.permits.into(), reset.into()]
+}
+
+/// `"in-flight";q=8;qu="concurrent-requests"`
+pub(crate) fn in_flight_policy(most: u32) -> HeaderValue {
+    let mut policy = Text::member(IN_FLIGHT);
+    policy.parameter(";q=", most.into());
+    policy.push(b";qu=\"concurrent-requests\"");
+    policy.value()
+}
+
+/// `"in-flight";r=3`
+pub(crate) fn in_flight_state(left: u32) -> HeaderValue {
+    let mut state = Text::member(IN_FLIGHT);
+    state.parameter(";r=", left.into());
+    state.value()
 }
 
 fn list(members: impl IntoIterator<Item = Text>) -> HeaderValue {
@@ -207,6 +238,13 @@ mod tests {
             r#""default";q=1;w=3600"#,
             r#""default";r=0;t=60"#,
         );
+    }
+
+    #[test]
+    fn what_is_in_flight_is_told_by_its_unit() {
+        let policy = r#""in-flight";q=4294967295;qu="concurrent-requests""#;
+        assert_eq!(in_flight_policy(u32::MAX), policy);
+        assert_eq!(in_flight_state(3), r#""in-flight";r=3"#);
     }
 
     #[test]

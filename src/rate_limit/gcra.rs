@@ -82,6 +82,12 @@ impl Gcra {
         }
     }
 
+    /// Decides as [`decide`](Self::decide) does, and tells what is left without a charge.
+    pub(crate) fn look(&self, arrival: u64, now: u64, cost: NonZeroU32) -> Verdict {
+        let owed = arrival.saturating_sub(now);
+        self.verdict(owed, self.decide(arrival, now, cost).verdict.retry_after)
+    }
+
     /// The state after a charge that can no more be refused. At most once more the burst is owed beyond the burst, so
     /// that nobody waits longer than twice the time that a burst takes to come back.
     pub(crate) fn settle(&self, arrival: u64, now: u64, cost: NonZeroU32) -> u64 {

@@ -1,27 +1,28 @@
 //! The layer, which is its own builder.
 
 use std::fmt;
-use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
-use http::{Extensions, HeaderMap, HeaderName};
-use ipnet::IpNet;
+use http::{HeaderMap, StatusCode};
 use tower::Layer;
 
-use super::fields;
+use super::in_flight::InFlight;
 use super::key::{By, Counted, KeyHasher};
 use super::limit::{Counts, Limit, States};
 use super::memory::Memory;
 use super::quota::Quota;
 use super::ready::{Chosen, QuotaFor, Ready};
 use super::service::{LimitGate, RateLimit, Settings};
-use crate::claim_path::ClaimPath;
+use super::tell::Tells;
 use crate::clock::Clock;
 use crate::error::ConfigError;
-use crate::identity::Identity;
+use crate::observe;
 use crate::peer::Peer;
+
+mod keys;
+mod quotas;
 
 /// Limits how often each caller may call: see the [module](super) for what it decides and what the client sees.
 ///
@@ -33,6 +34,7 @@ pub struct RateLimitLayer {
     /// The first is the layer's name.
     quotas: Vec<(Arc<str>, Quota)>,
     quota_for: Option<Arc<QuotaFor>>,
+    in_flight: Option<Arc<InFlight>>,
     counts: Counts,
     report_only: bool,
     counted: Counted,
@@ -40,8 +42,10 @@ pub struct RateLimitLayer {
     hasher: KeyHasher,
     states: States,
     clock: Clock,
-    tells_clients: bool,
+    tells: Tells,
+    jitter: Duration,
     enabled: bool,
+    warned: Arc<Once>,
 }
 
 // === impl RateLimitLayer ===
@@ -52,6 +56,7 @@ impl RateLimitLayer {
         Self {
             quotas: vec![(Arc::from("default"), quota)],
             quota_for: None,
+            in_flight: None,
             counts: Counts::Requests,
             report_only: false,
             counted: Counted {
@@ -63,100 +68,11 @@ impl RateLimitLayer {
             hasher: KeyHasher::local(),
             states: States::Memory(Arc::new(Memory::new(Memory::DEFAULT_KEYS))),
             clock: Clock::System,
-            tells_clients: true,
+            tells: Tells::Fields,
+            jitter: Duration::ZERO,
             enabled: true,
+            warned: Arc::new(Once::new()),
         }
-    }
-
-    /// Counts each client address for itself: an IPv4 address whole, an IPv6 address by its /64. This is the default.
-    ///
-    /// The address is the connection's, unless [`trusted_proxies`](Self::trusted_proxies) says otherwise. Where the
-    /// stack tells no address, every request is refused as a misconfiguration: one count for all would let any client
-    /// lock out the others.
-    pub fn by_address(self) -> Self {
-        self.by(By::Address)
-    }
-
-    /// Counts each verified subject for itself, and anonymous callers by address.
-    ///
-    /// Two issuers' subjects of one name are two subjects. `JwtAuthLayer` must stand outside this layer; without it
-    /// every request is refused as a misconfiguration.
-    pub fn by_subject(self) -> Self {
-        self.by(By::Subject)
-    }
-
-    /// Counts each client application for itself (`azp`, else `client_id`), whoever its users are.
-    ///
-    /// A verified caller whose token names no client is counted by subject, an anonymous one by address.
-    pub fn by_client(self) -> Self {
-        self.by(By::Client)
-    }
-
-    /// Counts each value of a verified claim for itself, a tenant for example.
-    ///
-    /// A verified caller without the claim is counted by subject, an anonymous one by address.
-    pub fn by_claim(self, claim: impl Into<ClaimPath>) -> Self {
-        self.by(By::Claim(claim.into()))
-    }
-
-    /// Counts each value of a header for itself, and requests without it by address.
-    ///
-    /// Only for a header that a trusted proxy sets and lets no client set: whoever chooses its own value has a new count
-    /// with every request, and can use up another's. What a client proves of itself is in its token: see
-    /// [`by_claim`](Self::by_claim).
-    ///
-    /// # Errors
-    ///
-    /// When the name is no header's name.
-    pub fn by_header(self, name: &str) -> Result<Self, ConfigError> {
-        let header = HeaderName::try_from(name).map_err(|_| ConfigError::Header {
-            name: name.to_owned(),
-            problem: "use the name of a header, such as x-tenant",
-        })?;
-        Ok(self.by(By::Header(header)))
-    }
-
-    /// Counts each route for itself, whoever calls it: all callers share its quota.
-    ///
-    /// The route is axum's `MatchedPath` or a [`RouteTemplate`](crate::RouteTemplate) in the request's extensions, never
-    /// the path, which clients invent. Requests without a route share one count.
-    pub fn by_route(self) -> Self {
-        self.by(By::Everyone).per_route()
-    }
-
-    /// Counts each caller on each route for itself, instead of on all together. It goes with every other `by_`.
-    ///
-    /// ```
-    /// use portcullis::{Quota, RateLimitLayer};
-    ///
-    /// let limit = RateLimitLayer::new(Quota::per_minute(60)).by_subject().per_route();
-    /// ```
-    pub fn per_route(mut self) -> Self {
-        self.counted.per_route = true;
-        self
-    }
-
-    /// Counts each value that `read` finds in a request for itself, and requests in which it finds none by address.
-    ///
-    /// Read what the client cannot choose freely: what another layer put into the extensions, such as the
-    /// [`Caller`](crate::Caller), or a header that a trusted proxy sets. A client that chooses its own key has no limit.
-    ///
-    /// ```
-    /// use portcullis::{Caller, Quota, RateLimitLayer};
-    ///
-    /// let per_token = RateLimitLayer::new(Quota::per_minute(100)).by_key(|_headers, extensions| {
-    ///     let me = extensions.get::<Caller>()?.identity()?;
-    ///     me.token_id().map(str::to_owned)
-    /// });
-    /// ```
-    pub fn by_key<K, F>(self, read: F) -> Self
-    where
-        K: Hash,
-        F: Fn(&HeaderMap, &Extensions) -> Option<K> + Send + Sync + 'static,
-    {
-        self.by(By::Custom(Arc::new(move |headers, extensions, hasher| {
-            read(headers, extensions).map(|key| key.hash(hasher))
-        })))
     }
 
     /// Changes the quota. A clone with another quota counts apart from the original, in the same memory.
@@ -167,31 +83,58 @@ impl RateLimitLayer {
         self
     }
 
-    /// Chooses the quota of each verified caller, in place of the layer's own.
+    /// Counts only requests that `JwtAuthLayer` refused for an invalid token, and refuses a caller that has used up its
+    /// quota of them before any signature is verified. It stands outside `JwtAuthLayer`.
     ///
-    /// Whoever is named none has the layer's own, anonymous callers too; [`Quota::UNLIMITED`] is no limit.
+    /// What counts is the refusal itself, not its status: an upstream's 401 does not. Behind a proxy that is not among
+    /// the [`trusted_proxies`](Self::trusted_proxies), all clients have the proxy's address and would lock each other out:
+    /// without any, a warning is logged when the layer is put to use.
+    pub fn failures_only(mut self) -> Self {
+        self.counts = Counts::Failures;
+        self
+    }
+
+    /// Charges a request when its response is there: so many permits as `cost_of` says, by its status or a header that
+    /// the upstream wrote. 0 is no charge.
+    ///
+    /// A request is admitted while one permit is left. What it then costs is charged in full and may be owed, up to
+    /// once more the burst: requests of one caller that are in flight together may exceed the bound by what they cost.
     ///
     /// ```
     /// use portcullis::{Quota, RateLimitLayer};
     ///
-    /// let generous = RateLimitLayer::new(Quota::per_minute(10)).by_client().quota_for(|me| {
-    ///     me.client()?.starts_with("partner-").then_some(Quota::per_minute(1_000))
+    /// // Looking for what is not there.
+    /// let probing = RateLimitLayer::new(Quota::per_minute(20)).charge_after(|status, _| u32::from(status == 404));
+    ///
+    /// // What the upstream says that it cost.
+    /// let measured = RateLimitLayer::new(Quota::per_hour(10_000)).by_client().charge_after(|_, headers| {
+    ///     let cost = headers.get("x-cost").and_then(|cost| cost.to_str().ok()?.parse().ok());
+    ///     cost.unwrap_or(1)
     /// });
     /// ```
-    pub fn quota_for(
+    pub fn charge_after(
         mut self,
-        choose: impl Fn(&Identity) -> Option<Quota> + Send + Sync + 'static,
+        cost_of: impl Fn(StatusCode, &HeaderMap) -> u32 + Send + Sync + 'static,
     ) -> Self {
-        self.quota_for = Some(Arc::new(choose));
+        self.counts = Counts::Afterwards(Arc::new(cost_of));
         self
     }
 
-    /// Counts only requests that `JwtAuthLayer` refused for an invalid token, and refuses a caller that has used up its
-    /// quota of them before any signature is verified. It stands outside `JwtAuthLayer`.
+    /// Admits at most so many requests of a caller at once, besides what the quota says. The next is refused with 429.
     ///
-    /// What counts is the refusal itself, not its status: an upstream's 401 does not.
-    pub fn failures_only(mut self) -> Self {
-        self.counts = Counts::Failures;
+    /// A request is in flight from here on until the body of its response has ended, or until the client has gone. It
+    /// is counted in this process, also where the quotas are counted elsewhere. The layer starts a count of its own,
+    /// apart from its clones.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use portcullis::{Quota, RateLimitLayer};
+    ///
+    /// let eight = NonZeroU32::new(8).unwrap();
+    /// let limit = RateLimitLayer::new(Quota::UNLIMITED).by_subject().max_in_flight(eight);
+    /// ```
+    pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
+        self.in_flight = Some(Arc::new(InFlight::new(requests)));
         self
     }
 
@@ -202,52 +145,20 @@ impl RateLimitLayer {
         self
     }
 
-    /// Names the policy in the fields that clients see, in the body of a refusal, and in metrics and events. The
-    /// default is `default`.
+    /// Names the layer's first quota in the fields that clients see and in the body of a refusal, and the layer in
+    /// metrics and events. The default is `default`.
     ///
     /// # Errors
     ///
-    /// When the name is empty, longer than 64 bytes, or holds anything but letters, digits, `-`, `_`, `.`, `:` and `/`.
+    /// When the name is empty, longer than 64 bytes, or holds anything but letters, digits, `-`, `_`, `.`, `:` and `/`,
+    /// or where another of the layer's quotas has it.
     pub fn named(mut self, name: &str) -> Result<Self, ConfigError> {
-        if !fields::is_name(name) {
-            return Err(ConfigError::Setting {
-                setting: "name of a rate limit",
-                problem: "use 1 to 64 ASCII letters, digits, `-`, `_`, `.`, `:` and `/`",
-            });
-        }
+        let others = self.quotas.iter().skip(1);
+        quotas::check_name(name, others)?;
         if let Some(first) = self.quotas.first_mut() {
             first.0 = Arc::from(name);
         }
         Ok(self)
-    }
-
-    /// Believes `X-Forwarded-For` where the connection comes from one of these networks (`10.0.0.0/8`) or addresses.
-    ///
-    /// The list is walked from the right, over entries that are such proxies too. By default nobody is believed.
-    ///
-    /// # Errors
-    ///
-    /// When one of them is neither a network nor an address, or is the network of everybody.
-    pub fn trusted_proxies<P>(mut self, proxies: P) -> Result<Self, ConfigError>
-    where
-        P: IntoIterator<Item: AsRef<str>>,
-    {
-        let networks: Result<Vec<IpNet>, _> = proxies.into_iter().map(network).collect();
-        self.counted.peer = self.counted.peer.trusting(networks?);
-        Ok(self)
-    }
-
-    /// Reads the connection's address from an extension of another type than [`PeerAddr`](crate::PeerAddr) and axum's
-    /// `ConnectInfo<SocketAddr>`: `.peer_from::<TcpConnectInfo>(|info| info.remote_addr())` under tonic.
-    pub fn peer_from<T>(
-        mut self,
-        read: impl Fn(&T) -> Option<SocketAddr> + Send + Sync + 'static,
-    ) -> Self
-    where
-        T: Send + Sync + 'static,
-    {
-        self.counted.peer = self.counted.peer.reading(read);
-        self
     }
 
     /// Charges each request so many permits instead of one.
@@ -259,11 +170,14 @@ impl RateLimitLayer {
         self
     }
 
-    /// How many callers are remembered at once: a million by default, at 24 bytes each, 24 MB when full.
+    /// How many states are remembered at once, one for each caller and quota: a million by default, at 17 bytes each,
+    /// 17 MB when full. The number is rounded down, by an eighth at most.
     ///
     /// Memory is taken as callers come and never exceeds this. A caller is forgotten when it owes nothing any more;
-    /// where room runs out, which begins at three quarters of the number, newcomers replace those that owe least. The
-    /// layer starts a count of its own, apart from its clones.
+    /// where room runs out, which begins at three quarters of the number, newcomers replace those that owe least and begin
+    /// with what these owed. So nobody is ever admitted more than its quota, offenders who are pushed out included;
+    /// newcomers have a shorter first burst, and are refused where they are more than the table can count. The layer starts
+    /// a count of its own, apart from its clones.
     pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
         self.states = States::Memory(Arc::new(Memory::new(keys)));
         self
@@ -277,18 +191,28 @@ impl RateLimitLayer {
 
     /// Sends no `RateLimit` and `RateLimit-Policy` fields. A refusal still has its `Retry-After`.
     pub fn without_fields(mut self) -> Self {
-        self.tells_clients = false;
+        self.tells = Tells::Nothing;
+        self
+    }
+
+    /// Sends `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds until there is one more) besides
+    /// the fields of the draft, for clients that know those. They tell of the quota of which least is left; what a limit
+    /// further in has said stays.
+    pub fn legacy_fields(mut self) -> Self {
+        self.tells = Tells::Legacy;
+        self
+    }
+
+    /// Adds up to so much to each `Retry-After`, by chance, so that clients who were refused together do not come back
+    /// together. None is added by default.
+    pub fn retry_jitter(mut self, most: Duration) -> Self {
+        self.jitter = most;
         self
     }
 
     /// Switches the layer off, or on again, without changing the stack's type.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
-        self
-    }
-
-    fn by(mut self, by: By) -> Self {
-        self.counted.by = by;
         self
     }
 
@@ -304,6 +228,12 @@ impl RateLimitLayer {
         self
     }
 
+    /// Whether clients behind a proxy would be taken for one another, and locked out for it.
+    fn expects_a_proxy(&self) -> bool {
+        let by_address = matches!(self.counted.by, By::Address);
+        matches!(self.counts, Counts::Failures) && by_address && self.counted.peer.trusts_nobody()
+    }
+
     fn name(&self) -> Arc<str> {
         let first = self.quotas.first();
         first.map_or_else(|| Arc::from(""), |(name, _)| Arc::clone(name))
@@ -315,13 +245,15 @@ impl RateLimitLayer {
             name: self.name(),
             own: Ready::new(&self.quotas),
             chosen: choose.map(|choose| Chosen::new(choose, &self.quotas)),
-            counts: self.counts,
+            in_flight: self.in_flight.clone(),
+            counts: self.counts.clone(),
             cost: self.cost,
             counted: self.counted.clone(),
             hasher: self.hasher.clone(),
             states: self.states.clone(),
             clock: self.clock.clone(),
-            tells_clients: self.tells_clients,
+            tells: self.tells,
+            jitter: self.jitter,
         }
     }
 }
@@ -335,6 +267,9 @@ impl<S> Layer<S> for RateLimitLayer {
             report_only: self.report_only,
             tallies: Default::default(),
         };
+        if self.enabled && self.expects_a_proxy() {
+            self.warned.call_once(observe::no_trusted_proxy);
+        }
         let gate = self.enabled.then(|| LimitGate(Arc::new(settings())));
         RateLimit::new(gate, inner)
     }
@@ -348,22 +283,4 @@ impl fmt::Debug for RateLimitLayer {
             .field("cost", &self.cost)
             .finish_non_exhaustive()
     }
-}
-
-fn network(text: impl AsRef<str>) -> Result<IpNet, ConfigError> {
-    let text = text.as_ref();
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    let refuse = |problem| ConfigError::Setting {
-        setting: "trusted proxies",
-        problem,
-    };
-    let network: IpNet = text.parse().or_else(|_| address()).map_err(|_| {
-        refuse("name each as a network such as 10.0.0.0/8 or fd00::/8, or as an address")
-    })?;
-    if network.prefix_len() == 0 {
-        return Err(refuse(
-            "name the networks of your proxies: whoever trusts everybody lets each client choose its address",
-        ));
-    }
-    Ok(network)
 }

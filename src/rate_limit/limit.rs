@@ -3,14 +3,17 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Extensions, HeaderMap, Response};
+use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::gcra::Left;
+use super::in_flight::{InFlight, Permit};
 use super::key::{Counted, Key, KeyHasher};
 use super::memory::Memory;
 use super::ready::{Chosen, Ready};
 use super::store::{Asking, Check, Outcome, Purpose, Source, Store, StoreError, Verdicts};
+use super::tell::{Refusal, Tells};
 use crate::clock::Clock;
 use crate::identity::Caller;
 use crate::rejection::{Reason, Rejection};
@@ -21,13 +24,15 @@ pub(super) struct Limit {
     /// `None` where the layer's own quotas limit nobody.
     pub(super) own: Option<Arc<Ready>>,
     pub(super) chosen: Option<Chosen>,
+    pub(super) in_flight: Option<Arc<InFlight>>,
     pub(super) counts: Counts,
     pub(super) cost: NonZeroU32,
     pub(super) counted: Counted,
     pub(super) hasher: KeyHasher,
     pub(super) states: States,
     pub(super) clock: Clock,
-    pub(super) tells_clients: bool,
+    pub(super) tells: Tells,
+    pub(super) jitter: Duration,
 }
 
 /// Where the callers' states are.
@@ -39,17 +44,25 @@ pub(super) enum States {
 }
 
 /// What uses up a quota.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Counts {
     Requests,
     /// Requests that authentication refused for an invalid token.
     Failures,
+    /// What the response says.
+    Afterwards(Arc<CostOf>),
 }
+
+/// What a request has cost, by the head of its response.
+pub(super) type CostOf = dyn Fn(StatusCode, &HeaderMap) -> u32 + Send + Sync;
 
 /// What is kept of an admitted request, for its response.
 pub(super) struct Ticket {
     pub(super) source: Source,
     kind: Kind,
+    /// How many more may be in flight, where that is limited.
+    room: Option<u32>,
+    permit: Option<Box<Permit>>,
 }
 
 enum Kind {
@@ -63,7 +76,8 @@ enum Kind {
 
 /// A caller, and what was decided about it.
 struct Known {
-    caller: Asked,
+    ready: Arc<Ready>,
+    key: Key,
     verdicts: Verdicts,
 }
 
@@ -71,6 +85,7 @@ struct Known {
 pub(super) struct Asked {
     ready: Arc<Ready>,
     key: Key,
+    permit: Option<Box<Permit>>,
 }
 
 /// What a limit says to a request.
@@ -88,17 +103,25 @@ impl Limit {
     }
 
     fn begin(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Decided, Rejection> {
-        let caller = Caller::of(extensions).and_then(Caller::identity);
-        let chosen = self.chosen.as_ref();
-        let chosen = chosen.and_then(|chosen| chosen.ready(caller?));
+        let chosen = self.chosen.as_ref().and_then(|chosen| {
+            let caller = Caller::of(extensions).and_then(Caller::identity)?;
+            chosen.ready(caller)
+        });
         let ready = match &chosen {
             Some(chosen) => chosen.as_ref(),
             None => self.own.as_ref(),
         };
-        let Some(ready) = ready else {
-            return Ok(Decided::Now(Ok(Ticket::SILENT)));
-        };
+        if ready.is_none() && self.in_flight.is_none() {
+            return Ok(Decided::Now(Ok(Ticket::new(Kind::Silent, None))));
+        }
         let key = self.counted.key(self.hasher.clone(), headers, extensions)?;
+        let permit = match &self.in_flight {
+            Some(in_flight) => Some(self.enter(in_flight, key)?),
+            None => None,
+        };
+        let Some(ready) = ready else {
+            return Ok(Decided::Now(Ok(Ticket::new(Kind::Silent, permit))));
+        };
         let check = self.check(ready, key, self.purpose());
         let outcome = match &self.states {
             States::Memory(memory) => memory.decide(&check),
@@ -106,15 +129,12 @@ impl Limit {
                 Some(outcome) => outcome,
                 None => {
                     let ready = Arc::clone(ready);
-                    return Ok(Decided::Later(store.ask(&check), Asked { ready, key }));
+                    let asked = Asked { ready, key, permit };
+                    return Ok(Decided::Later(store.ask(&check), asked));
                 }
             },
         };
-        let caller = || Asked {
-            ready: Arc::clone(ready),
-            key,
-        };
-        Ok(Decided::Now(self.judge(outcome, ready, caller)))
+        Ok(Decided::Now(self.judge(outcome, ready, key, permit)))
     }
 
     /// Decides by what the store has answered.
@@ -123,11 +143,13 @@ impl Limit {
         answer: Result<Outcome, StoreError>,
         asked: Asked,
     ) -> Result<Ticket, Rejection> {
-        let outcome = answer.map_err(|StoreError| {
-            Rejection::new(Reason::StoreUnavailable).with_retry_after(StoreError::RETRY_AFTER)
-        })?;
-        let ready = Arc::clone(&asked.ready);
-        self.judge(outcome, &ready, || asked)
+        match answer {
+            Ok(outcome) => self.judge(outcome, &asked.ready, asked.key, asked.permit),
+            Err(StoreError) => {
+                let rejection = Rejection::new(Reason::StoreUnavailable);
+                Err(rejection.with_retry_after(StoreError::RETRY_AFTER))
+            }
+        }
     }
 
     /// Tells the client what is left, or counts what the response gives away.
@@ -136,30 +158,45 @@ impl Limit {
             Kind::Silent => {}
             Kind::Left(left) => {
                 if let Some(own) = &self.own {
-                    own.tell_one(left, response.headers_mut());
+                    self.tells.one(own, left, response.headers_mut());
                 }
             }
             Kind::Known(known) => self.seal_known(*known, response),
         }
+        if let (Some(room), Some(in_flight)) = (ticket.room, &self.in_flight) {
+            self.tells.room(in_flight, room, response.headers_mut());
+        }
     }
 
     fn seal_known<R>(&self, known: Known, response: &mut Response<R>) {
-        let Known { caller, verdicts } = known;
-        match self.counts {
-            Counts::Requests => caller.ready.tell(&verdicts, response.headers_mut()),
+        match &self.counts {
+            Counts::Requests => {
+                self.tells
+                    .all(&known.ready, &known.verdicts, response.headers_mut())
+            }
             Counts::Failures => {
                 let rejection = response.extensions().get::<Rejection>();
                 if rejection.is_some_and(|rejection| rejection.reason().is_invalid_token()) {
-                    self.settle(&caller, self.cost);
+                    self.settle(&known, self.cost);
                 }
+            }
+            Counts::Afterwards(cost_of) => {
+                let mut verdicts = known.verdicts.clone();
+                let cost = cost_of(response.status(), response.headers());
+                if let Some(cost) = NonZeroU32::new(cost) {
+                    self.settle(&known, cost);
+                    verdicts.charge(cost);
+                }
+                self.tells
+                    .all(&known.ready, &verdicts, response.headers_mut());
             }
         }
     }
 
-    fn settle(&self, caller: &Asked, cost: NonZeroU32) {
+    fn settle(&self, known: &Known, cost: NonZeroU32) {
         let check = Check {
             cost,
-            ..self.check(&caller.ready, caller.key, Purpose::Charge)
+            ..self.check(&known.ready, known.key, Purpose::Charge)
         };
         match &self.states {
             States::Memory(memory) => memory.settle(&check),
@@ -171,41 +208,36 @@ impl Limit {
         &self,
         outcome: Outcome,
         ready: &Arc<Ready>,
-        caller: impl FnOnce() -> Asked,
+        key: Key,
+        permit: Option<Box<Permit>>,
     ) -> Result<Ticket, Rejection> {
         let Outcome { verdicts, source } = outcome;
         if !verdicts.admit() {
-            return Err(self.refusal(ready, &verdicts, source));
+            let refusal = Refusal::of_quotas(ready, &verdicts, source);
+            return Err(refusal.rejection(self.tells, self.jitter, key.name() ^ self.now()));
         }
         let is_own = || self.own.as_ref().is_some_and(|own| Arc::ptr_eq(own, ready));
-        let kind = match (self.counts, verdicts) {
-            (Counts::Requests, _) if !self.tells_clients => Kind::Silent,
+        let kind = match (&self.counts, verdicts) {
+            (Counts::Requests, _) if self.tells == Tells::Nothing => Kind::Silent,
             (Counts::Requests, Verdicts::One(verdict)) if is_own() => Kind::Left(verdict.left),
-            (_, verdicts) => {
-                let caller = caller();
-                Kind::Known(Box::new(Known { caller, verdicts }))
-            }
+            (_, verdicts) => Kind::Known(Box::new(Known {
+                ready: Arc::clone(ready),
+                key,
+                verdicts,
+            })),
         };
-        Ok(Ticket { source, kind })
+        Ok(Ticket {
+            source,
+            ..Ticket::new(kind, permit)
+        })
     }
 
-    #[cold]
-    fn refusal(&self, ready: &Ready, verdicts: &Verdicts, source: Source) -> Rejection {
-        let mut rejection = Rejection::new(Reason::RateLimited);
-        if let Some(after) = verdicts.retry_after() {
-            rejection = rejection.with_retry_after(after);
-        }
-        let details = rejection.details_mut();
-        details.violated = ready.violated(verdicts);
-        details.source = Some(source.name());
-        if !self.tells_clients {
-            return rejection;
-        }
-        ready
-            .told(verdicts)
-            .fold(rejection, |rejection, (name, value)| {
-                rejection.with_header(name, value)
-            })
+    fn enter(&self, in_flight: &Arc<InFlight>, key: Key) -> Result<Box<Permit>, Rejection> {
+        let permit = in_flight.enter(key).map(Box::new);
+        permit.ok_or_else(|| {
+            let refusal = Refusal::of_in_flight(in_flight);
+            refusal.rejection(self.tells, self.jitter, key.name() ^ self.now())
+        })
     }
 
     fn check<'a>(&self, ready: &'a Ready, key: Key, purpose: Purpose) -> Check<'a> {
@@ -214,15 +246,19 @@ impl Limit {
             policies: ready.policies(),
             cost: self.cost,
             purpose,
-            now: u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX),
+            now: self.now(),
         }
     }
 
     fn purpose(&self) -> Purpose {
         match self.counts {
             Counts::Requests => Purpose::Charge,
-            Counts::Failures => Purpose::Peek,
+            Counts::Failures | Counts::Afterwards(_) => Purpose::Peek,
         }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -238,8 +274,17 @@ impl fmt::Debug for Limit {
 // === impl Ticket ===
 
 impl Ticket {
-    const SILENT: Self = Self {
-        source: Source::Local,
-        kind: Kind::Silent,
-    };
+    fn new(kind: Kind, permit: Option<Box<Permit>>) -> Self {
+        Self {
+            source: Source::Local,
+            kind,
+            room: permit.as_ref().map(|permit| permit.left),
+            permit,
+        }
+    }
+
+    /// What the response's body takes along.
+    pub(super) fn take_permit(&mut self) -> Option<Box<Permit>> {
+        self.permit.take()
+    }
 }

@@ -155,13 +155,17 @@ impl fmt::Debug for Memory {
 impl Table {
     fn one(&mut self, policy: &Policy, check: &Check<'_>) -> Verdict {
         let name = Name::new(check.key, policy);
-        let (place, step) = self.step(name, policy, check);
+        let place = self.place(name, &policy.gcra, check.now);
+        let before = place.map_or(0, |place| place.arrival);
+        if check.purpose == Purpose::Peek {
+            return policy.gcra.look(before, check.now, check.cost);
+        }
+        let Step { arrival, verdict } = policy.gcra.decide(before, check.now, check.cost);
         // A refusal changes nothing, so a stranger who is refused leaves nothing to remember.
-        if step.verdict.retry_after.is_none() && check.purpose == Purpose::Charge {
-            let arrival = step.arrival;
+        if verdict.retry_after.is_none() {
             self.put(Slot { name, arrival }, place, &policy.gcra, check.now);
         }
-        step.verdict
+        verdict
     }
 
     /// All or nothing, under one lock.
@@ -170,39 +174,23 @@ impl Table {
         let before: Box<[u64]> = policies()
             .map(|policy| self.arrival(Name::new(check.key, policy), &policy.gcra, check.now))
             .collect();
-        let steps: Box<[Step]> = policies()
+        let looks: Box<[Verdict]> = policies()
             .zip(&before)
-            .map(|(policy, arrival)| policy.gcra.decide(*arrival, check.now, check.cost))
+            .map(|(policy, before)| policy.gcra.look(*before, check.now, check.cost))
             .collect();
-        let admitted = steps.iter().all(|step| step.verdict.retry_after.is_none());
-        if !admitted {
-            // Those who would have admitted are told as they stand, uncharged.
-            let uncharged = policies().zip(&before).zip(&steps);
-            return uncharged
-                .map(|((policy, arrival), step)| match step.verdict.retry_after {
-                    Some(_) => step.verdict,
-                    None => Verdict {
-                        left: policy.gcra.left(arrival.saturating_sub(check.now)),
-                        retry_after: None,
-                    },
-                })
-                .collect();
+        let admitted = looks.iter().all(|verdict| verdict.retry_after.is_none());
+        if !admitted || check.purpose == Purpose::Peek {
+            return looks;
         }
-        if check.purpose == Purpose::Charge {
-            for (policy, step) in policies().zip(&steps) {
-                let (name, arrival) = (Name::new(check.key, policy), step.arrival);
-                // Looked for anew: to make room for one may have moved the other.
-                let place = self.place(name, &policy.gcra, check.now);
-                self.put(Slot { name, arrival }, place, &policy.gcra, check.now);
-            }
-        }
-        steps.iter().map(|step| step.verdict).collect()
-    }
-
-    fn step(&self, name: Name, policy: &Policy, check: &Check<'_>) -> (Option<Place>, Step) {
-        let place = self.place(name, &policy.gcra, check.now);
-        let arrival = place.map_or(0, |place| place.arrival);
-        (place, policy.gcra.decide(arrival, check.now, check.cost))
+        let charged = policies().zip(&before).map(|(policy, before)| {
+            let Step { arrival, verdict } = policy.gcra.decide(*before, check.now, check.cost);
+            let name = Name::new(check.key, policy);
+            // Looked for anew: to make room for one may have moved the other.
+            let place = self.place(name, &policy.gcra, check.now);
+            self.put(Slot { name, arrival }, place, &policy.gcra, check.now);
+            verdict
+        });
+        charged.collect()
     }
 
     fn arrival(&self, name: Name, gcra: &Gcra, now: u64) -> u64 {

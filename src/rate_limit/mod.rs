@@ -53,6 +53,7 @@
 
 mod fields;
 mod gcra;
+mod in_flight;
 mod key;
 mod layer;
 mod limit;
@@ -62,6 +63,7 @@ mod quota;
 mod ready;
 mod service;
 mod store;
+mod tell;
 
 pub use layer::RateLimitLayer;
 pub use quota::Quota;

@@ -108,7 +108,6 @@ impl Quota {
     }
 
     /// This quota, lowered to so many permits in its own period.
-    #[allow(dead_code)] // until quotas come from claims
     pub(crate) fn at_most(mut self, permits: u32) -> Self {
         self.permits = self.permits.min(permits);
         self.burst = self.burst.min(permits);

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 
-use super::fields::{Fields, RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::fields::{self, Fields};
 use super::gcra::Left;
 use super::policy::Policies;
 use super::quota::Quota;
@@ -45,29 +45,15 @@ impl Ready {
         &self.policies
     }
 
-    /// What a client is told where there is one policy.
-    pub(super) fn tell_one(&self, left: Left, headers: &mut HeaderMap) {
-        headers.append(&RATE_LIMIT_POLICY, self.fields.policy());
-        headers.append(&RATE_LIMIT, self.fields.state([left]));
+    pub(super) fn fields(&self) -> &Fields {
+        &self.fields
     }
 
-    pub(super) fn tell(&self, verdicts: &Verdicts, headers: &mut HeaderMap) {
-        for (name, value) in self.told(verdicts) {
-            headers.append(name, value);
-        }
-    }
-
-    pub(super) fn told(
-        &self,
-        verdicts: &Verdicts,
-    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let left = verdicts.as_slice().iter().map(|verdict| verdict.left);
-        let state = self.fields.state(left);
-        [
-            (RATE_LIMIT_POLICY.clone(), self.fields.policy()),
-            (RATE_LIMIT.clone(), state),
-        ]
-        .into_iter()
+    /// The fields that name one quota: that of which least is left.
+    pub(super) fn legacy(&self, left: impl IntoIterator<Item = Left>) -> Option<[HeaderValue; 3]> {
+        let policies = self.policies.iter().zip(left);
+        let (policy, left) = policies.min_by_key(|(_, left)| left.permits)?;
+        Some(fields::legacy(policy.quota.size(), left))
     }
 
     /// The names of the policies that refuse.

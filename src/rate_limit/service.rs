@@ -6,6 +6,7 @@ use http::{Extensions, Request, Response};
 
 use super::limit::{Asked, Decided, Limit, Ticket};
 use super::store::{Outcome, Source, StoreError};
+use crate::answer::Hold;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
 use crate::observe::{Decision, Stage, Tally, mode};
@@ -52,6 +53,10 @@ impl Gate for LimitGate {
         _: &mut Request<B>,
     ) -> Result<Ticket, Rejection> {
         self.0.limit.finish(answer, asked)
+    }
+
+    fn hold(&self, ticket: &mut Ticket) -> Option<Hold> {
+        Some(ticket.take_permit()?)
     }
 
     fn seal<R>(&self, ticket: Ticket, response: &mut Response<R>) {

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gcra::Verdict;
+use super::gcra::{Left, Verdict};
 use super::key::Key;
 use super::policy::Policies;
 
@@ -63,7 +63,7 @@ pub(crate) struct Check<'a> {
 pub(crate) enum Purpose {
     /// An admitted request is charged.
     Charge,
-    /// Nothing is charged: the response will tell whether, and how much ([`Store::settle`]).
+    /// Nothing is charged, and verdicts tell what is left as it stands: the response will tell whether, and how much ([`Store::settle`]).
     Peek,
 }
 
@@ -110,6 +110,22 @@ impl Verdicts {
     pub(crate) fn admit(&self) -> bool {
         let mut verdicts = self.as_slice().iter();
         verdicts.all(|verdict| verdict.retry_after.is_none())
+    }
+
+    /// What is left of each policy.
+    pub(crate) fn left(&self) -> impl Iterator<Item = Left> {
+        self.as_slice().iter().map(|verdict| verdict.left)
+    }
+
+    /// What is left once so much more is charged, as far as that can be told.
+    pub(crate) fn charge(&mut self, cost: NonZeroU32) {
+        let verdicts = match self {
+            Self::One(verdict) => std::slice::from_mut(verdict),
+            Self::Several(verdicts) => verdicts,
+        };
+        for verdict in verdicts {
+            verdict.left.permits = verdict.left.permits.saturating_sub(cost.get());
+        }
     }
 
     /// How long a refused request had better wait: until the last of those that refuse would admit it. `Retry-After`
@@ -164,3 +180,6 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

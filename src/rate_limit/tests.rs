@@ -410,3 +410,264 @@ async fn a_refusal_of_a_head_request_has_no_body() {
     assert!(response.headers().contains_key("retry-after"));
     assert!(response.body().is_end_stream());
 }
+
+#[tokio::test]
+async fn several_quotas_are_charged_together_or_not_at_all() {
+    let (layer, clock) = layer(Quota::per_second(2));
+    let layer = layer.named("burst").unwrap();
+    let layer = layer.also("daily", Quota::per_day(3)).unwrap();
+    let response = send(&layer, from(ALICE)).await;
+    let policies = r#""burst";q=2;w=1,"daily";q=3;w=86400"#;
+    check_fields(response.headers(), "ratelimit-policy", &[policies]);
+    let left = r#""burst";r=1;t=1,"daily";r=2;t=28800"#;
+    check_fields(response.headers(), "ratelimit", &[left]);
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+
+    let refused = send(&layer, from(ALICE)).await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let left = r#""burst";r=0;t=1,"daily";r=1;t=28800"#;
+    check_fields(refused.headers(), "ratelimit", &[left]);
+    assert!(
+        text(refused)
+            .await
+            .contains(r#""violated_policies":["burst"]"#)
+    );
+
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+    // The burst is back, the day is not, and the burst is not charged for it.
+    clock.advance(Duration::from_secs(1));
+    for _ in 0..3 {
+        let refused = send(&layer, from(ALICE)).await;
+        assert_eq!(refused.headers()["retry-after"], "28798");
+        let left = r#""burst";r=2;t=1,"daily";r=0;t=28798"#;
+        check_fields(refused.headers(), "ratelimit", &[left]);
+        assert!(
+            text(refused)
+                .await
+                .contains(r#""violated_policies":["daily"]"#)
+        );
+    }
+    let both = send(&layer.cost(NonZeroU32::new(3).unwrap()), from(ALICE)).await;
+    let violated = r#""violated_policies":["burst","daily"]"#;
+    assert!(text(both).await.contains(violated));
+}
+
+#[test]
+fn two_quotas_of_one_name_do_not_build() {
+    let layer = || RateLimitLayer::new(Quota::per_second(1));
+    assert!(layer().also("default", Quota::per_day(1)).is_err());
+    assert!(layer().also("two words", Quota::per_day(1)).is_err());
+    let named = layer().also("daily", Quota::per_day(1)).unwrap();
+    assert!(named.named("daily").is_err());
+}
+
+#[tokio::test]
+async fn a_request_is_charged_by_what_its_response_says() {
+    let (layer, clock) = layer(Quota::per_second(1).burst(4));
+    let layer = layer.charge_after(|status, headers| match headers.get("x-cost") {
+        Some(cost) => cost.to_str().unwrap().parse().unwrap(),
+        None => u32::from(status == 404),
+    });
+    let answer = |status: u16, cost: Option<&'static str>| {
+        let service = service_fn(move |_: Request<String>| {
+            let mut response = Response::new(String::new());
+            *response.status_mut() = status.try_into().unwrap();
+            let cost = cost.map(|cost| ("x-cost".parse().unwrap(), cost.parse().unwrap()));
+            response
+                .headers_mut()
+                .extend::<Option<(http::HeaderName, http::HeaderValue)>>(cost);
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        layer.layer(service).oneshot(from(ALICE))
+    };
+    for (status, cost, left) in [
+        (200, None, 4),
+        (404, None, 3),
+        (200, Some("0"), 3),
+        (200, Some("2"), 1),
+        // One permit is enough to be let in, whatever it then costs.
+        (200, Some("3"), 0),
+    ] {
+        let response = answer(status, cost).await.unwrap();
+        assert_eq!(response.status(), status);
+        let state = response.headers()["ratelimit"].to_str().unwrap();
+        assert!(state.contains(&format!(";r={left};")), "{state}");
+    }
+    // Six were charged, two more than the burst.
+    let refused = answer(200, None).await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "3");
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(answer(200, None).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_limited_until_the_body_has_ended() {
+    let two = NonZeroU32::new(2).unwrap();
+    let (layer, _clock) = layer(Quota::UNLIMITED);
+    let layer = layer.max_in_flight(two);
+    let first = send(&layer, from(ALICE)).await;
+    let policy = r#""in-flight";q=2;qu="concurrent-requests""#;
+    check_fields(first.headers(), "ratelimit-policy", &[policy]);
+    check_fields(first.headers(), "ratelimit", &[r#""in-flight";r=1"#]);
+    let second = send(&layer, from(ALICE)).await;
+    let refused = send(&layer, from(ALICE)).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    check_fields(refused.headers(), "ratelimit", &[r#""in-flight";r=0"#]);
+    assert!(
+        text(refused)
+            .await
+            .contains(r#""violated_policies":["in-flight"]"#)
+    );
+    assert_eq!(status(&layer, from(BOB)).await, 200);
+
+    // Read to its end, or dropped.
+    let mut body = first.into_body();
+    while body.frame().await.is_some() {}
+    let third = send(&layer, from(ALICE)).await;
+    assert_eq!(third.status(), 200);
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+    drop(second);
+    assert_eq!(status(&layer, from(ALICE)).await, 200);
+    drop(body);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_makes_room() {
+    let (layer, _clock) = layer(Quota::per_hour(9));
+    let layer = layer.max_in_flight(NonZeroU32::MIN);
+    let never = service_fn(|_: Request<String>| {
+        std::future::pending::<Result<Response<String>, Infallible>>()
+    });
+    let mut hanging = tokio_test::task::spawn(layer.layer(never).oneshot(from(ALICE)));
+    assert!(hanging.poll().is_pending());
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+    drop(hanging);
+    let response = send(&layer, from(ALICE)).await;
+    // What was refused for being one too many is not charged.
+    let state = [r#""default";r=7;t=400"#, r#""in-flight";r=0"#];
+    check_fields(response.headers(), "ratelimit", &state);
+}
+
+#[tokio::test]
+async fn older_fields_are_sent_on_request() {
+    let (layer, _clock) = layer(Quota::per_minute(2));
+    let layer = layer.legacy_fields();
+    let layer = layer.also("daily", Quota::per_day(100)).unwrap();
+    let outer = RateLimitLayer::new(Quota::per_minute(60)).legacy_fields();
+    for (expected, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
+        let stack = ServiceBuilder::new().layer(&outer).layer(&layer);
+        let response = stack.service_fn(hello).oneshot(from(ALICE)).await.unwrap();
+        assert_eq!(response.status(), expected);
+        let headers = response.headers();
+        check_fields(headers, "x-ratelimit-limit", &["2"]);
+        check_fields(headers, "x-ratelimit-remaining", &[remaining]);
+        check_fields(headers, "x-ratelimit-reset", &["30"]);
+        assert_eq!(headers.get_all("ratelimit").iter().count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn retries_are_spread_over_the_jitter() {
+    let (layer, _clock) = layer(Quota::per_minute(0));
+    let layer = layer.retry_jitter(Duration::from_secs(30));
+    let mut waits = std::collections::BTreeSet::new();
+    for host in 0..100 {
+        let response = send(&layer, from(&format!("203.0.113.{host}"))).await;
+        let wait: u64 = response.headers()["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!((60..=90).contains(&wait), "{wait}");
+        waits.insert(wait);
+    }
+    assert!(waits.len() > 15, "{waits:?}");
+}
+
+#[tokio::test]
+async fn a_caller_has_the_quota_of_its_plan_role_or_claim() {
+    fn caller(role: &str, payload: &str) -> Caller {
+        Caller::Verified(crate::Identity::new(crate::identity::Verified {
+            roles: [role].into_iter().collect(),
+            payload: payload.as_bytes().to_vec(),
+            ..crate::identity::tests::verified()
+        }))
+    }
+    async fn quota(layer: &RateLimitLayer, caller: Caller) -> String {
+        let fresh = layer.clone().max_keys(NonZeroUsize::MIN);
+        let mut request = by(caller);
+        let peer: SocketAddr = "203.0.113.7:1".parse().unwrap();
+        request.extensions_mut().insert(PeerAddr(peer));
+        let response = send(&fresh, request).await;
+        response.headers()["ratelimit-policy"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+    let own = || RateLimitLayer::new(Quota::per_minute(7)).by_subject();
+    let own_told = r#""default";q=7;w=60"#;
+
+    let plans = own().plans(
+        ["shop", "plan"],
+        [
+            ("pro", Quota::per_minute(90)),
+            ("free", Quota::per_minute(9)),
+        ],
+    );
+    for (claim, told) in [
+        (r#"{"shop":{"plan":"free"}}"#, r#""default";q=9;w=60"#),
+        (
+            r#"{"shop":{"plan":["free","pro"]}}"#,
+            r#""default";q=90;w=60"#,
+        ),
+        (r#"{"shop":{"plan":"gold"}}"#, own_told),
+        (r#"{"shop":{"plan":{"pro":1}}}"#, own_told),
+        ("{}", own_told),
+    ] {
+        assert_eq!(quota(&plans, caller("", claim)).await, told, "{claim}");
+    }
+    assert_eq!(quota(&plans, Caller::Anonymous).await, own_told);
+
+    let roles = own().plans_by_role([("staff", Quota::per_minute(50))]);
+    let staff = quota(&roles, caller("staff", "{}")).await;
+    assert_eq!(staff, r#""default";q=50;w=60"#);
+    assert_eq!(quota(&roles, caller("guest", "{}")).await, own_told);
+
+    let claimed = own().quota_claim("rpm", Quota::per_minute(600).burst(50));
+    for (claim, told) in [
+        (r#"{"rpm":100}"#, r#""default";q=50;w=30"#),
+        (r#"{"rpm":20}"#, r#""default";q=20;w=60"#),
+        (r#"{"rpm":99999999999}"#, r#""default";q=50;w=5"#),
+        (r#"{"rpm":-1}"#, own_told),
+        (r#"{"rpm":1.5}"#, own_told),
+        (r#"{"rpm":"600"}"#, own_told),
+    ] {
+        assert_eq!(quota(&claimed, caller("", claim)).await, told, "{claim}");
+    }
+    let nothing = own().quota_claim("rpm", Quota::per_minute(600));
+    assert_eq!(status(&nothing, by(caller("", r#"{"rpm":0}"#))).await, 429);
+}
+
+#[tokio::test]
+async fn more_plans_than_are_kept_ready_are_as_good() {
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let layer = layer
+        .by_subject()
+        .quota_claim("rpm", Quota::per_minute(1_000));
+    for round in 0..2 {
+        for rpm in 2..60 {
+            let caller = Caller::Verified(crate::Identity::new(crate::identity::Verified {
+                subject: rpm.to_string().into(),
+                payload: format!(r#"{{"rpm":{rpm}}}"#).into_bytes(),
+                ..crate::identity::tests::verified()
+            }));
+            let response = send(&layer, by(caller)).await;
+            let state = response.headers()["ratelimit"].to_str().unwrap();
+            let left = format!(r#""default";r={};"#, rpm - 1 - round);
+            assert!(state.starts_with(&left), "{state}");
+        }
+    }
+}

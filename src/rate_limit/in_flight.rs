@@ -1,0 +1,112 @@
+//! How many requests of each caller are in flight.
+//!
+//! A caller is in the table while a request of its own is, so the table is never larger than the number of requests
+//! that the server holds.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::key::Key;
+
+/// Requests in flight, by caller.
+pub(crate) struct InFlight {
+    most: NonZeroU32,
+    shards: [Mutex<HashMap<Key, u32>>; SHARDS],
+}
+
+/// One request in flight. Dropped, it makes room for the next.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    table: Arc<InFlight>,
+    key: Key,
+    /// How many more the caller may have.
+    pub(crate) left: u32,
+}
+
+const SHARDS: usize = 16;
+
+// === impl InFlight ===
+
+impl InFlight {
+    pub(crate) fn new(most: NonZeroU32) -> Self {
+        let shards = Default::default();
+        Self { most, shards }
+    }
+
+    pub(crate) fn most(&self) -> u32 {
+        self.most.get()
+    }
+
+    /// `None` where the caller has as many in flight as it may.
+    pub(crate) fn enter(self: &Arc<Self>, key: Key) -> Option<Permit> {
+        let mut table = self.table(key);
+        let count = table.entry(key).or_default();
+        let left = self.most.get().checked_sub(*count + 1)?;
+        *count += 1;
+        drop(table);
+        let table = Arc::clone(self);
+        Some(Permit { table, key, left })
+    }
+
+    fn leave(&self, key: Key) {
+        if let Entry::Occupied(mut caller) = self.table(key).entry(key) {
+            match caller.get() - 1 {
+                0 => drop(caller.remove()),
+                count => *caller.get_mut() = count,
+            }
+        }
+    }
+
+    fn table(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u32>> {
+        let [first, ..] = &self.shards;
+        let shard = self.shards.get((key.shard() % SHARDS as u64) as usize);
+        let shard = shard.unwrap_or(first);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight")
+            .field("most", &self.most)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Permit ===
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.table.leave(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate_limit::key::KeyHasher;
+
+    #[test]
+    fn a_permit_makes_room_when_it_is_dropped_and_nobody_stays_in_the_table() {
+        let two = Arc::new(InFlight::new(NonZeroU32::new(2).unwrap()));
+        let alice = KeyHasher::local().key();
+        let bob = KeyHasher::shared(b"0123456789abcdef").key();
+        let first = two.enter(alice).unwrap();
+        let second = two.enter(alice).unwrap();
+        assert_eq!((first.left, second.left), (1, 0));
+        assert!(two.enter(alice).is_none());
+        assert_eq!(two.enter(bob).unwrap().left, 1);
+        drop(first);
+        let third = two.enter(alice).unwrap();
+        assert!(two.enter(alice).is_none());
+        drop((second, third));
+        assert!(
+            two.shards
+                .iter()
+                .all(|shard| shard.lock().unwrap().is_empty())
+        );
+    }
+}
