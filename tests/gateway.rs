@@ -33,6 +33,8 @@ mod protocols;
 mod revocations;
 #[path = "gateway/routes.rs"]
 mod routes;
+#[path = "gateway/startup.rs"]
+mod startup;
 #[path = "gateway/streams.rs"]
 mod streams;
 #[path = "gateway/tls.rs"]
