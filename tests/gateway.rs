@@ -7,6 +7,8 @@ mod access;
 mod admin;
 #[path = "gateway/authority.rs"]
 mod authority;
+#[path = "gateway/contract.rs"]
+mod contract;
 #[path = "gateway/harness.rs"]
 mod harness;
 #[path = "gateway/headers.rs"]
