@@ -7,6 +7,8 @@ mod access;
 mod admin;
 #[path = "gateway/authority.rs"]
 mod authority;
+#[path = "gateway/contract.rs"]
+mod contract;
 #[path = "gateway/harness.rs"]
 mod harness;
 #[path = "gateway/headers.rs"]
@@ -33,6 +35,8 @@ mod protocols;
 mod revocations;
 #[path = "gateway/routes.rs"]
 mod routes;
+#[path = "gateway/startup.rs"]
+mod startup;
 #[path = "gateway/streams.rs"]
 mod streams;
 #[path = "gateway/tls.rs"]

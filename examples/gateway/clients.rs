@@ -38,7 +38,7 @@ pub(crate) enum Authorities {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The largest head of a response, and what one connection may keep of a body.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 32 * 1024;
 
 // === impl Clients ===
 

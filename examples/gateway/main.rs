@@ -70,7 +70,7 @@ struct Arguments {
     audience: Option<String>,
 
     /// The service behind this gateway.
-    #[arg(long, value_name = "URL", requires = "issuer", value_parser = preset::origin)]
+    #[arg(long, value_name = "URL", requires = "issuer", value_parser = config::upstream)]
     upstream: Option<Uri>,
 
     /// Where the issuer's keys are, if its metadata should not be asked.

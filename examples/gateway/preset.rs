@@ -118,24 +118,6 @@ pub(crate) fn limit(
     }
 }
 
-/// An upstream as the command line names it.
-pub(crate) fn origin(url: &str) -> Result<Uri, &'static str> {
-    let uri: Uri = url.parse().map_err(|_| "this is no URL")?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err("give a URL such as http://127.0.0.1:3002");
-    }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err("give the origin alone: paths are passed on as they are");
-    }
-    match uri.authority() {
-        None => Err("the host is missing"),
-        Some(host) if host.as_str().contains('@') => {
-            Err("the host must stand alone: no user, no password")
-        }
-        Some(_) => Ok(uri),
-    }
-}
-
 /// What is refused of such a configuration was given on the command line.
 fn here() -> Place {
     Place::Variable(Arc::from("the command line"))

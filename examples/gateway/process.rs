@@ -45,17 +45,18 @@ const NOTICE: Duration = Duration::from_secs(2);
 
 impl Bound {
     pub(crate) async fn to(configuration: &Configuration) -> Result<Self, Box<dyn Error>> {
-        let bind = async |address: SocketAddr| {
-            let bound = TcpListener::bind(address).await;
-            bound.map_err(|error| format!("{address} cannot be listened on: {error}"))
-        };
-        let listener = bind(configuration.listen).await?;
+        let listener = bind("listen", configuration.listen).await?;
         let admin = match configuration.admin_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind("admin_listen", address).await?),
             None => None,
         };
         Ok(Self { listener, admin })
     }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| format!("`{key}`: {address} cannot be listened on: {error}"))
 }
 
 // === impl Process ===

@@ -45,7 +45,7 @@ const IDLE: Duration = Duration::from_secs(75);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PAUSE: Duration = Duration::from_millis(10);
 /// The largest head of a request, and what one connection may keep of a body.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 32 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 // === impl Servers ===

@@ -122,6 +122,8 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         r#"ISSUER
         [identity_headers]
         x-user-id = "sub"
+        x-issuer = "iss"
+        x-tenant = ["org", "tenant"]
         x-consumer = "consumer"
         [[consumers]]
         name = "acme"
@@ -147,6 +149,7 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         .issuer
         .token("alice")
         .claim("azp", "acme-mobile")
+        .claim("org", serde_json::json!({ "tenant": "t-1" }))
         .sign();
     let zoe = world.issuer.token("zoe").sign();
     let other = world.issuer.token("bob").claim("client_id", "other").sign();
@@ -170,6 +173,9 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         if status == 200 {
             let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
             assert_eq!(header(&told, "x-consumer"), consumer, "{path}");
+            assert_eq!(header(&told, "x-issuer"), Some(world.issuer.issuer()));
+            let tenant = consumer.filter(|name| *name == "acme").map(|_| "t-1");
+            assert_eq!(header(&told, "x-tenant"), tenant, "{path}");
         }
     }
 }

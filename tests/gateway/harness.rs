@@ -66,10 +66,20 @@ impl Gateway {
     }
 
     pub(crate) async fn start_in(folder: Folder, configuration: &str) -> Self {
+        Self::start_with(folder, configuration, &[]).await
+    }
+
+    pub(crate) async fn start_with(
+        folder: Folder,
+        configuration: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let file = write(&folder, configuration);
         let file = file.to_str().unwrap().to_owned();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables: Vec<_> = variables.iter().map(owned).collect();
         let process = tokio::task::spawn_blocking(move || {
-            let mut process = Running::start("gateway", &["--config", &file]);
+            let mut process = Running::start_with("gateway", &["--config", &file], &variables);
             let output = process.output();
             (process, output)
         });
@@ -109,6 +119,11 @@ impl Gateway {
 
     pub(crate) fn admin(&self, path: &str) -> String {
         format!("http://{}{path}", self.admin.unwrap())
+    }
+
+    /// Its output, beyond its end.
+    pub(crate) fn watch(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.lines)
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {

@@ -155,6 +155,71 @@ async fn keys_come_from_wherever_the_configuration_says() {
 }
 
 #[tokio::test]
+async fn a_type_that_the_issuer_does_not_make_is_refused() {
+    let upstream = Upstream::start("orders").await;
+    let secret = String::from_utf8(SECRET.to_vec()).unwrap();
+    let section = |issuer: &str, lines: &str| {
+        format!(
+            "[[issuers]]\nissuer = \"{issuer}\"\nsecret = \"{secret}\"\naudiences = [\"{AUDIENCE}\"]\n{lines}\n"
+        )
+    };
+    let configuration = [
+        section("https://any.example/", ""),
+        section("https://one.example/", "token_types = [\"at+jwt\"]"),
+        section("https://none.example/", "token_types = [\"\"]"),
+        format!(
+            "[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
+            upstream.url()
+        ),
+    ];
+    let gateway = Gateway::start(&configuration.concat()).await;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    for (issuer, accepted) in [
+        ("https://any.example/", [true, true, true, false]),
+        ("https://one.example/", [true, false, false, false]),
+        ("https://none.example/", [false, false, true, false]),
+    ] {
+        let claims = json!({ "iss": issuer, "aud": AUDIENCE, "sub": "alice", "exp": now + 60 });
+        let types = [Some("AT+JWT"), Some("JWT"), None, Some("logout+jwt")];
+        for (typ, accepted) in types.into_iter().zip(accepted) {
+            let mut header = Header::new(Algorithm::HS256);
+            header.typ = typ.map(str::to_owned);
+            let key = EncodingKey::from_secret(SECRET);
+            let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+            let request = client().get(gateway.url("/")).bearer_auth(token);
+            let expected = match accepted {
+                true => (200, String::new()),
+                false => (401, "wrong_type".to_owned()),
+            };
+            assert_eq!(outcome(request).await, expected, "{issuer} {typ:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn verified_tokens_are_remembered_where_there_is_room() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
+    for (setting, hits) in [("", 2), ("max_bytes = 0", 0)] {
+        let configuration = format!(
+            "{}[token_cache]\n{setting}\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
+            super::harness::section(&issuer),
+            upstream.url()
+        );
+        let gateway = Gateway::start(&configuration).await;
+        let token = issuer.token("alice").sign();
+        for _ in 0..3 {
+            let request = client().get(gateway.url("/")).bearer_auth(&token);
+            assert_eq!(outcome(request).await.0, 200);
+        }
+        let metrics = client().get(gateway.admin("/metrics")).send().await;
+        let metrics = metrics.unwrap().text().await.unwrap();
+        let line = format!("portcullis_token_cache_total{{result=\"hit\"}} {hits}");
+        assert_eq!(metrics.contains(&line), hits > 0, "{metrics}");
+        assert_eq!(metrics.contains("result=\"hit\""), hits > 0, "{metrics}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_comes_in_one_place_of_those_that_are_configured() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let routes = format!(

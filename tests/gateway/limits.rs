@@ -73,8 +73,9 @@ async fn a_consumers_plan_says_how_much() {
         requests = 1
         per = "1h"
         [plans.large]
-        requests = 3
+        requests = 9
         per = "1h"
+        burst = 3
         [[consumers]]
         name = "acme"
         client = "acme-app"

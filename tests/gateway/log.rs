@@ -107,6 +107,43 @@ async fn each_request_is_one_line_without_secrets() {
 }
 
 #[tokio::test]
+async fn how_much_is_logged_can_be_changed_while_it_runs() {
+    let upstream = Upstream::start("orders").await;
+    let configuration = |log: &str| {
+        let url = upstream.url();
+        format!("log = \"{log}\"\n[[routes]]\npath = \"/\"\nupstream = \"{url}\"\npublic = true\n")
+    };
+    let gateway = Gateway::start(&configuration("info")).await;
+    let client = client();
+    let ask = async |id: &str| {
+        let request = client.get(gateway.url("/")).header("x-request-id", id);
+        request.send().await.unwrap().bytes().await.unwrap();
+    };
+    ask("first").await;
+    gateway.logged("first").await;
+    // Nothing is said of a reload to a level that would not say it, so its effect is waited for.
+    gateway.reconfigure(&configuration("warn"));
+    gateway.signal("HUP");
+    let mut asked = 0;
+    loop {
+        let before = gateway.lines().len();
+        ask(&format!("again-{asked}")).await;
+        ask(&format!("once-more-{asked}")).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        if gateway.lines().len() == before {
+            break;
+        }
+        asked += 1;
+        assert!(asked < 100, "{:?}", gateway.lines());
+    }
+    gateway.reconfigure(&configuration("info"));
+    gateway.signal("HUP");
+    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    ask("last").await;
+    gateway.logged("last").await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_before_the_answer_leaves_a_line_too() {
     let upstream = Upstream::start("slow").await;
     let gateway = Gateway::start(&format!(

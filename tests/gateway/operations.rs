@@ -84,6 +84,31 @@ async fn a_reload_under_load_loses_no_request() {
     panic!("a changed file was not seen");
 }
 
+/// Half a minute, which a test may take that runs beside others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("slow").await);
+    let gateway = Gateway::start(&format!(
+        "{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\ntimeout = \"5m\"\n",
+        section(&issuer),
+        upstream.url()
+    ))
+    .await;
+    let request = client().get(gateway.url("/"));
+    let request = request.bearer_auth(issuer.token("alice").sign());
+    let endless = tokio::spawn(request.header("x-do", "sleep 300000").send());
+    while upstream.hits() < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let lines = gateway.watch();
+    gateway.signal("TERM");
+    let ended = gateway.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(endless.await.unwrap().is_err());
+    let lines = lines.lock().unwrap().join("\n");
+    assert!(lines.contains("requests under way were cut off"), "{lines}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_under_way_end_before_the_process_does() {
     let (issuer, upstream) = (issuer().await, Upstream::start("slow").await);

@@ -41,8 +41,19 @@ pub(crate) fn run(example: &str, arguments: &[&str]) -> Ended {
 impl Running {
     #[track_caller]
     pub(crate) fn start(example: &str, arguments: &[&str]) -> Self {
+        Self::start_with(example, arguments, &[])
+    }
+
+    /// As [`start`](Self::start), with some environment variables more.
+    #[track_caller]
+    pub(crate) fn start_with(
+        example: &str,
+        arguments: &[&str],
+        variables: &[(String, String)],
+    ) -> Self {
         let mut child = Command::new(built(example))
             .args(arguments)
+            .envs(variables.iter().cloned())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

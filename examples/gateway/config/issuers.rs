@@ -7,7 +7,7 @@ use portcullis::{ConfigError, Profile};
 use super::build::problem;
 use super::document::Item;
 use super::keys;
-use super::model::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
+use super::model::{ClaimPlace, IssuerSettings, JwksSettings, KeySource, Place};
 use super::names::algorithm;
 use super::section::{Fault, Section};
 use super::values::{any_text, choice, claim, duration, length, name, period, some, text};
@@ -33,6 +33,8 @@ const KEYS: [&str; 6] = [
     "algorithms",
     "leeway",
 ];
+
+const JWKS_KEYS: [&str; 4] = ["min_ttl", "max_ttl", "cooldown", "max_stale"];
 
 /// All issuers; none that is named twice.
 pub(super) fn read(root: &mut Section<'_>) -> Vec<IssuerSettings> {
@@ -63,7 +65,9 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<IssuerSettings> {
 
 fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
     let place = section.place.clone();
-    let places = KEYS.map(|key| (key, section.place_of(key)));
+    let mut places: Vec<_> = KEYS
+        .map(|key| (key.to_owned(), section.place_of(key)))
+        .into();
     let issuer = section.required("issuer", text(name));
     let keys = keys::read(&mut section);
     let ca_place = section.place_of("ca");
@@ -92,9 +96,8 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
     let subject_claim = section.or("subject_claim", subject, free_claim);
     let roles_claim = section.get("roles_claim", free_claim);
     let permissions_claim = section.get("permissions_claim", free_claim);
-    let jwks = section
-        .section("jwks")
-        .map_or(JwksSettings::default(), jwks);
+    let jwks = section.section("jwks");
+    let jwks = jwks.map_or(JwksSettings::default(), |own| jwks_of(own, &mut places));
     section.finish();
     let settings = IssuerSettings {
         place,
@@ -120,26 +123,29 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         let key = key_of(&error, &settings.keys);
         let own = places.iter().find(|(own, _)| *own == key);
         let place = own.map_or(&settings.place, |(_, place)| place);
-        section.fault(place, key, Fault::from(problem(error)));
+        section.fault(place, &key, Fault::from(problem(error)));
     }
     Some(settings)
 }
 
 /// Which key the library found fault with.
-fn key_of(error: &ConfigError, keys: &KeySource) -> &'static str {
-    match (error, keys) {
+fn key_of(error: &ConfigError, keys: &KeySource) -> String {
+    let key = match (error, keys) {
         (ConfigError::Algorithms { .. }, _) => "algorithms",
-        (ConfigError::Setting { setting, .. }, _) if *setting == "leeway" => "leeway",
+        // `jwks min_ttl` is one of `[issuers.jwks]`.
+        (ConfigError::Setting { setting, .. }, _) => return setting.replace(' ', "."),
         (_, KeySource::Discovery) => "issuer",
         (_, KeySource::JwksUri(_)) => "jwks_uri",
         (_, KeySource::JwksFile(_)) => "jwks_file",
         (_, KeySource::PublicKeyFile(_)) => "public_key_file",
         (_, KeySource::Secret(_)) => "secret",
-    }
+    };
+    key.to_owned()
 }
 
-fn jwks(mut section: Section<'_>) -> JwksSettings {
+fn jwks_of(mut section: Section<'_>, places: &mut Vec<(String, Place)>) -> JwksSettings {
     let default = JwksSettings::default();
+    places.extend(JWKS_KEYS.map(|key| (format!("jwks.{key}"), section.place_of(key))));
     let min_place = section.place_of("min_ttl");
     let settings = JwksSettings {
         default_ttl: section.or("default_ttl", default.default_ttl, text(period)),

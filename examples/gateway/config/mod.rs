@@ -24,6 +24,7 @@ pub(crate) mod secrets;
 mod section;
 mod values;
 
+pub(crate) use names::upstream;
 pub(crate) use read::load;
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 }
 
 /// The origin of a service.
-pub(super) fn upstream(text: &str) -> Result<Uri, String> {
+pub(crate) fn upstream(text: &str) -> Result<Uri, String> {
     let uri: Uri = text
         .parse()
         .map_err(|_| "this is no URL, such as \"http://127.0.0.1:3002\"")?;
@@ -143,8 +143,11 @@ pub(super) fn upstream(text: &str) -> Result<Uri, String> {
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() || text.contains('#') {
         return Err("give the origin alone: paths are passed on as they are".to_owned());
     }
-    if uri.host().is_none_or(str::is_empty) || uri.port_u16() == Some(0) {
-        return Err("the host or its port is missing".to_owned());
+    let host = uri.host().unwrap_or_default();
+    let port = authority.and_then(|authority| authority.strip_prefix(host));
+    let has_port = uri.port_u16().is_some_and(|port| port > 0);
+    if host.is_empty() || !(port == Some("") || has_port) {
+        return Err("the host is missing, or its port is none".to_owned());
     }
     Ok(uri)
 }
