@@ -6,6 +6,7 @@ use http::{Extensions, Request, Response};
 
 use super::sources::{Credential, Echo, Sources};
 use super::verify::{Obstacle, Verifier};
+use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Bearer, Caller, Identity};
 use crate::jwks::{JwksCache, Patience};
@@ -28,6 +29,7 @@ pub(super) struct Settings {
     pub(super) realm: Realm,
     pub(super) sources: Sources,
     pub(super) optional: bool,
+    pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
     /// One counter of successes for each issuer, in the verifier's order.
     tallies: Box<[Tally]>,
@@ -50,6 +52,7 @@ impl JwtGate {
             realm: Realm::default(),
             sources: Sources::default(),
             optional: false,
+            mode: Mode::default(),
             passes_preflight: false,
         }))
     }
@@ -82,7 +85,15 @@ impl JwtGate {
         self.0.tallies.get(at)
     }
 
-    fn refusal(&self, rejection: Rejection) -> Rejection {
+    /// Where refusals are only reported the request goes on, so it loses whatever it called a credential and has no caller.
+    fn refuse<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
+        let rejection = rejection.into();
+        if self.reports_only() {
+            if rejection.reason() != Reason::MissingToken {
+                self.0.sources.discard(request);
+            }
+            request.extensions_mut().insert(Caller::Anonymous);
+        }
         rejection.with_realm(self.0.realm.name())
     }
 }
@@ -110,15 +121,15 @@ impl Gate for JwtGate {
                 request.extensions_mut().insert(Caller::Anonymous);
                 return Begin::Pass(Passed::default());
             }
-            Ok(None) => return Begin::Reject(self.refusal(Reason::MissingToken.into())),
-            Err(reason) => return Begin::Reject(self.refusal(reason.into())),
+            Ok(None) => return Begin::Reject(self.refuse(Reason::MissingToken, request)),
+            Err(reason) => return Begin::Reject(self.refuse(reason, request)),
         };
         match self.authenticate(&credential.bearer, request, Patience::MayWait) {
             Ok(cached) => Begin::Pass(Passed {
                 echo: credential.echo,
                 cached,
             }),
-            Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refusal(rejection)),
+            Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refuse(rejection, request)),
             Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
                 credential
@@ -136,8 +147,12 @@ impl Gate for JwtGate {
                 echo: credential.echo,
                 cached,
             }),
-            Err(obstacle) => Err(self.refusal(obstacle.into_rejection())),
+            Err(obstacle) => Err(self.refuse(obstacle.into_rejection(), request)),
         }
+    }
+
+    fn reports_only(&self) -> bool {
+        self.0.mode == Mode::Report
     }
 
     fn seal<R>(&self, passed: Passed, response: &mut Response<R>) {
@@ -153,11 +168,11 @@ impl Gate for JwtGate {
         Decision {
             stage: Stage::Authentication,
             policy: "jwt",
-            mode: if self.0.optional {
-                "optional"
-            } else {
-                "enforce"
+            mode: match self.0.mode {
+                Mode::Enforce if self.0.optional => "optional",
+                mode => mode.name(),
             },
+            rule: None,
             identity,
             rejection: verdict.err(),
             cached: verdict.is_ok_and(|passed| passed.cached),

@@ -19,9 +19,12 @@ use super::ready::{Chosen, QuotaFor, Ready};
 use super::service::{LimitGate, RateLimit, Settings};
 use crate::claim_path::ClaimPath;
 use crate::clock::Clock;
+use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::identity::Identity;
 use crate::peer::Peer;
+
+mod describe;
 
 /// Limits how often each caller may call: see the [module](super) for what it decides and what the client sees.
 ///
@@ -34,7 +37,7 @@ pub struct RateLimitLayer {
     quotas: Vec<(Arc<str>, Quota)>,
     quota_for: Option<Arc<QuotaFor>>,
     counts: Counts,
-    report_only: bool,
+    mode: Mode,
     counted: Counted,
     cost: NonZeroU32,
     hasher: KeyHasher,
@@ -53,7 +56,7 @@ impl RateLimitLayer {
             quotas: vec![(Arc::from("default"), quota)],
             quota_for: None,
             counts: Counts::Requests,
-            report_only: false,
+            mode: Mode::default(),
             counted: Counted {
                 by: By::Address,
                 per_route: false,
@@ -195,10 +198,9 @@ impl RateLimitLayer {
         self
     }
 
-    /// Decides, counts and logs what it would refuse (`would_deny`), and lets it through: for trying a quota on real
-    /// traffic.
-    pub fn report_only(mut self) -> Self {
-        self.report_only = true;
+    /// Whether refusals are answered, or only reported: [`Mode::Report`] tries a quota on real traffic.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
         self
     }
 
@@ -332,7 +334,7 @@ impl<S> Layer<S> for RateLimitLayer {
     fn layer(&self, inner: S) -> RateLimit<S> {
         let settings = || Settings {
             limit: self.limit(),
-            report_only: self.report_only,
+            mode: self.mode,
             tallies: Default::default(),
         };
         let gate = self.enabled.then(|| LimitGate(Arc::new(settings())));

@@ -5,6 +5,7 @@ mod keys;
 mod mutants;
 mod remembered;
 mod reports;
+mod rules;
 mod settings;
 mod wire;
 
