@@ -1,4 +1,6 @@
-//! Extractors for axum: the caller, as an argument of a handler.
+//! For axum: the caller as an argument of a handler, and a router that takes no route without a rule.
+
+mod router;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,10 +10,13 @@ use ::axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
+use crate::decision::Mode;
 use crate::identity::{Caller, Identity};
 use crate::observe::{self, Decision, Stage, Stopwatch};
 use crate::rejection::{Reason, Rejection};
 use crate::respond::Protocol;
+
+pub use router::GuardedRouter;
 
 /// The verified claims of the caller, as a type of your own.
 ///
@@ -117,7 +122,8 @@ fn refuse(parts: &Parts, rejection: Rejection) -> Response {
     let decision = Decision {
         stage: Stage::Authorization,
         policy: "extractor",
-        mode: "enforce",
+        mode: Mode::Enforce.name(),
+        rule: None,
         identity: Caller::of(&parts.extensions).and_then(Caller::identity),
         rejection: Some(&rejection),
         cached: false,
@@ -127,7 +133,7 @@ fn refuse(parts: &Parts, rejection: Rejection) -> Response {
         &decision,
         &parts.method,
         &parts.extensions,
-        Stopwatch::start(false),
+        Stopwatch::start(false, &parts.extensions),
     );
     let protocol = Protocol::new(&parts.method, &parts.headers);
     rejection

@@ -58,6 +58,12 @@ impl From<&[&str]> for ClaimPath {
     }
 }
 
+impl<'n> FromIterator<&'n str> for ClaimPath {
+    fn from_iter<I: IntoIterator<Item = &'n str>>(names: I) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
 impl fmt::Debug for ClaimPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.0).finish()

@@ -1,10 +1,24 @@
-//! What the layers decided about one request, for an access log.
+//! What the layers decide about a request: in which mode, and what an access log reads of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::identity::Identity;
 use crate::rejection::Reason;
+
+/// Whether a layer's refusals are answered, or only reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What is refused is answered so.
+    #[default]
+    Enforce,
+    /// What would be refused is counted, logged (`would_deny`, `would_limit`) and let through: for trying a rule or a quota on
+    /// real traffic. A misconfiguration is refused still.
+    Report,
+}
 
 /// What the layers below decided about one request, in their order.
 ///
@@ -28,7 +42,8 @@ use crate::rejection::Reason;
 /// service.oneshot(request).await?;
 ///
 /// let records = log.records();
-/// assert_eq!(records[0].event, "authz.denied");
+/// assert_eq!((records[0].layer, records[0].event), ("authorization", "authz.denied"));
+/// assert_eq!(records[0].rule.as_deref(), Some("any(role:admin)"));
 /// assert_eq!(records[0].reason, Some(Reason::NotConfigured));
 /// # Ok(())
 /// # }
@@ -40,21 +55,42 @@ pub struct DecisionLog(Arc<Mutex<Vec<DecisionRecord>>>);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DecisionRecord {
-    /// What happened, as events name it: `auth.success`, `authz.denied`, `ratelimit.limited`.
+    /// Which kind of layer decided: `authentication`, `authorization`, `rate_limit` or `propagation`.
+    pub layer: &'static str,
+    /// What happened, as events name it: `auth.success`, `authz.denied`, `authz.would_deny`, `ratelimit.limited`.
     pub event: &'static str,
     /// Why the request was refused, or would have been; `None` if it passed.
     pub reason: Option<Reason>,
-    /// Whether the request was let through although there is a reason.
-    pub report_only: bool,
+    /// `enforce` or `report`; authentication may be `optional`, and propagation tells what is passed on.
+    pub mode: &'static str,
     /// The layer's name, as configured.
     pub policy: Box<str>,
-    /// Who was calling, where that was known.
+    /// The rule that was asked, in words, where a rule decided. It may name clients and subjects.
+    pub rule: Option<Box<str>>,
+    /// The smallest set that the caller lacked, in words, where a rule decided against it and something would have helped.
+    pub missing: Option<Box<str>>,
+    /// Who was calling, where that was known; [`key_id`](Identity::key_id) tells which key signed the token.
     pub caller: Option<Identity>,
     /// Whether authentication remembered the token, and did not verify its signature again.
     pub cached: bool,
     /// How long the decision took, where it is measured.
     pub duration: Option<Duration>,
 }
+
+// === impl Mode ===
+
+impl Mode {
+    /// The word for it: `enforce` or `report`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Report => "report",
+        }
+    }
+}
+
+// === impl DecisionLog ===
 
 impl DecisionLog {
     /// What was decided so far.

@@ -70,6 +70,14 @@ pub enum ConfigError {
         /// What to change.
         problem: &'static str,
     },
+    /// A text that is no rule.
+    #[error("rule, at byte {at}: {problem}")]
+    Rule {
+        /// Where in the text, in bytes.
+        at: usize,
+        /// What to change.
+        problem: &'static str,
+    },
     /// Any other setting.
     #[error("{setting}: {problem}")]
     Setting {

@@ -22,7 +22,7 @@ use crate::respond::Protocol;
 
 /// A decision about requests. A clone must be cheap: one is kept for each request that waits, or whose response is sealed.
 pub(crate) trait Gate: Clone {
-    /// Whether events tell how long the decision took.
+    /// Whether events always tell how long the decision took.
     const TIMED: bool;
     /// What the gate keeps of a request that passed, for the response.
     type Ticket;
@@ -144,7 +144,7 @@ where
         let Some(gate) = &self.gate else {
             return GateFuture::passed(self.inner.call(request), None);
         };
-        let watch = Stopwatch::start(G::TIMED);
+        let watch = Stopwatch::start(G::TIMED, request.extensions());
         match gate.begin(&mut request) {
             Begin::Pass(ticket) => {
                 report(gate, &request, Ok(&ticket), watch);

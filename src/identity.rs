@@ -139,9 +139,18 @@ impl Identity {
     }
 
     pub(crate) fn claim_at(&self, path: &ClaimPath) -> Option<&Value> {
+        path.find(self.json())
+    }
+
+    /// The claim of this name at the top level.
+    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
+        self.json().as_object()?.get(name)
+    }
+
+    fn json(&self) -> &Value {
         let json = &self.0.parsed.json;
         // Verification has read every value of the payload with the same parser, so this never fails.
-        path.find(json.get_or_init(|| serde_json::from_slice(&self.0.payload).unwrap_or_default()))
+        json.get_or_init(|| serde_json::from_slice(&self.0.payload).unwrap_or_default())
     }
 
     /// The claims as a type of your own.
@@ -180,7 +189,8 @@ impl Identity {
     }
 
     /// The name of the key that signed the token (`kid`).
-    pub(crate) fn key_id(&self) -> Option<&str> {
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
         self.0.key_id.as_deref()
     }
 

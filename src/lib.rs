@@ -24,6 +24,7 @@ mod error;
 mod flight;
 mod gate;
 mod identity;
+pub mod manifest;
 mod names;
 mod observe;
 mod origin;
@@ -52,12 +53,12 @@ pub mod revoke;
 pub mod test_util;
 
 #[cfg(feature = "axum")]
-pub use crate::axum::Claims;
+pub use crate::axum::{Claims, GuardedRouter};
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use claim_path::ClaimPath;
 pub use clock::{Clock, ManualClock};
-pub use decision::{DecisionLog, DecisionRecord};
+pub use decision::{DecisionLog, DecisionRecord, Mode};
 pub use error::ConfigError;
 pub use identity::{Caller, Identity};
 #[cfg(feature = "issue")]
@@ -69,7 +70,7 @@ pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
-pub use require::{RequireRoleLayer, Rule};
+pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
 pub use respond::Protocol;
 pub use revoke::Revocations;
 pub use route::RouteTemplate;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Extensions, Method};
 
 use crate::clock::Clock;
-use crate::decision::{DecisionLog, DecisionRecord};
+use crate::decision::{DecisionLog, DecisionRecord, Mode};
 use crate::identity::Identity;
 use crate::rejection::{Reason, Rejection};
 
@@ -27,8 +27,10 @@ pub(crate) struct Decision<'a> {
     pub(crate) stage: Stage,
     /// The layer's name, as configured.
     pub(crate) policy: &'a str,
-    /// As [`mode`] says; `optional` for authentication, what is passed on for propagation.
+    /// The name of a [`Mode`]; `optional` for authentication, what is passed on for propagation.
     pub(crate) mode: &'static str,
+    /// The rule that was asked, in words.
+    pub(crate) rule: Option<&'a str>,
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) rejection: Option<&'a Rejection>,
     /// Whether authentication remembered the token.
@@ -57,14 +59,6 @@ pub(crate) struct Tally {
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch(Option<Duration>);
 
-/// The mode of a layer whose refusals are reported and then let through.
-const REPORT: &str = "report";
-
-/// The mode of a layer that enforces, or only reports.
-pub(crate) const fn mode(report_only: bool) -> &'static str {
-    if report_only { REPORT } else { "enforce" }
-}
-
 // === impl Decision ===
 
 impl Decision<'_> {
@@ -79,7 +73,7 @@ impl Decision<'_> {
 
     /// Whether the request passes although there is a reason against it.
     fn would_refuse(&self) -> bool {
-        self.mode == REPORT
+        self.mode == Mode::Report.name()
             && self
                 .reason()
                 .is_some_and(|reason| reason != Reason::NotConfigured)
@@ -89,6 +83,7 @@ impl Decision<'_> {
         let known = self.identity.is_some();
         match self.stage {
             Stage::Authentication if self.is_refused() => "auth.failure",
+            Stage::Authentication if self.would_refuse() => "auth.would_fail",
             Stage::Authentication if known => "auth.success",
             Stage::Authentication => "auth.anonymous",
             Stage::Authorization if self.is_refused() => "authz.denied",
@@ -103,13 +98,21 @@ impl Decision<'_> {
         }
     }
 
+    /// What the caller lacked, in words.
+    fn missing(&self) -> Option<&str> {
+        self.rejection?.details()?.missing.as_deref()
+    }
+
     #[cold]
     fn record(&self, duration: Option<Duration>) -> DecisionRecord {
         DecisionRecord {
+            layer: self.stage.name(),
             event: self.event(),
             reason: self.reason(),
-            report_only: self.would_refuse(),
+            mode: self.mode,
             policy: self.policy.into(),
+            rule: self.rule.map(Into::into),
+            missing: self.missing().map(Into::into),
             caller: self.identity.cloned(),
             cached: self.cached,
             duration,
@@ -135,11 +138,26 @@ impl Tally {
     }
 }
 
+// === impl Stage ===
+
+impl Stage {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Authentication => "authentication",
+            Self::Authorization => "authorization",
+            Self::RateLimit { .. } => "rate_limit",
+            Self::Propagation => "propagation",
+        }
+    }
+}
+
 // === impl Stopwatch ===
 
 impl Stopwatch {
-    /// Reading the clock costs more than some of the gates, so only those start it whose duration is reported.
-    pub(crate) fn start(timed: bool) -> Self {
+    /// Reading the clock costs more than some of the gates, so only those start it whose duration is reported, and the
+    /// others where somebody keeps a log of this request.
+    pub(crate) fn start(timed: bool, extensions: &Extensions) -> Self {
+        let timed = timed || extensions.get::<DecisionLog>().is_some();
         Self(timed.then(|| Clock::System.monotonic()))
     }
 
@@ -186,6 +204,8 @@ mod count {
     use crate::rejection::Reason;
 
     pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
+        // The histogram is of authentication alone.
+        let elapsed = elapsed.filter(|_| decision.stage == Stage::Authentication);
         match decision.tally.filter(|_| decision.rejection.is_none()) {
             Some(tally) => {
                 tally.counter.get_or_init(|| counter(decision)).increment(1);
@@ -262,7 +282,6 @@ mod count {
         }
     }
 
-    /// Authentication alone is timed.
     fn seconds(decision: &Decision<'_>) -> Histogram {
         let cached = if decision.cached { "true" } else { "false" };
         histogram!("portcullis_auth_duration_seconds", "cached" => cached)
@@ -297,9 +316,12 @@ mod event {
                     event = decision.event(),
                     code = reason.map(Reason::code),
                     policy = decision.policy,
+                    rule = decision.rule,
+                    missing = decision.missing(),
                     mode = decision.mode,
                     cached = decision.cached,
                     issuer = decision.identity.map(Identity::issuer),
+                    kid = decision.identity.and_then(Identity::key_id),
                     user.hash = decision.identity.map(Identity::pseudonym),
                     method = name_of(method),
                     route = crate::route::template(extensions),

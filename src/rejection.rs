@@ -29,6 +29,8 @@ pub(crate) enum Challenge {
     InvalidRequest,
     InvalidToken,
     InsufficientScope,
+    /// RFC 9470 section 3.
+    InsufficientUserAuthentication,
 }
 
 macro_rules! reasons {
@@ -94,6 +96,8 @@ reasons! {
     Revoked              "revoked"                UNAUTHORIZED          Unauthenticated   InvalidToken      "the token was revoked"
     /// The caller is known and lacks a role, scope or permission.
     InsufficientScope    "insufficient_scope"     FORBIDDEN             PermissionDenied  InsufficientScope "the caller lacks a role, scope or permission"
+    /// The caller is known and must log in again, another way or more recently.
+    InsufficientUserAuthentication "insufficient_user_authentication" UNAUTHORIZED Unauthenticated InsufficientUserAuthentication "another or a more recent login is required"
     /// The caller has used up a quota.
     RateLimited          "rate_limited"           TOO_MANY_REQUESTS     ResourceExhausted None              "too many requests"
     /// The issuer's keys could not be fetched: our outage, not the caller's fault.
@@ -151,6 +155,14 @@ pub(crate) struct Details {
     pub(crate) required: Option<Arc<str>>,
     /// The scopes that would have been enough, for the challenge.
     pub(crate) scope: Option<Arc<str>>,
+    /// The ways to log in that would have been enough, for the challenge.
+    pub(crate) acr_values: Option<Arc<str>>,
+    /// In seconds, for the challenge: how long ago a login may be.
+    pub(crate) max_age: Option<u64>,
+    /// For the log alone: what the caller lacked.
+    pub(crate) missing: Option<Arc<str>>,
+    /// For the log alone: the rule that was asked.
+    pub(crate) rule: Option<Arc<str>>,
     pub(crate) retry_after: Option<Duration>,
     /// The names of the quotas that are used up.
     pub(crate) violated: Vec<Arc<str>>,

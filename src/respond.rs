@@ -177,7 +177,7 @@ fn document(rejection: &Rejection) -> Vec<u8> {
     serde_json::to_vec(&problem).unwrap_or_default()
 }
 
-/// The challenge (RFC 6750 section 3), made of configured words and fixed texts only.
+/// The challenge (RFC 6750 section 3, RFC 9470 section 3), made of configured words and fixed texts only.
 fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
     let reason = rejection.reason();
     let error = match reason.challenge() {
@@ -186,9 +186,12 @@ fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
         Challenge::InvalidRequest => Some("invalid_request"),
         Challenge::InvalidToken => Some("invalid_token"),
         Challenge::InsufficientScope => Some("insufficient_scope"),
+        Challenge::InsufficientUserAuthentication => Some("insufficient_user_authentication"),
     };
     let description = error.map(|_| reason.detail());
     let details = rejection.details();
+    let max_age = details.and_then(|details| details.max_age);
+    let max_age = max_age.map(|seconds| seconds.to_string());
     let parameters = [
         (
             "realm",
@@ -200,6 +203,11 @@ fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
             "scope",
             details.and_then(|details| details.scope.as_deref()),
         ),
+        (
+            "acr_values",
+            details.and_then(|details| details.acr_values.as_deref()),
+        ),
+        ("max_age", max_age.as_deref()),
     ];
     let mut text = String::from("Bearer");
     let mut separator = " ";

@@ -12,6 +12,7 @@ const LEVELS: [&[&str]; 4] = [
         "error",
         "flight",
         "identity",
+        "manifest",
         "names",
         "origin",
         "peer",

@@ -107,7 +107,7 @@ impl Common {
             layer = layer.pass_cors_preflight();
         }
         if route.mode == Mode::Report {
-            layer = layer.report_only();
+            layer = layer.mode(portcullis::Mode::Report);
         }
         Ok(layer)
     }
@@ -137,7 +137,7 @@ impl Common {
         };
         Ok(match route.mode {
             Mode::Enforce => layer,
-            Mode::Report => layer.report_only(),
+            Mode::Report => layer.mode(portcullis::Mode::Report),
         })
     }
 }

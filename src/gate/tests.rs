@@ -62,6 +62,7 @@ impl Gate for Scripted {
             identity: None,
             rejection: verdict.err(),
             cached: false,
+            rule: None,
             tally: None,
         }
     }

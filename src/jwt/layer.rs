@@ -7,9 +7,11 @@ use super::policy::Issuer;
 use super::service::{JwtAuth, JwtGate};
 use super::verify::{Obstacle, Verifier};
 use crate::clock::Clock;
+use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity};
 use crate::jwks::{JwksCache, Patience};
+use crate::manifest::{Describe, Entry};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::Revocations;
@@ -69,6 +71,16 @@ impl JwtAuthLayer {
     /// Lets requests without a token pass as [`Caller::Anonymous`](crate::Caller::Anonymous). A bad token never passes.
     pub fn optional(mut self) -> Self {
         self.gate.settings_mut().optional = true;
+        self
+    }
+
+    /// Refuses nothing and reports what it would refuse: for trying an issuer's settings on real traffic.
+    ///
+    /// **Every request passes.** One that would be refused passes as [`Caller::Anonymous`](crate::Caller::Anonymous), never
+    /// with what its token claims, and without the token. A layer below that asks for a caller refuses it then; a handler
+    /// that asks nobody serves everybody. A misconfiguration is refused still.
+    pub fn dangerous_report_authentication(mut self) -> Self {
+        self.gate.settings_mut().mode = Mode::Report;
         self
     }
 
@@ -205,6 +217,20 @@ impl JwtAuthLayer {
             .verify(&Bearer::new(bearer), None, Patience::Waited);
         let verified = verified.map_err(Obstacle::into_rejection)?;
         Ok(verified.identity)
+    }
+}
+
+impl Describe for JwtAuthLayer {
+    fn describe(&self, entry: &mut Entry) {
+        if !self.enabled {
+            return;
+        }
+        let settings = self.gate.settings();
+        let optional = if settings.optional { ", or nobody" } else { "" };
+        for issuer in settings.verifier.issuers.iter() {
+            let text = format!("tokens of {issuer}{optional}");
+            entry.authenticates("jwt", settings.mode, text);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use http::{Extensions, Request, Response};
 
 use super::sources::{Credential, Echo, Sources};
 use super::verify::{Obstacle, Verifier};
+use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
 use crate::jwks::{JwksCache, Patience};
@@ -28,6 +29,7 @@ pub(super) struct Settings {
     pub(super) realm: Realm,
     pub(super) sources: Sources,
     pub(super) optional: bool,
+    pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
     /// One counter of successes for each issuer, in the verifier's order.
     tallies: Box<[Tally]>,
@@ -56,6 +58,7 @@ impl JwtGate {
             realm: Realm::default(),
             sources: Sources::default(),
             optional: false,
+            mode: Mode::default(),
             passes_preflight: false,
         }))
     }
@@ -89,7 +92,15 @@ impl JwtGate {
         })
     }
 
-    fn refusal(&self, rejection: Rejection) -> Rejection {
+    /// Where refusals are only reported the request goes on, so it loses whatever it called a credential and has no caller.
+    fn refuse<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
+        let rejection = rejection.into();
+        if self.reports_only() {
+            if rejection.reason() != Reason::MissingToken {
+                self.0.sources.discard(request);
+            }
+            request.extensions_mut().insert(Caller::Anonymous);
+        }
         rejection.with_realm(self.0.realm.name())
     }
 }
@@ -117,12 +128,12 @@ impl Gate for JwtGate {
                 request.extensions_mut().insert(Caller::Anonymous);
                 return Begin::Pass(Passed::default());
             }
-            Ok(None) => return Begin::Reject(self.refusal(Reason::MissingToken.into())),
-            Err(reason) => return Begin::Reject(self.refusal(reason.into())),
+            Ok(None) => return Begin::Reject(self.refuse(Reason::MissingToken, request)),
+            Err(reason) => return Begin::Reject(self.refuse(reason, request)),
         };
         match self.authenticate(&credential, request, Patience::MayWait) {
             Ok(passed) => Begin::Pass(passed),
-            Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refusal(rejection)),
+            Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refuse(rejection, request)),
             Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
                 credential
@@ -136,11 +147,15 @@ impl Gate for JwtGate {
         request: &mut Request<B>,
     ) -> Result<Passed, Rejection> {
         self.authenticate(&credential, request, Patience::Waited)
-            .map_err(|obstacle| self.refusal(obstacle.into_rejection()))
+            .map_err(|obstacle| self.refuse(obstacle.into_rejection(), request))
     }
 
     fn seals(&self, passed: &Passed) -> bool {
         passed.echo != Echo::Nothing
+    }
+
+    fn reports_only(&self) -> bool {
+        self.0.mode == Mode::Report
     }
 
     fn seal<R>(&self, passed: Passed, response: &mut Response<R>) {
@@ -156,11 +171,11 @@ impl Gate for JwtGate {
         Decision {
             stage: Stage::Authentication,
             policy: "jwt",
-            mode: if self.0.optional {
-                "optional"
-            } else {
-                "enforce"
+            mode: match self.0.mode {
+                Mode::Enforce if self.0.optional => "optional",
+                mode => mode.name(),
             },
+            rule: None,
             identity,
             rejection: verdict.err(),
             cached: verdict.is_ok_and(|passed| passed.cached),

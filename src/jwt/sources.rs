@@ -1,6 +1,6 @@
 //! Takes the token out of a request, from the places where it may stand.
 
-use http::header::{COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 
 use super::bearer::{self, is_token68};
@@ -74,6 +74,27 @@ impl Sources {
         add(in_query, Echo::Nothing)?;
         Ok(found)
     }
+
+    /// Removes what stands where tokens are read, well-formed or not, after `take` refused it.
+    pub(super) fn discard<B>(&self, request: &mut Request<B>) {
+        if let Some(name) = &self.query {
+            let uri = request.uri_mut();
+            *uri = without(uri, name).unwrap_or_default();
+        }
+        let headers = request.headers_mut();
+        headers.remove(AUTHORIZATION);
+        if let Some(name) = &self.header {
+            headers.remove(name);
+        }
+        if let Some(name) = &self.cookie {
+            discard_cookie(headers, name);
+        }
+        let mut offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+        let is_announced = offers.any(|line| contains(line, ANNOUNCEMENT));
+        if self.websocket_protocol && is_announced {
+            headers.remove(SEC_WEBSOCKET_PROTOCOL);
+        }
+    }
 }
 
 // === impl Echo ===
@@ -118,12 +139,8 @@ fn put_back(headers: &mut HeaderMap, name: HeaderName, rest: &str) {
 /// An empty cookie is how one is removed, and no token.
 fn take_cookie(headers: &mut HeaderMap, name: &str) -> Result<Option<String>, Reason> {
     // Where our cookie is not named at all, the others are none of our business.
-    let named = |line: &HeaderValue| {
-        line.as_bytes()
-            .windows(name.len())
-            .any(|part| part == name.as_bytes())
-    };
-    if !headers.get_all(COOKIE).iter().any(named) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if !cookies.any(|line| contains(line, name)) {
         return Ok(None);
     }
     let mut found = None;
@@ -146,6 +163,24 @@ fn take_cookie(headers: &mut HeaderMap, name: &str) -> Result<Option<String>, Re
         put_back(headers, COOKIE, &rest);
     }
     Ok(found.filter(|token| !token.is_empty()))
+}
+
+fn contains(line: &HeaderValue, text: &str) -> bool {
+    let mut parts = line.as_bytes().windows(text.len());
+    parts.any(|part| part == text.as_bytes())
+}
+
+/// The other cookies stay, unless nobody can tell where one ends.
+fn discard_cookie(headers: &mut HeaderMap, name: &str) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if !cookies.any(|line| contains(line, name)) {
+        return;
+    }
+    let rest = lines(headers, &COOKIE).unwrap_or_default();
+    let rest = rest.iter().flat_map(|line| line.split(';')).map(str::trim);
+    let is_other = |pair: &&str| pair.split('=').next().map(str::trim_end) != Some(name);
+    let rest = rest.filter(is_other).collect::<Vec<_>>().join("; ");
+    put_back(headers, COOKIE, &rest);
 }
 
 fn take_header(headers: &mut HeaderMap, name: &HeaderName) -> Result<Option<String>, Reason> {
@@ -188,26 +223,33 @@ fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
 
 /// `name=<token>`, as RFC 6750 section 2.3 has it. The rest of the query stays as it is, byte for byte.
 fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
-    let value = |pair: &str| {
-        pair.strip_prefix(name)?
-            .strip_prefix('=')
-            .map(str::to_owned)
+    let tokens: Vec<&str> = pairs(uri).filter_map(|pair| value(pair, name)).collect();
+    let token = match tokens.as_slice() {
+        [] => return Ok(None),
+        [token] => (*token).to_owned(),
+        _ => return Err(Reason::InvalidRequest),
     };
-    let pairs = || uri.query().into_iter().flat_map(|query| query.split('&'));
-    let mut tokens = pairs().filter_map(value);
-    let (found, None) = (tokens.next(), tokens.next()) else {
-        return Err(Reason::InvalidRequest);
-    };
-    let Some(token) = found else {
-        return Ok(None);
-    };
-    let rest: Vec<&str> = pairs().filter(|pair| value(pair).is_none()).collect();
+    *uri = without(uri, name).ok_or(Reason::InvalidRequest)?;
+    Ok(Some(token))
+}
+
+fn without(uri: &Uri, name: &str) -> Option<Uri> {
+    let rest: Vec<&str> = pairs(uri)
+        .filter(|pair| value(pair, name).is_none())
+        .collect();
     let separator = if rest.is_empty() { "" } else { "?" };
     let path_and_query = format!("{}{separator}{}", uri.path(), rest.join("&"));
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path_and_query.parse().map_err(|_| Reason::InvalidRequest)?);
-    *uri = Uri::from_parts(parts).map_err(|_| Reason::InvalidRequest)?;
-    Ok(Some(token))
+    parts.path_and_query = Some(path_and_query.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+fn pairs(uri: &Uri) -> impl Iterator<Item = &str> {
+    uri.query().into_iter().flat_map(|query| query.split('&'))
+}
+
+fn value<'p>(pair: &'p str, name: &str) -> Option<&'p str> {
+    pair.strip_prefix(name)?.strip_prefix('=')
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use tower::Layer;
 use super::policy::Policy;
 use super::service::TokenPropagation;
 use crate::error::ConfigError;
+use crate::manifest::{Describe, Entry};
 use crate::origin::{Origin, Transport};
 
 /// Puts the caller's token on requests that leave for an origin on a list.
@@ -142,6 +143,16 @@ impl TokenPropagationLayer {
             policy,
             enabled: true,
         })
+    }
+}
+
+impl Describe for TokenPropagationLayer {
+    fn describe(&self, entry: &mut Entry) {
+        if self.enabled {
+            for origin in &self.policy.allowed {
+                entry.propagates("forward", format!("the token to {origin}"));
+            }
+        }
     }
 }
 

@@ -66,6 +66,22 @@ const NO_CALLER: &str = "a rate limit by subject, client or claim found no calle
 
 const NO_ADDRESS: &str = "a rate limit found no peer address: serve with into_make_service_with_connect_info::<SocketAddr>(), insert PeerAddr into the request's extensions, or name the extension that has it with RateLimitLayer::peer_from";
 
+// === impl By ===
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everyone => f.write_str("nobody in particular"),
+            Self::Address => f.write_str("address"),
+            Self::Subject => f.write_str("subject"),
+            Self::Client => f.write_str("client"),
+            Self::Claim(path) => write!(f, "claim {path:?}"),
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Custom(_) => f.write_str("a key of its own"),
+        }
+    }
+}
+
 // === impl Counted ===
 
 impl Counted {

@@ -17,10 +17,12 @@ use super::ready::{Chosen, QuotaFor, Ready};
 use super::service::{LimitGate, RateLimit, Settings};
 use super::tell::Tells;
 use crate::clock::Clock;
+use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::observe;
 use crate::peer::Peer;
 
+mod describe;
 mod keys;
 mod quotas;
 
@@ -36,7 +38,7 @@ pub struct RateLimitLayer {
     quota_for: Option<Arc<QuotaFor>>,
     in_flight: Option<Arc<InFlight>>,
     counts: Counts,
-    report_only: bool,
+    mode: Mode,
     counted: Counted,
     cost: NonZeroU32,
     hasher: KeyHasher,
@@ -58,7 +60,7 @@ impl RateLimitLayer {
             quota_for: None,
             in_flight: None,
             counts: Counts::Requests,
-            report_only: false,
+            mode: Mode::default(),
             counted: Counted {
                 by: By::Address,
                 per_route: false,
@@ -138,10 +140,9 @@ impl RateLimitLayer {
         self
     }
 
-    /// Decides, counts and logs what it would refuse (`would_deny`), and lets it through: for trying a quota on real
-    /// traffic.
-    pub fn report_only(mut self) -> Self {
-        self.report_only = true;
+    /// Whether refusals are answered, or only reported: [`Mode::Report`] tries a quota on real traffic.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
         self
     }
 
@@ -264,7 +265,7 @@ impl<S> Layer<S> for RateLimitLayer {
     fn layer(&self, inner: S) -> RateLimit<S> {
         let settings = || Settings {
             limit: self.limit(),
-            report_only: self.report_only,
+            mode: self.mode,
             tallies: Default::default(),
         };
         if self.enabled && self.expects_a_proxy() {

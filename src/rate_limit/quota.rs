@@ -1,5 +1,6 @@
 //! How much is admitted: a rate, and the burst that may come at once.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -146,6 +147,17 @@ impl Quota {
         let permits = u128::from(self.permits.max(1)) * NANOS_PER_SECOND;
         let nanos = u128::from(self.size().max(1)) * u128::from(self.period_nanos);
         u64::try_from(nanos.div_ceil(permits).max(1)).unwrap_or(u64::MAX)
+    }
+}
+
+/// `100 at once and 1 more every 20ms`.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.admits_nothing() {
+            return f.write_str("nothing");
+        }
+        let interval = Duration::from_nanos(self.interval_nanos());
+        write!(f, "{} at once and 1 more every {interval:?}", self.size())
     }
 }
 

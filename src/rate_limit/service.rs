@@ -7,9 +7,10 @@ use http::{Extensions, Request, Response};
 use super::limit::{Asked, Decided, Limit, Ticket};
 use super::store::{Outcome, Source, StoreError};
 use crate::answer::Hold;
+use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
-use crate::observe::{Decision, Stage, Tally, mode};
+use crate::observe::{Decision, Stage, Tally};
 use crate::rejection::Rejection;
 
 gated_service! {
@@ -23,7 +24,7 @@ pub(super) struct LimitGate(pub(super) Arc<Settings>);
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) limit: Limit,
-    pub(super) report_only: bool,
+    pub(super) mode: Mode,
     /// One for each source of an answer.
     pub(super) tallies: [Tally; Source::ALL],
 }
@@ -64,7 +65,7 @@ impl Gate for LimitGate {
     }
 
     fn reports_only(&self) -> bool {
-        self.0.report_only
+        self.0.mode == Mode::Report
     }
 
     fn describe<'a>(
@@ -85,7 +86,8 @@ impl Gate for LimitGate {
                 source: told.unwrap_or(source.name()),
             },
             policy: &self.0.limit.name,
-            mode: mode(self.0.report_only),
+            mode: self.0.mode.name(),
+            rule: None,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
             cached: false,

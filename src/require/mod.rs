@@ -35,10 +35,24 @@
 //! # }
 //! ```
 
+mod explain;
+mod form;
 mod layer;
+mod leaf;
+mod missing;
+mod pattern;
+mod predicate;
 mod rule;
+mod rules;
 mod service;
+mod text;
+mod truth;
 
-pub use layer::RequireRoleLayer;
+pub use layer::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer};
+pub use predicate::Predicate;
 pub use rule::Rule;
+pub use rules::Rules;
 pub use service::{RequireRole, ResponseFuture};
+
+#[cfg(test)]
+mod tests;

@@ -1,237 +1,222 @@
 //! What a caller must have, as a value.
 
 use std::fmt;
+use std::ops::{BitAnd, BitOr, Not};
+use std::time::Duration;
 
+use super::leaf::Leaf;
+use super::predicate::Predicate;
+use super::truth::Truth;
+use crate::claim_path::ClaimPath;
+use crate::clock::Clock;
 use crate::identity::Identity;
 
-/// What a caller must have: a role, a scope, a permission, or a combination of them.
+/// What a caller must have: a role, a scope, a claim, or a combination of them.
+///
+/// Rules are values: they compare, print, parse, and come out of a configuration (see [the module](crate::require)).
+/// Names are text or a type of your own that is [`AsRef<str>`].
 ///
 /// ```
 /// use portcullis::Rule;
 ///
-/// let rule = Rule::any([Rule::role("admin"), Rule::all([Rule::scope("orders:read"), Rule::role("clerk")])]);
+/// enum Role {
+///     Admin,
+///     Clerk,
+/// }
+///
+/// impl AsRef<str> for Role {
+///     fn as_ref(&self) -> &str {
+///         match self {
+///             Self::Admin => "admin",
+///             Self::Clerk => "clerk",
+///         }
+///     }
+/// }
+///
+/// let rule = Rule::role(Role::Admin) | Rule::scope("orders:read") & Rule::role(Role::Clerk);
 /// assert_eq!(rule.to_string(), "any(role:admin, all(scope:orders:read, role:clerk))");
+/// assert_eq!(rule, rule.to_string().parse()?);
+/// # Ok::<(), portcullis::ConfigError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule(Node);
+///
+/// A rule admits only callers for whom it is known to hold. What a token leaves out is unknown, and so is its opposite: neither
+/// `claim(tenant is "acme")` nor `not(claim(tenant is "acme"))` admits a caller without the claim. Roles, scopes, permissions
+/// and the client are always known: a caller whose token names none has none.
+#[derive(Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Rule(pub(super) Node);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Node {
-    Role(Box<str>),
-    Scope(Box<str>),
-    Permission(Box<str>),
-    Client(Box<str>),
-    Subject(Box<str>),
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Node {
+    Leaf(Leaf),
     Any(Box<[Rule]>),
     All(Box<[Rule]>),
     Not(Box<Rule>),
 }
 
+// === impl Rule ===
+
 impl Rule {
     /// The caller has this role.
-    #[must_use]
     pub fn role(name: impl AsRef<str>) -> Self {
-        Self(Node::Role(name.as_ref().into()))
+        Self::leaf(Leaf::Role(name.as_ref().into()))
     }
 
     /// The token was granted this scope.
-    #[must_use]
     pub fn scope(name: impl AsRef<str>) -> Self {
-        Self(Node::Scope(name.as_ref().into()))
+        Self::leaf(Leaf::Scope(name.as_ref().into()))
     }
 
-    /// The caller has this permission.
-    #[must_use]
+    /// The caller has this permission, spelled exactly so. A `*` on either side is a letter like any other.
     pub fn permission(name: impl AsRef<str>) -> Self {
-        Self(Node::Permission(name.as_ref().into()))
+        Self::leaf(Leaf::Permission(name.as_ref().into()))
+    }
+
+    /// The caller has a permission that fits `pattern`: `order:*` is any permission of two segments whose first is
+    /// `order`. A `*` stands for one whole segment, never for several.
+    pub fn permission_pattern(pattern: impl AsRef<str>) -> Self {
+        Self::leaf(Leaf::PermissionPattern(pattern.as_ref().into()))
+    }
+
+    /// The caller has this permission, or one with wildcards that covers it: `order:*` covers `order:read`, and not
+    /// `order:line:read`. For issuers that grant wildcards.
+    pub fn permission_or_wildcard(name: impl AsRef<str>) -> Self {
+        Self::leaf(Leaf::PermissionOrWildcard(name.as_ref().into()))
+    }
+
+    /// The caller is in this group, by the claim `groups`.
+    ///
+    /// A token without the claim says nothing about groups: issuers leave the list out where it is too long.
+    pub fn group(name: impl AsRef<str>) -> Self {
+        Self::leaf(Leaf::Group(name.as_ref().into()))
+    }
+
+    /// The claim at `path` is as `predicate` says, or simply is this value.
+    ///
+    /// Claims are parsed at the first such question, once per token.
+    pub fn claim(path: impl Into<ClaimPath>, predicate: impl Into<Predicate>) -> Self {
+        Self::leaf(Leaf::Claim(Box::new((path.into(), predicate.into()))))
+    }
+
+    /// The token comes from this issuer.
+    pub fn issuer(issuer: impl AsRef<str>) -> Self {
+        Self::leaf(Leaf::Issuer(issuer.as_ref().into()))
     }
 
     /// The token was issued to this client (`azp`, else `client_id`).
-    #[must_use]
     pub fn client(id: impl AsRef<str>) -> Self {
-        Self(Node::Client(id.as_ref().into()))
+        Self::leaf(Leaf::Client(id.as_ref().into()))
     }
 
-    /// The caller is this subject. With several issuers a subject alone names nobody.
-    #[must_use]
+    /// The caller is this subject. With several issuers a subject alone names nobody: combine it with
+    /// [`issuer`](Self::issuer).
     pub fn subject(subject: impl AsRef<str>) -> Self {
-        Self(Node::Subject(subject.as_ref().into()))
+        Self::leaf(Leaf::Subject(subject.as_ref().into()))
     }
 
-    /// `rule` does not hold. An anonymous caller is refused all the same.
-    #[must_use]
-    #[allow(clippy::should_implement_trait)] // a rule is made by its words, as the others are
+    /// The caller was authenticated in this way (`acr`, RFC 9470). Who was not is asked to log in again, that way.
+    pub fn acr(value: impl AsRef<str>) -> Self {
+        Self::leaf(Leaf::Acr(value.as_ref().into()))
+    }
+
+    /// The caller logged in at most so long ago (`auth_time`, RFC 9470), in whole seconds. Who did not is asked to log
+    /// in again.
+    pub fn max_age(age: Duration) -> Self {
+        Self::leaf(Leaf::MaxAge(age.as_secs()))
+    }
+
+    /// Any verified caller.
+    pub fn verified() -> Self {
+        Self::all([])
+    }
+
+    /// Nobody.
+    pub fn nobody() -> Self {
+        Self::any([])
+    }
+
+    /// `rule` is known not to hold. An anonymous caller is refused all the same.
+    #[allow(clippy::should_implement_trait)] // the operator is there too; words read better in a list
     pub fn not(rule: Self) -> Self {
         Self(Node::Not(rule.into()))
     }
 
     /// At least one of `rules` holds. Of none, none does: an empty list admits nobody.
-    #[must_use]
     pub fn any(rules: impl IntoIterator<Item = Self>) -> Self {
         Self(Node::Any(rules.into_iter().collect()))
     }
 
     /// Every one of `rules` holds. An empty list admits every verified caller.
-    #[must_use]
     pub fn all(rules: impl IntoIterator<Item = Self>) -> Self {
         Self(Node::All(rules.into_iter().collect()))
     }
 
-    /// Whether the rule holds for a caller.
+    /// Whether the rule holds for a caller, by the system's clock. It allocates nothing, apart from the first question about a
+    /// claim of a token.
     #[must_use]
     pub fn holds(&self, caller: &Identity) -> bool {
+        self.truth(caller, &Clock::System).is_yes()
+    }
+
+    pub(super) fn leaf(leaf: Leaf) -> Self {
+        Self(Node::Leaf(leaf))
+    }
+
+    pub(super) fn truth(&self, caller: &Identity, clock: &Clock) -> Truth {
         match &self.0 {
-            Node::Role(name) => caller.roles().contains(name),
-            Node::Scope(name) => caller.scopes().contains(name),
-            Node::Permission(name) => caller.permissions().contains(name),
-            Node::Client(id) => caller.client() == Some(id),
-            Node::Subject(subject) => caller.subject() == &**subject,
-            Node::Any(rules) => rules.iter().any(|rule| rule.holds(caller)),
-            Node::All(rules) => rules.iter().all(|rule| rule.holds(caller)),
-            Node::Not(rule) => !rule.holds(caller),
+            Node::Leaf(leaf) => leaf.truth(caller, clock),
+            Node::Any(rules) => Truth::any(rules.iter().map(|rule| rule.truth(caller, clock))),
+            Node::All(rules) => Truth::all(rules.iter().map(|rule| rule.truth(caller, clock))),
+            Node::Not(rule) => rule.truth(caller, clock).not(),
         }
     }
 
-    /// Whether a caller may be told the rule. Which clients and subjects it names is nobody else's business.
+    /// Whether a caller may be told the rule.
     pub(super) fn is_public(&self) -> bool {
         match &self.0 {
-            Node::Role(_) | Node::Scope(_) | Node::Permission(_) => true,
-            Node::Client(_) | Node::Subject(_) | Node::Not(_) => false,
-            Node::Any(rules) | Node::All(rules) => rules.iter().all(Rule::is_public),
-        }
-    }
-
-    /// Every scope that the rule names, between spaces, for a challenge (RFC 6750 section 3).
-    pub(super) fn scopes(&self) -> Option<String> {
-        let mut names = Vec::new();
-        self.collect_scopes(&mut names);
-        (!names.is_empty()).then(|| names.join(" "))
-    }
-
-    fn collect_scopes<'r>(&'r self, names: &mut Vec<&'r str>) {
-        match &self.0 {
-            Node::Scope(name) if !names.contains(&&**name) => names.push(name),
-            Node::Any(rules) | Node::All(rules) => {
-                rules.iter().for_each(|rule| rule.collect_scopes(names));
-            }
-            // Of what must not be there nothing is asked for.
-            _ => {}
+            Node::Leaf(leaf) => leaf.is_public(),
+            // Whom a rule keeps out is not told to those whom it keeps out.
+            Node::Not(_) => false,
+            Node::Any(rules) | Node::All(rules) => rules.iter().all(Self::is_public),
         }
     }
 }
 
-impl fmt::Display for Rule {
+/// Both hold.
+impl BitAnd for Rule {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        match self.0 {
+            Node::All(rules) => Self::all(rules.into_iter().chain([other])),
+            own => Self::all([Self(own), other]),
+        }
+    }
+}
+
+/// At least one holds.
+impl BitOr for Rule {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        match self.0 {
+            Node::Any(rules) => Self::any(rules.into_iter().chain([other])),
+            own => Self::any([Self(own), other]),
+        }
+    }
+}
+
+/// The rule is known not to hold.
+impl Not for Rule {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self::not(self)
+    }
+}
+
+impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, rules) = match &self.0 {
-            Node::Role(name) => return write!(f, "role:{name}"),
-            Node::Scope(name) => return write!(f, "scope:{name}"),
-            Node::Permission(name) => return write!(f, "permission:{name}"),
-            Node::Client(id) => return write!(f, "client:{id}"),
-            Node::Subject(subject) => return write!(f, "subject:{subject}"),
-            Node::Not(rule) => return write!(f, "not({rule})"),
-            Node::Any(rules) => ("any", rules),
-            Node::All(rules) => ("all", rules),
-        };
-        write!(f, "{name}(")?;
-        for (at, rule) in rules.iter().enumerate() {
-            let separator = if at == 0 { "" } else { ", " };
-            write!(f, "{separator}{rule}")?;
-        }
-        f.write_str(")")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::identity::tests::caller;
-
-    #[test]
-    fn roles_scopes_and_permissions_are_told_apart() {
-        let me = caller(&["a"], &["b"], &["c"]);
-        for (rule, holds) in [
-            (Rule::role("a"), true),
-            (Rule::scope("b"), true),
-            (Rule::permission("c"), true),
-            (Rule::role("b"), false),
-            (Rule::scope("a"), false),
-            (Rule::permission("a"), false),
-            (Rule::role("A"), false),
-            (Rule::role(""), false),
-            (Rule::subject("alice"), true),
-            (Rule::subject("bob"), false),
-            (Rule::client("app"), false),
-            (Rule::not(Rule::client("app")), true),
-            (Rule::not(Rule::role("a")), false),
-            (Rule::any([]), false),
-            (Rule::all([]), true),
-        ] {
-            assert_eq!(rule.holds(&me), holds, "{rule}");
-        }
-    }
-
-    #[test]
-    fn a_nested_any_does_not_leak_out_of_its_all() {
-        let inner = Rule::any([
-            Rule::role("a"),
-            Rule::all([Rule::role("b"), Rule::role("c")]),
-        ]);
-        let rule = Rule::all([Rule::role("x"), inner]);
-        assert!(!rule.holds(&caller(&["b", "c"], &[], &[])));
-        assert!(rule.holds(&caller(&["x", "b", "c"], &[], &[])));
-    }
-
-    #[test]
-    fn the_challenge_names_each_scope_once() {
-        let rule = Rule::any([
-            Rule::scope("a"),
-            Rule::all([Rule::scope("b"), Rule::scope("a")]),
-        ]);
-        assert_eq!(rule.scopes().as_deref(), Some("a b"));
-        assert_eq!(Rule::role("a").scopes(), None);
-    }
-
-    /// A rule over four roles, as a value and as the set of the role sets (as bits) for which it holds.
-    fn rules() -> impl Strategy<Value = (Rule, u16)> {
-        let leaf = (0_u16..4).prop_map(|at| {
-            let holds = (0..16).filter(|roles| roles & (1 << at) != 0);
-            (
-                Rule::role(at.to_string()),
-                holds.fold(0, |all, roles| all | 1 << roles),
-            )
-        });
-        leaf.prop_recursive(4, 32, 4, |inner| {
-            let list = proptest::collection::vec(inner.clone(), 0..4);
-            let not = inner.prop_map(|(rule, table)| (Rule::not(rule), !table));
-            let combined =
-                (list, any::<bool>()).prop_map(|(list, any): (Vec<(Rule, u16)>, bool)| {
-                    let (rules, tables): (Vec<_>, Vec<u16>) = list.into_iter().unzip();
-                    if any {
-                        (
-                            Rule::any(rules),
-                            tables.iter().fold(0, |all, table| all | table),
-                        )
-                    } else {
-                        (
-                            Rule::all(rules),
-                            tables.iter().fold(u16::MAX, |all, table| all & table),
-                        )
-                    }
-                });
-            prop_oneof![3 => combined, 1 => not]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_the_truth_table((rule, table) in rules()) {
-            for roles in 0_u16..16 {
-                let names: Vec<String> = (0..4).filter(|at| roles & (1 << at) != 0).map(|at| at.to_string()).collect();
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                prop_assert_eq!(rule.holds(&caller(&names, &[], &[])), table & (1 << roles) != 0);
-            }
-        }
+        write!(f, "Rule({self})")
     }
 }

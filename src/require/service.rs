@@ -1,4 +1,4 @@
-//! The service: glue between the rule and the gate.
+//! The service: glue between the rules and the gate.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,9 +6,12 @@ use std::sync::Arc;
 use http::{Extensions, Request};
 
 use super::rule::Rule;
+use super::rules::{Cases, Rules};
+use crate::clock::Clock;
+use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
-use crate::identity::Caller;
-use crate::observe::{Decision, Stage, Tally, mode};
+use crate::identity::{Caller, Identity};
+use crate::observe::{Decision, Stage, Tally};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -23,98 +26,181 @@ pub(super) struct RequireGate(Arc<Settings>);
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    rule: Rule,
-    /// The rule in words, for the body of a refusal; `None` if it names clients or subjects.
-    required: Option<Arc<str>>,
-    /// The rule's scopes, for the challenge.
-    scope: Option<Arc<str>>,
+    cases: Cases<Prepared>,
     pub(super) name: Box<str>,
     pub(super) realm: Realm,
-    pub(super) report_only: bool,
+    pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
+    pub(super) clock: Clock,
     tally: Tally,
+}
+
+/// A rule, and what is said of it again and again.
+#[derive(Clone, Debug)]
+struct Prepared {
+    rule: Rule,
+    text: Arc<str>,
+    /// The scopes that a caller without any token needs, for the challenge.
+    scope: Option<Arc<str>>,
+}
+
+/// Which of the cases a request was.
+#[derive(Clone, Copy)]
+pub(super) enum Passed {
+    Preflight,
+    Case(Option<usize>),
 }
 
 // === impl RequireGate ===
 
 impl RequireGate {
-    pub(super) fn new(rule: Rule) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         Self(Arc::new(Settings {
-            required: rule.is_public().then(|| rule.to_string().into()),
-            scope: rule.scopes().map(Into::into),
+            cases: rules.0.map(Prepared::new),
             name: "require".into(),
             realm: Realm::default(),
-            report_only: false,
+            mode: Mode::default(),
             passes_preflight: false,
+            clock: Clock::default(),
             tally: Tally::default(),
-            rule,
         }))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0
     }
 
     pub(super) fn settings_mut(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.0)
     }
+}
 
-    fn decide(&self, caller: Option<&Caller>) -> Result<(), Rejection> {
-        match caller {
-            Some(Caller::Verified(identity)) if self.0.rule.holds(identity) => Ok(()),
-            Some(Caller::Verified(_)) => Err(self.refusal(Reason::InsufficientScope)),
-            Some(Caller::Anonymous) => Err(self.refusal(Reason::MissingToken)),
-            None => Err(Rejection::misconfigured(
+// === impl Settings ===
+
+impl Settings {
+    /// Every rule in words, with the requests that it is for.
+    pub(super) fn in_words(&self) -> impl Iterator<Item = (String, String)> {
+        let listed = self.cases.listed.iter();
+        let listed = listed.map(|(kind, own)| (kind.to_string(), own.text.to_string()));
+        let for_all = self.cases.listed.is_empty();
+        let word = if for_all { "all requests" } else { "otherwise" };
+        listed.chain([(word.to_owned(), self.cases.otherwise.text.to_string())])
+    }
+
+    fn decide<B>(&self, request: &Request<B>) -> Result<Passed, Rejection> {
+        let Some(caller) = Caller::of(request.extensions()) else {
+            return Err(Rejection::misconfigured(
                 "RequireRoleLayer found no caller: put JwtAuthLayer above it",
-            )),
+            ));
+        };
+        let at = self.cases.find(request.method(), request.uri().path());
+        let own = self.cases.at(at);
+        match caller {
+            Caller::Verified(identity) if own.rule.truth(identity, &self.clock).is_yes() => {
+                Ok(Passed::Case(at))
+            }
+            Caller::Verified(identity) => Err(self.refusal(own, identity)),
+            Caller::Anonymous if self.lets_pass(request) => Ok(Passed::Preflight),
+            Caller::Anonymous => Err(self.challenge(own)),
         }
     }
 
-    fn refusal(&self, reason: Reason) -> Rejection {
-        let mut rejection = Rejection::new(reason).with_realm(self.0.realm.name());
+    fn lets_pass<B>(&self, request: &Request<B>) -> bool {
+        self.passes_preflight && is_preflight(request.method(), request.headers())
+    }
+
+    /// Nobody is there to lack anything.
+    #[cold]
+    fn challenge(&self, own: &Prepared) -> Rejection {
+        let mut rejection = Rejection::new(Reason::MissingToken).with_realm(self.realm.name());
         let details = rejection.details_mut();
-        details.scope.clone_from(&self.0.scope);
-        if reason == Reason::InsufficientScope {
-            details.required.clone_from(&self.0.required);
+        details.rule = Some(Arc::clone(&own.text));
+        details.scope.clone_from(&own.scope);
+        rejection
+    }
+
+    #[cold]
+    fn refusal(&self, own: &Prepared, identity: &Identity) -> Rejection {
+        let missing = own.rule.missing(Some(identity), &self.clock);
+        let is_login = missing.as_ref().is_some_and(|missing| missing.is_login);
+        let mut rejection = Rejection::new(if is_login {
+            Reason::InsufficientUserAuthentication
+        } else {
+            Reason::InsufficientScope
+        })
+        .with_realm(self.realm.name());
+        let details = rejection.details_mut();
+        details.rule = Some(Arc::clone(&own.text));
+        details.required = own.rule.is_public().then(|| Arc::clone(&own.text));
+        let Some(missing) = missing else {
+            return rejection;
+        };
+        details.missing = Some(missing.text.into());
+        details.scope = missing.scope.map(Into::into);
+        // They belong to a challenge that another login answers.
+        if is_login {
+            details.acr_values = missing.acr_values.map(Into::into);
+            details.max_age = missing.max_age;
         }
         rejection
     }
 }
 
+// === impl Prepared ===
+
+impl Prepared {
+    fn new(rule: Rule) -> Self {
+        // Nobody's `max_age` is asked for here.
+        let missing = rule.missing(None, &Clock::System);
+        Self {
+            text: rule.to_string().into(),
+            scope: missing.and_then(|missing| missing.scope).map(Into::into),
+            rule,
+        }
+    }
+}
+
 impl Gate for RequireGate {
     const TIMED: bool = false;
-    type Ticket = ();
+    type Ticket = Passed;
     type Answer = Infallible;
 
     fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
-        let anonymous = matches!(Caller::of(request.extensions()), Some(Caller::Anonymous));
-        if self.0.passes_preflight && anonymous && is_preflight(request.method(), request.headers())
-        {
-            return Begin::Pass(());
-        }
-        match self.decide(Caller::of(request.extensions())) {
-            Ok(()) => Begin::Pass(()),
+        match self.0.decide(request) {
+            Ok(passed) => Begin::Pass(passed),
             Err(rejection) => Begin::Reject(rejection),
         }
     }
 
-    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<(), Rejection> {
+    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<Passed, Rejection> {
         match answer {}
     }
 
-    fn seals(&self, (): &()) -> bool {
+    fn seals(&self, _: &Passed) -> bool {
         false
     }
 
     fn reports_only(&self) -> bool {
-        self.0.report_only
+        self.0.mode == Mode::Report
     }
 
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
-        verdict: Result<&Self::Ticket, &'a Rejection>,
+        verdict: Result<&Passed, &'a Rejection>,
     ) -> Decision<'a> {
+        let rule = match verdict {
+            Ok(Passed::Case(at)) => Some(&*self.0.cases.at(*at).text),
+            Ok(Passed::Preflight) => None,
+            Err(rejection) => rejection
+                .details()
+                .and_then(|details| details.rule.as_deref()),
+        };
         Decision {
             stage: Stage::Authorization,
             policy: &self.0.name,
-            mode: mode(self.0.report_only),
+            mode: self.0.mode.name(),
+            rule,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
             cached: false,

@@ -6,7 +6,7 @@ use http::StatusCode;
 use portcullis::propagate::IdentityField;
 use portcullis::{
     Algorithm, ConfigError, IdentityHeadersLayer, Issuer, JwksCache, JwksSource, JwtAuthLayer,
-    ManualClock, PeerAddr, Quota, RateLimitLayer, RequireRoleLayer, TokenPropagationLayer,
+    ManualClock, Mode, PeerAddr, Quota, RateLimitLayer, RequireRoleLayer, TokenPropagationLayer,
 };
 
 use crate::board::Board;
@@ -168,7 +168,7 @@ async fn stacks(board: &mut Board) {
         "rule-without-authentication",
         attempt(&role, request(None)).await,
     );
-    let role = stack(RequireRoleLayer::any(["admin"]).report_only());
+    let role = stack(RequireRoleLayer::any(["admin"]).mode(Mode::Report));
     board.row(
         "rule-on-trial-without-authentication",
         attempt(&role, request(None)).await,

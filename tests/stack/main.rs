@@ -10,6 +10,7 @@ mod mutants;
 mod mutated;
 mod remembered;
 mod reports;
+mod rules;
 mod settings;
 mod wire;
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use http::Method;
 use portcullis::{
-    Caller, DecisionLog, ManualClock, Quota, RateLimitLayer, Reason, RequireRoleLayer, Rule,
+    Caller, DecisionLog, ManualClock, Mode, Quota, RateLimitLayer, Reason, RequireRoleLayer, Rule,
 };
 
 use serde_json::value::RawValue;
@@ -21,10 +21,10 @@ async fn report_only_lets_through_and_says_what_it_would_have_done() {
     let (issuer, auth) = warm_auth().await;
     let limit = RateLimitLayer::new(Quota::per_hour(1))
         .by_subject()
-        .report_only();
+        .mode(Mode::Report);
     let role = RequireRoleLayer::any(["admin"])
         .named("admins")
-        .report_only();
+        .mode(Mode::Report);
     let stack = stack((auth, limit, role));
     let token = issuer.token("alice").role("guest").sign();
     send(&stack, request(Some(&token))).await;
@@ -37,14 +37,18 @@ async fn report_only_lets_through_and_says_what_it_would_have_done() {
     let records = log.records();
     let told: Vec<_> = records
         .iter()
-        .map(|r| (r.event, r.reason, r.report_only))
+        .map(|r| (r.event, r.reason, r.mode))
         .collect();
     assert_eq!(
         told,
         [
-            ("auth.success", None, false),
-            ("ratelimit.would_limit", Some(Reason::RateLimited), true),
-            ("authz.would_deny", Some(Reason::InsufficientScope), true),
+            ("auth.success", None, "enforce"),
+            ("ratelimit.would_limit", Some(Reason::RateLimited), "report"),
+            (
+                "authz.would_deny",
+                Some(Reason::InsufficientScope),
+                "report"
+            ),
         ]
     );
     assert_eq!(&*records[2].policy, "admins");
@@ -54,7 +58,7 @@ async fn report_only_lets_through_and_says_what_it_would_have_done() {
 
 #[tokio::test]
 async fn report_only_does_not_hide_a_misconfiguration() {
-    let stack = stack(RequireRoleLayer::any(["admin"]).report_only());
+    let stack = stack(RequireRoleLayer::any(["admin"]).mode(Mode::Report));
     assert_eq!(status(&send(&stack, request(None)).await), 500);
 }
 

@@ -435,6 +435,7 @@ fn the_table_of_reasons_is_the_contract() {
         ("invalid_claim", 401, 16),
         ("revoked", 401, 16),
         ("insufficient_scope", 403, 7),
+        ("insufficient_user_authentication", 401, 16),
         ("rate_limited", 429, 8),
         ("keys_unavailable", 503, 14),
         ("store_unavailable", 503, 14),
@@ -457,5 +458,5 @@ fn the_table_of_reasons_is_the_contract() {
             "{code}"
         );
     }
-    assert_eq!(Reason::ALL.len(), 26);
+    assert_eq!(Reason::ALL.len(), 27);
 }

@@ -4,6 +4,7 @@ use super::field::IdentityField;
 use super::owned::Owned;
 use super::service::{HeadersGate, IdentityHeaders, Mode};
 use crate::error::ConfigError;
+use crate::manifest::{Describe, Entry};
 
 /// Tells the service below who is calling, in headers that no client can forge.
 ///
@@ -118,6 +119,15 @@ impl IdentityHeadersLayer {
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
+    }
+}
+
+impl Describe for IdentityHeadersLayer {
+    fn describe(&self, entry: &mut Entry) {
+        if self.enabled {
+            let names: Vec<&str> = self.owned.names().collect();
+            entry.propagates("identity_headers", names.join(", "));
+        }
     }
 }
 

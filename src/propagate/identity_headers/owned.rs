@@ -51,6 +51,10 @@ impl Owned {
         self.0.push((HeaderName::from_static(name), field));
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Takes away whatever the client has to say, and says who it is.
     pub(crate) fn rewrite(
         &self,

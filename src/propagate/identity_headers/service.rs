@@ -101,6 +101,7 @@ impl Gate for HeadersGate {
             stage: Stage::Propagation,
             policy: "identity_headers",
             mode: self.0.mode.name(),
+            rule: None,
             identity,
             rejection: verdict.err(),
             cached: false,

@@ -1,0 +1,47 @@
+//! What the layer says of itself in a manifest.
+
+use super::super::limit::Counts;
+use super::RateLimitLayer;
+use crate::manifest::{Describe, Entry};
+
+impl Describe for RateLimitLayer {
+    fn describe(&self, entry: &mut Entry) {
+        if !self.enabled {
+            return;
+        }
+        let what = match self.counts {
+            Counts::Requests => "",
+            Counts::Failures => "invalid tokens, ",
+            Counts::Afterwards(_) => "charged by the response, ",
+        };
+        let own = match self.quota_for {
+            Some(_) => ", or the caller's own quota",
+            None => "",
+        };
+        let by = &self.counted.by;
+        let route = if self.counted.per_route {
+            ", per route"
+        } else {
+            ""
+        };
+        if let Some(in_flight) = &self.in_flight {
+            let (name, most) = (&self.name(), in_flight.most());
+            entry.limits(
+                name,
+                self.mode,
+                format!("at most {most} in flight, by {by}{route}"),
+            );
+        }
+        let limited = self
+            .quotas
+            .iter()
+            .filter(|(_, quota)| !quota.is_unlimited());
+        for (name, quota) in limited {
+            entry.limits(
+                name,
+                self.mode,
+                format!("{what}{quota}, by {by}{route}{own}"),
+            );
+        }
+    }
+}

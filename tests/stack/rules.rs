@@ -1,0 +1,523 @@
+//! Rules, as clients and operators meet them: challenges, records, trial runs, routers.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use http::Method;
+use portcullis::manifest::Manifest;
+use portcullis::{
+    Caller, Clock, DecisionLog, GuardedRouter, Identity, IdentityHeadersLayer, ManualClock, Mode,
+    Quota, RateLimitLayer, Reason, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer,
+    Rule, Rules, TokenPropagationLayer,
+};
+use serde_json::json;
+
+use super::*;
+
+fn with_method(method: Method, uri: &str, token: Option<&str>) -> Request<Body> {
+    let mut request = request(token);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri.parse().unwrap();
+    request
+}
+
+fn challenge(answer: &Answer) -> &str {
+    answer.header("www-authenticate")
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
+    let (issuer, auth) = warm_auth().await;
+    let rule = Rule::role("admin") & Rule::role("auditor") & Rule::role("owner")
+        | Rule::scope("orders:read") & Rule::scope("orders:list");
+    let stack = stack((auth, RequireRoleLayer::rule(rule)));
+    let token = issuer.token("alice").scope("orders:read").sign();
+    let log = DecisionLog::default();
+    let mut asked = request(Some(&token));
+    asked.extensions_mut().insert(log.clone());
+    let answer = send(&stack, asked).await;
+    assert_eq!(answer.status, 403);
+    // A client asks for all the scopes of a token at once.
+    assert!(challenge(&answer).ends_with(r#", scope="orders:read orders:list""#));
+    let record = &log.records()[1];
+    assert_eq!(record.layer, "authorization");
+    assert_eq!(record.missing.as_deref(), Some("scope:orders:list"));
+    assert_eq!(
+        record.rule.as_deref(),
+        Some(
+            "any(all(role:admin, role:auditor, role:owner), all(scope:orders:read, scope:orders:list))"
+        )
+    );
+    assert!(record.duration.is_some());
+    assert!(record.caller.as_ref().unwrap().key_id().is_some());
+    assert_eq!(record.mode, "enforce");
+}
+
+#[tokio::test]
+async fn who_must_log_in_again_is_told_how() {
+    let (issuer, auth) = warm_auth().await;
+    let clock = ManualClock::at(Clock::System.unix_time().as_secs());
+    let rule = Rule::acr("gold") & Rule::max_age(Duration::from_secs(300)) & Rule::scope("pay");
+    let require = RequireRoleLayer::rule(rule).clock(clock.clone());
+    let stack = stack((auth, require));
+    let token = |acr: &str, scope: &str| {
+        let now = clock_seconds(&clock);
+        let token = issuer.token("alice").claim("acr", acr).scope(scope);
+        token.claim("auth_time", now).sign()
+    };
+    let fresh = token("gold", "pay");
+    assert_eq!(send(&stack, request(Some(&fresh))).await.status, 200);
+
+    let text = "another or a more recent login is required";
+    let answer = send(&stack, request(Some(&token("silver", "pay")))).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()["code"].as_str()),
+        (401, Some("insufficient_user_authentication"))
+    );
+    let step_up = format!(
+        r#"Bearer realm="api", error="insufficient_user_authentication", error_description="{text}", scope="pay", acr_values="gold", max_age="300""#
+    );
+    assert_eq!(challenge(&answer), step_up);
+    let answer = send(&stack, grpc(Some(&token("silver", "pay")))).await;
+    assert_eq!(answer.header("grpc-status"), "16");
+
+    clock.advance(Duration::from_secs(301));
+    let answer = send(&stack, request(Some(&fresh))).await;
+    assert_eq!(challenge(&answer), step_up);
+    let never = issuer
+        .token("alice")
+        .claim("acr", "gold")
+        .scope("pay")
+        .sign();
+    let answer = send(&stack, request(Some(&never))).await;
+    assert_eq!(answer.status, 401);
+}
+
+fn clock_seconds(clock: &ManualClock) -> u64 {
+    Clock::from(clock.clone()).unix_time().as_secs()
+}
+
+#[tokio::test]
+async fn no_refusal_tells_which_clients_subjects_and_tenants_a_rule_names() {
+    let (issuer, auth) = warm_auth().await;
+    for rule in [
+        Rule::client("secret-client"),
+        Rule::subject("secret-subject") | Rule::role("a"),
+        Rule::issuer("https://secret.example") & Rule::scope("s"),
+        Rule::claim("tenant", "secret-tenant"),
+        Rule::all([Rule::role("a"), !Rule::role("secret-role")]),
+    ] {
+        let stack = stack((
+            auth.clone().optional(),
+            RequireRoleLayer::rule(rule.clone()),
+        ));
+        let token = issuer.token("alice").sign();
+        for token in [Some(&*token), None] {
+            let answer = send(&stack, request(token)).await;
+            assert!(answer.status.is_client_error(), "{rule}");
+            let all = format!("{:?} {:?}", answer.headers, answer.body);
+            assert!(!all.contains("secret"), "{rule}: {all}");
+            assert!(answer.json().get("required").is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_in_particular_is_refused_by_every_rule() {
+    let (_, auth) = warm_auth().await;
+    for rule in [
+        Rule::verified(),
+        Rule::not(Rule::role("a")),
+        !!Rule::verified(),
+        !Rule::nobody(),
+        !Rule::claim("tenant", "a"),
+        Rule::any([Rule::verified(), !Rule::verified()]),
+    ] {
+        let stack = stack((
+            auth.clone().optional(),
+            RequireRoleLayer::rule(rule.clone()),
+        ));
+        assert_eq!(send(&stack, request(None)).await.status, 401, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn the_nested_group_that_a_macro_flattens_holds_its_brackets() {
+    // protect-axum reads `all("X", any("A", all("B", "C")))` as `X && A || B && C`.
+    let rule: Rule = "all(role:X, any(role:A, all(role:B, role:C)))"
+        .parse()
+        .unwrap();
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack((auth, RequireRoleLayer::rule(rule)));
+    for (roles, status) in [
+        (&["B", "C"][..], 403),
+        (&["A"], 403),
+        (&["X", "B"], 403),
+        (&["X", "A"], 200),
+        (&["X", "B", "C"], 200),
+    ] {
+        let token = issuer.token("a").roles(roles.iter().copied()).sign();
+        assert_eq!(
+            send(&stack, request(Some(&token))).await.status,
+            status,
+            "{roles:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_role_is_no_realm_role_of_the_same_name() {
+    // axum-keycloak-auth takes a role of any client for the realm's.
+    let (issuer, _) = warm_auth().await;
+    let keys = JwksCache::from_issuer(issuer.issuer()).unwrap();
+    keys.warm().await.unwrap();
+    let policy = Issuer::new(issuer.issuer())
+        .profile(portcullis::Profile::Keycloak)
+        .permissions_claim(["resource_access", "orders", "roles"])
+        .with_keys(keys)
+        .audience(AUDIENCE);
+    let auth = JwtAuthLayer::new([policy]).unwrap();
+    let realm = stack((auth.clone(), RequireRoleLayer::any(["admin"])));
+    let client = stack((auth, RequirePermissionLayer::any(["admin"])));
+    let token = |realm: &[&str], orders: &[&str], other: &[&str]| {
+        let token = issuer.token("alice").claim("typ", "Bearer");
+        let token = token.claim("realm_access", json!({ "roles": realm }));
+        let access = json!({ "orders": { "roles": orders }, "other": { "roles": other } });
+        token.claim("resource_access", access).sign()
+    };
+    for (token, of_realm, of_client) in [
+        (token(&["admin"], &[], &[]), 200, 403),
+        (token(&[], &["admin"], &[]), 403, 200),
+        (token(&[], &[], &["admin"]), 403, 403),
+    ] {
+        assert_eq!(send(&realm, request(Some(&token))).await.status, of_realm);
+        assert_eq!(send(&client, request(Some(&token))).await.status, of_client);
+    }
+}
+
+#[tokio::test]
+async fn scopes_and_permissions_have_layers_of_their_names() {
+    let (issuer, auth) = warm_auth().await;
+    let token = issuer.token("a").scope("r w").permission("p").sign();
+    for (layer, status) in [
+        (RequireScopeLayer::all(["r", "w"]), 200),
+        (RequireScopeLayer::all(["r", "x"]), 403),
+        (RequireScopeLayer::any(["x", "r"]), 200),
+        (RequireScopeLayer::any(["p"]), 403),
+        (RequirePermissionLayer::any(["x", "p"]), 200),
+        (RequirePermissionLayer::all(["x", "p"]), 403),
+        (RequirePermissionLayer::all(["r"]), 403),
+    ] {
+        let stack = stack((auth.clone(), layer));
+        assert_eq!(send(&stack, request(Some(&token))).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn reads_and_writes_ask_for_their_own_scopes_under_route_layer() {
+    let (issuer, auth) = warm_auth().await;
+    let rules = Rules::new()
+        .reads(Rule::scope("orders:read"))
+        .writes(Rule::scope("orders:write"));
+    let ok = || async { "inner" };
+    let app = Router::new()
+        .route("/orders", get(ok).post(ok).trace(ok))
+        .route_layer((auth, RequireRoleLayer::rule(rules)));
+    let reader = issuer.token("a").scope("orders:read").sign();
+    let writer = issuer.token("a").scope("orders:write").sign();
+    for (method, uri, token, status) in [
+        (Method::GET, "/orders", Some(&reader), 200),
+        (Method::HEAD, "/orders", Some(&reader), 200),
+        (Method::HEAD, "/orders", Some(&writer), 403),
+        (Method::POST, "/orders", Some(&reader), 403),
+        (Method::POST, "/orders", Some(&writer), 200),
+        (Method::GET, "/orders", Some(&writer), 403),
+        // Nobody was given it.
+        (Method::TRACE, "/orders", Some(&reader), 403),
+        (Method::GET, "/orders", None, 401),
+        (Method::GET, "/nothing", None, 404),
+        (Method::GET, "/nothing", Some(&reader), 404),
+    ] {
+        let asked = with_method(method.clone(), uri, token.map(String::as_str));
+        let response = app.clone().oneshot(asked).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {uri}");
+    }
+}
+
+#[tokio::test]
+async fn grpc_methods_have_rules_by_path() {
+    let (issuer, auth) = warm_auth().await;
+    let rules = Rules::new()
+        .path("/orders.v1.Orders/List", Rule::scope("orders:read"))
+        .path("/orders.v1.Orders/Place", Rule::scope("orders:write"));
+    let stack = stack((auth, RequireRoleLayer::rule(rules)));
+    let reader = issuer.token("a").scope("orders:read").sign();
+    for (path, status) in [
+        ("/orders.v1.Orders/List", None),
+        ("/orders.v1.Orders/Place", Some("7")),
+        ("/orders.v1.Orders/Delete", Some("7")),
+        ("/orders.v1.Orders/Lis%74", Some("7")),
+    ] {
+        let mut asked = grpc(Some(&reader));
+        *asked.method_mut() = Method::POST;
+        *asked.uri_mut() = path.parse().unwrap();
+        let answer = send(&stack, asked).await;
+        let found = answer.headers.get("grpc-status");
+        assert_eq!(
+            found.map(|status| status.to_str().unwrap()),
+            status,
+            "{path}"
+        );
+    }
+}
+
+/// A stack that answers with what reached the handler: its caller, and the places where a token could stand.
+fn seen(auth: JwtAuthLayer) -> Stack {
+    let service = auth.layer(service_fn(|request: Request<Body>| async move {
+        let caller = request.extensions().get::<Caller>().unwrap();
+        let caller = caller.identity().map(|me| me.subject().to_owned());
+        let names = [
+            "authorization",
+            "cookie",
+            "x-token",
+            "sec-websocket-protocol",
+        ];
+        let headers: Vec<_> = names
+            .iter()
+            .flat_map(|name| request.headers().get_all(*name))
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect();
+        let seen = json!([caller, headers, request.uri().query()]);
+        Ok::<_, Infallible>(Response::new(Body::from(seen.to_string())))
+    }));
+    BoxCloneSyncService::new(service.map_response(axum::response::IntoResponse::into_response))
+}
+
+#[tokio::test]
+async fn authentication_on_trial_passes_nobody_off_as_somebody_and_no_token_on() {
+    let (issuer, auth) = warm_auth().await;
+    let auth = auth
+        .cookie("__Host-token")
+        .unwrap()
+        .header("x-token")
+        .unwrap()
+        .websocket_protocol()
+        .dangerous_query_parameter("access_token")
+        .unwrap()
+        .dangerous_report_authentication();
+    let stack = seen(auth.clone());
+    let good = issuer.token("alice").sign();
+    let bad = issuer.token("alice").expired().sign();
+    let forged = issuer.token("alice").signed_by_stranger().sign();
+    let none: [&str; 0] = [];
+    for (headers, query, expected) in [
+        (
+            vec![("authorization", format!("Bearer {good}"))],
+            "",
+            json!(["alice", none, null]),
+        ),
+        (
+            vec![("authorization", format!("Bearer {bad}"))],
+            "",
+            json!([null, none, null]),
+        ),
+        (
+            vec![("authorization", format!("Bearer {forged}"))],
+            "",
+            json!([null, none, null]),
+        ),
+        (vec![], "", json!([null, none, null])),
+        (
+            vec![("authorization", "Basic YTpi".into())],
+            "",
+            json!([null, ["Basic YTpi"], null]),
+        ),
+        (
+            vec![("cookie", "a=b".into())],
+            "?c=d",
+            json!([null, ["a=b"], "c=d"]),
+        ),
+        (
+            vec![("cookie", format!("a=b; __Host-token={bad}"))],
+            "",
+            json!([null, ["a=b"], null]),
+        ),
+        // Two are malformed, and none of them stays.
+        (
+            vec![
+                ("authorization", format!("Bearer {good}")),
+                ("authorization", format!("Bearer {good}")),
+                (
+                    "cookie",
+                    format!("a=b; __Host-token={good}; __Host-token={bad}"),
+                ),
+                ("x-token", good.clone()),
+                ("sec-websocket-protocol", format!("bearer, {good}")),
+            ],
+            &format!("?c=d&access_token={good}&access_token={bad}"),
+            json!([null, ["a=b"], "c=d"]),
+        ),
+    ] {
+        let mut asked = request(None);
+        *asked.uri_mut() = format!("/orders{query}").parse().unwrap();
+        for (name, value) in &headers {
+            asked.headers_mut().append(*name, value.parse().unwrap());
+        }
+        let log = DecisionLog::default();
+        asked.extensions_mut().insert(log.clone());
+        let answer = send(&stack, asked).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));
+        let event = if answer.json()[0].is_string() {
+            "auth.success"
+        } else {
+            "auth.would_fail"
+        };
+        assert_eq!(
+            (log.records()[0].event, log.records()[0].mode),
+            (event, "report")
+        );
+    }
+    // Who asks for a caller refuses all the same.
+    let guarded = super::stack((auth, RequireRoleLayer::any(["admin"])));
+    assert_eq!(send(&guarded, request(Some(&bad))).await.status, 401);
+}
+
+#[tokio::test]
+async fn authentication_on_trial_forgets_a_token_whose_keys_are_out_of_reach() {
+    let issuer = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
+    issuer.fail_with(StatusCode::INTERNAL_SERVER_ERROR);
+    let auth = JwtAuthLayer::from_issuer(issuer.issuer(), AUDIENCE).unwrap();
+    let token = issuer.token("alice").sign();
+    let answer = send(
+        &seen(auth.dangerous_report_authentication()),
+        request(Some(&token)),
+    )
+    .await;
+    let none: [&str; 0] = [];
+    assert_eq!(answer.json(), json!([null, none, null]));
+}
+
+#[tokio::test]
+async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
+    let (issuer, auth) = warm_auth().await;
+    let limit = RateLimitLayer::new(Quota::per_minute(600).burst(50)).by_subject();
+    let limit = limit.named("per-user").unwrap().mode(Mode::Report);
+    let ok = || async { "inner" };
+    let orders = Rules::new()
+        .reads(Rule::scope("orders:read"))
+        .method(Method::POST, Rule::scope("orders:write"));
+    let trial = RequireRoleLayer::any(["admin"])
+        .named("admins")
+        .mode(Mode::Report);
+    let me = |me: Identity| async move { me.subject().to_owned() };
+    let routes = GuardedRouter::new((auth, limit, IdentityHeadersLayer::new()))
+        .route("/orders", get(ok).post(ok).delete(ok), orders)
+        .route("/me", get(me), Rule::verified())
+        .route("/trial", post(ok), trial)
+        .public("/health", get(ok));
+    let propagation = TokenPropagationLayer::forward_to(["https://orders.internal"]).unwrap();
+    let more = Manifest::new().route(
+        "/out",
+        &(propagation, RequireRoleLayer::any(["a"]).enabled(false)),
+    );
+    let manifest = Manifest::new()
+        .merge(routes.manifest().clone())
+        .nest("/api")
+        .merge(more);
+    let before = format!(
+        "  authenticates jwt: tokens of {} for orders-api
+  limits per-user: 50 at once and 1 more every 100ms, by subject (report only)
+  propagates identity_headers: x-user-id, x-user-roles, x-user-scopes
+",
+        issuer.issuer()
+    );
+    assert_eq!(
+        manifest.to_string(),
+        format!(
+            "/api/orders
+{before}  requires require: POST scope:orders:write
+  requires require: reads scope:orders:read
+  requires require: otherwise nobody
+/api/me
+{before}  requires require: all requests verified
+/api/trial
+{before}  requires admins: all requests any(role:admin) (report only)
+/api/health
+  public
+/out
+  public
+  propagates forward: the token to https://orders.internal
+"
+        )
+    );
+    let json = serde_json::to_value(&manifest).unwrap();
+    assert_eq!(
+        json[0]["guards"][3],
+        json!({ "does": "requires", "policy": "require", "what": "POST scope:orders:write" })
+    );
+
+    let app = routes.into_router();
+    let reader = issuer.token("a").scope("orders:read").sign();
+    for (method, uri, token, status) in [
+        (Method::GET, "/orders", Some(&reader), 200),
+        (Method::POST, "/orders", Some(&reader), 403),
+        (Method::DELETE, "/orders", Some(&reader), 403),
+        (Method::GET, "/orders", None, 401),
+        (Method::PUT, "/orders", Some(&reader), 405),
+        (Method::GET, "/me", Some(&reader), 200),
+        (Method::GET, "/me", None, 401),
+        (Method::POST, "/trial", Some(&reader), 200),
+        (Method::GET, "/health", None, 200),
+        (Method::GET, "/nothing", None, 404),
+    ] {
+        let asked = with_method(method.clone(), uri, token.map(String::as_str));
+        let response = app.clone().oneshot(asked).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {uri}");
+    }
+    let nothing = GuardedRouter::<_, ()>::new(()).into_router();
+    let response = nothing.oneshot(request(None)).await.unwrap();
+    assert_eq!(response.status(), 404);
+}
+
+#[tokio::test]
+async fn access_lists_name_clients_and_subjects_by_route_and_method() {
+    let (issuer, auth) = warm_auth().await;
+    let partners = Rule::client("acme-mobile") | Rule::subject("zoe");
+    let rules = Rules::new()
+        .reads(partners.clone())
+        .writes(partners & !Rule::subject("mallory"));
+    let listed = stack((auth.clone(), RequireRoleLayer::rule(rules)));
+    let denied = stack((auth, RequireRoleLayer::rule(!Rule::client("acme-mobile"))));
+    let of = |subject: &str, client: Option<&str>| {
+        let token = issuer.token(subject);
+        match client {
+            Some(client) => token.claim("azp", client).sign(),
+            None => token.sign(),
+        }
+    };
+    for (token, read, write, other) in [
+        (of("alice", Some("acme-mobile")), 200, 200, 403),
+        (of("mallory", Some("acme-mobile")), 200, 403, 403),
+        (of("zoe", None), 200, 200, 200),
+        (of("bob", Some("web")), 403, 403, 200),
+        (of("bob", None), 403, 403, 200),
+    ] {
+        let asked = |method| with_method(method, "/", Some(&token));
+        assert_eq!(send(&listed, asked(Method::GET)).await.status, read);
+        assert_eq!(send(&listed, asked(Method::PUT)).await.status, write);
+        assert_eq!(send(&denied, asked(Method::PUT)).await.status, other);
+    }
+}
+
+#[tokio::test]
+async fn a_misconfiguration_is_no_trial() {
+    let log = DecisionLog::default();
+    let layer = RequireRoleLayer::rule(Rule::verified()).mode(Mode::Report);
+    let mut asked = request(None);
+    asked.extensions_mut().insert(log.clone());
+    assert_eq!(send(&stack(layer), asked).await.status, 500);
+    assert_eq!(log.records()[0].event, "authz.denied");
+    assert_eq!(log.records()[0].reason, Some(Reason::NotConfigured));
+    assert_eq!(log.records()[0].rule, None);
+}
