@@ -15,6 +15,10 @@
     )
 )]
 
+// For tests that stand in `tests/` too.
+#[cfg(all(test, feature = "rust-crypto"))]
+extern crate self as portcullis;
+
 mod algorithm;
 mod answer;
 mod claim_path;

@@ -90,6 +90,8 @@ mod http;
 #[doc(hidden)]
 pub mod fuzzing;
 
+#[cfg(all(test, feature = "issue", feature = "rust-crypto"))]
+mod backends_tests;
 #[cfg(all(test, feature = "aws-lc-rs", feature = "reqwest"))]
 mod http_tests;
 #[cfg(all(test, feature = "aws-lc-rs"))]

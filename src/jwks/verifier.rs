@@ -4,8 +4,10 @@
 
 use crate::algorithm::{Algorithm, Algorithms};
 
-#[cfg(feature = "aws-lc-rs")]
+#[cfg(all(feature = "aws-lc-rs", not(all(test, feature = "rust-crypto"))))]
 pub(super) use aws_lc::Verifier;
+#[cfg(all(test, feature = "aws-lc-rs", feature = "rust-crypto"))]
+pub(super) use both::Verifier;
 #[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 pub(super) use none::Verifier;
 #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]
@@ -135,12 +137,14 @@ mod rust_crypto {
     use crate::algorithm::{Algorithm, Algorithms};
 
     /// The `rsa` crate takes no larger modulus.
-    const MAX_RSA_BYTES: usize = 4096 / 8;
+    pub(super) const MAX_RSA_BYTES: usize = 4096 / 8;
 
     /// The key's bytes: jsonwebtoken's verifiers are not `Send`, so one is made for each signature.
     pub(crate) struct Verifier {
         algorithms: Algorithms,
         key: DecodingKey,
+        /// Of an RSA key, and empty for others.
+        modulus: Box<[u8]>,
     }
 
     impl Verifier {
@@ -160,15 +164,29 @@ mod rust_crypto {
                 .all(|algorithm| {
                     (DEFAULT_PROVIDER.verifier_factory)(&name(algorithm), &key).is_ok()
                 })
-                .then_some(Self { algorithms, key })
+                .then(|| Self {
+                    algorithms,
+                    key,
+                    modulus: match material {
+                        Material::Rsa { modulus, .. } => modulus.into(),
+                        _ => Box::default(),
+                    },
+                })
         }
 
         pub(crate) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
-            if !self.algorithms.contains(algorithm) {
+            if !self.algorithms.contains(algorithm) || !self.is_in_range(signature) {
                 return false;
             }
             let verifier = (DEFAULT_PROVIDER.verifier_factory)(&name(algorithm), &self.key);
             verifier.is_ok_and(|verifier| verifier.verify(signed, &signature.to_vec()).is_ok())
+        }
+
+        /// RFC 8017 sections 8.1.2 and 5.2.2: as long as the modulus, and below it. The `rsa` crate takes the number modulo
+        /// the modulus for PSS, and so a second text for the same signature.
+        fn is_in_range(&self, signature: &[u8]) -> bool {
+            self.modulus.is_empty()
+                || signature.len() == self.modulus.len() && *signature < *self.modulus
         }
     }
 
@@ -186,6 +204,44 @@ mod rust_crypto {
             Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
             Algorithm::ES384 => jsonwebtoken::Algorithm::ES384,
             Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+        }
+    }
+}
+
+/// With both in a build, every signature that a unit test verifies is judged by both, and they must agree.
+#[cfg(all(test, feature = "aws-lc-rs", feature = "rust-crypto"))]
+mod both {
+    use super::{Material, aws_lc, rust_crypto};
+    use crate::algorithm::{Algorithm, Algorithms};
+
+    pub(crate) struct Verifier {
+        aws_lc: aws_lc::Verifier,
+        /// `None` for a modulus that only the other takes.
+        rust_crypto: Option<rust_crypto::Verifier>,
+    }
+
+    impl Verifier {
+        pub(crate) fn new(material: Material<'_>, algorithms: Algorithms) -> Option<Self> {
+            let rust_crypto = rust_crypto::Verifier::new(material, algorithms);
+            let is_too_large = matches!(
+                material,
+                Material::Rsa { modulus, .. } if modulus.len() > rust_crypto::MAX_RSA_BYTES
+            );
+            let aws_lc = aws_lc::Verifier::new(material, algorithms);
+            assert_eq!(aws_lc.is_some(), rust_crypto.is_some() || is_too_large);
+            aws_lc.map(|aws_lc| Self {
+                aws_lc,
+                rust_crypto,
+            })
+        }
+
+        pub(crate) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
+            let verdict = self.aws_lc.verify(algorithm, signed, signature);
+            if let Some(rust_crypto) = &self.rust_crypto {
+                let other = rust_crypto.verify(algorithm, signed, signature);
+                assert_eq!(verdict, other, "{algorithm}, {signed:?}, {signature:?}");
+            }
+            verdict
         }
     }
 }
