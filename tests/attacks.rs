@@ -30,6 +30,8 @@ mod rate_limits;
 mod requests;
 #[path = "attacks/rights.rs"]
 mod rights;
+#[path = "attacks/secrets.rs"]
+mod secrets;
 #[path = "attacks/signature.rs"]
 mod signature;
 #[path = "attacks/site.rs"]
@@ -52,6 +54,15 @@ macro_rules! themes {
                     super::$module::mount(&mut board).await;
                     board.close();
                 }
+            )*
+        }
+
+        /// One theme after the other.
+        async fn execute_everything() {
+            $(
+                let mut board = Board::open($heading);
+                $module::mount(&mut board).await;
+                board.close();
             )*
         }
     };

@@ -17,6 +17,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::forge::Forge;
+use crate::secrets;
 
 /// Any stack of layers over a handler.
 pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -181,13 +182,18 @@ pub(crate) fn from(mut request: Request<Body>, peer: &str) -> Request<Body> {
 }
 
 pub(crate) async fn send(stack: &Stack, request: Request<Body>) -> Answer {
+    secrets::note(&request);
     let response = stack.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
-    Answer {
+    let answer = Answer {
         status: parts.status,
         headers: parts.headers,
         body: body.collect().await.unwrap().to_bytes(),
+    };
+    if answer.status != StatusCode::OK {
+        secrets::assert_told_nothing(&format!("{:?} {:?}", answer.headers, answer.body));
     }
+    answer
 }
 
 /// What a request is answered: `200`, or a refusal's status and code.
