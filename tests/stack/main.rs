@@ -1,5 +1,6 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
+mod differential;
 mod extractors;
 #[allow(dead_code)] // the attacks forge more
 #[path = "../attacks/forge.rs"]
@@ -8,6 +9,7 @@ mod keys;
 mod mutants;
 #[path = "../support/mutants.rs"]
 mod mutated;
+mod naive;
 mod remembered;
 mod reports;
 mod rules;
