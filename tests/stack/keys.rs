@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use portcullis::ManualClock;
 
 use super::*;
@@ -112,6 +113,23 @@ async fn forged_tokens_never_reach_the_issuer() {
         status(&stack, &issuer.token("alice").without_kid().sign()).await,
         200
     );
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_kids_costs_two_fetches_a_cooldown_and_good_tokens_nothing() {
+    let (issuer, clock, stack, keys) = clocked().await;
+    keys.warm().await.unwrap();
+    for cooldown in 1..=5 {
+        for at in 0..300 {
+            let junk = issuer.token("mallory").kid(&format!("{cooldown}-{at}"));
+            assert_eq!(status(&stack, &junk.sign()).await, 401);
+            let good = issuer.token("alice").sign();
+            let answer = status(&stack, &good).now_or_never();
+            assert_eq!(answer, Some(200), "a good token does not wait");
+        }
+        assert_eq!(issuer.fetches(), 1 + 2 * cooldown);
+        clock.advance(Duration::from_secs(30));
+    }
 }
 
 #[tokio::test]
