@@ -34,6 +34,8 @@ mod rights;
 mod signature;
 #[path = "attacks/site.rs"]
 mod site;
+#[path = "attacks/tenants.rs"]
+mod tenants;
 
 use std::collections::BTreeSet;
 
@@ -65,6 +67,7 @@ themes! {
     json "JSON"
     keys "Keys"
     key_sets "Key sets and where they come from"
+    tenants "Tenants"
     requests "Requests"
     rights "Rights"
     identity_headers "Identity headers"
