@@ -28,6 +28,8 @@ mod propagation;
 mod rate_limits;
 #[path = "attacks/requests.rs"]
 mod requests;
+#[path = "attacks/revocations.rs"]
+mod revocations;
 #[path = "attacks/rights.rs"]
 mod rights;
 #[path = "attacks/signature.rs"]
@@ -68,6 +70,7 @@ themes! {
     keys "Keys"
     key_sets "Key sets and where they come from"
     tenants "Tenants"
+    revocations "Revocations"
     requests "Requests"
     rights "Rights"
     identity_headers "Identity headers"
