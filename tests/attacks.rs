@@ -28,6 +28,8 @@ mod propagation;
 mod rate_limits;
 #[path = "attacks/requests.rs"]
 mod requests;
+#[path = "attacks/revocations.rs"]
+mod revocations;
 #[path = "attacks/rights.rs"]
 mod rights;
 #[path = "attacks/secrets.rs"]
@@ -36,6 +38,8 @@ mod secrets;
 mod signature;
 #[path = "attacks/site.rs"]
 mod site;
+#[path = "attacks/tenants.rs"]
+mod tenants;
 
 use std::collections::BTreeSet;
 
@@ -76,6 +80,8 @@ themes! {
     json "JSON"
     keys "Keys"
     key_sets "Key sets and where they come from"
+    tenants "Tenants"
+    revocations "Revocations"
     requests "Requests"
     rights "Rights"
     identity_headers "Identity headers"

@@ -88,3 +88,8 @@ fn the_tonic_example_ends_well() {
 fn the_propagation_example_ends_well() {
     check_example("downstream_call", &[]);
 }
+
+#[test]
+fn the_example_of_a_client_of_one_s_own_ends_well() {
+    check_example("own_key_client", &[]);
+}

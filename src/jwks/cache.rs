@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::fetch::WarmError;
 use super::health::IssuerStatus;
 use super::issuer::IssuerKeys;
+use super::saved::{Saved, Unfit};
 use super::source::{JwksSource, Keys};
 use super::tenants::{Tenant, Tenants};
 use crate::error::ConfigError;
@@ -191,6 +192,27 @@ impl JwksCache {
                 return tenants.vouch(tenant);
             }
         }
+    }
+
+    /// Every set that there is now.
+    pub(super) fn all(&self) -> Vec<Arc<IssuerKeys>> {
+        let sets = self.0.sets().map(Arc::clone);
+        sets.chain(self.0.tenants().flat_map(Tenants::known))
+            .collect()
+    }
+
+    /// Puts a saved set in force. Returns how many keys it has.
+    pub(super) fn put(&self, saved: &Saved, max_age: Duration) -> Result<usize, Unfit> {
+        let own = self.0.sets().find(|keys| keys.name() == saved.issuer);
+        if let Some(keys) = own {
+            return keys.restore(saved, max_age);
+        }
+        for tenants in self.0.tenants() {
+            if let Some(tenant) = tenants.pattern.tenant(&saved.issuer) {
+                return tenants.restore(tenant, saved, max_age);
+            }
+        }
+        Err(Unfit::Unknown)
     }
 
     /// The keys of this very issuer.

@@ -69,6 +69,11 @@ pub struct WarmError {
 /// A fetch service without its type.
 pub(super) trait Fetch: Send + Sync {
     fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>>;
+
+    /// The URL that was configured for the keys, as it may be written down; `None` if it is found, or known to others.
+    fn place(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Makes the fetch service of one tenant, from the name of its issuer and its own.

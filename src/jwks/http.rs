@@ -310,4 +310,8 @@ impl Fetch for KeysAt {
         let keys = self.clone();
         Box::pin(async move { keys.get(&request).await })
     }
+
+    fn place(&self) -> Option<String> {
+        Some(self.endpoint.without_secrets())
+    }
 }

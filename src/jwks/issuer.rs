@@ -52,6 +52,8 @@ pub(super) struct Snapshot {
     /// Counts the successful refreshes.
     pub(super) generation: u64,
     pub(super) fetched_at: Duration,
+    /// How old it was by then, if it was saved.
+    pub(super) age_then: Duration,
     pub(super) fresh_until: Duration,
     pub(super) serves_until: Duration,
 }
@@ -130,6 +132,7 @@ impl IssuerKeys {
             keys,
             generation: 0,
             fetched_at: clock.monotonic(),
+            age_then: Duration::ZERO,
             fresh_until: Duration::MAX,
             serves_until: Duration::MAX,
         };
@@ -227,7 +230,7 @@ impl IssuerKeys {
         let now = self.clock.monotonic();
         let current = self.current.load();
         let snapshot = current.as_deref();
-        let age = snapshot.map(|snapshot| now.saturating_sub(snapshot.fetched_at));
+        let age = snapshot.map(|snapshot| snapshot.age(now));
         let state = match snapshot {
             None => IssuerState::Cold,
             Some(_) if self.fetch.is_none() => IssuerState::Fixed,
@@ -346,6 +349,16 @@ impl IssuerKeys {
         Found::Unavailable {
             retry_after: until_due.max(A_MOMENT),
         }
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// How long ago it was fetched.
+    pub(super) fn age(&self, now: Duration) -> Duration {
+        let since = now.saturating_sub(self.fetched_at);
+        since.saturating_add(self.age_then)
     }
 }
 

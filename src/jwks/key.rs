@@ -177,6 +177,11 @@ impl Key {
         self.fingerprint.as_ref()
     }
 
+    /// The text that it was loaded from.
+    pub(super) fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
     /// Whether the two were loaded from the same text.
     pub(super) fn is_unchanged(&self, other: &Self) -> bool {
         self.source.is_some() && self.source == other.source

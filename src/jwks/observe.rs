@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::fetch::FetchError;
+use super::saved::Unfit;
 
 /// Whether a refresh brought other keys than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,19 @@ pub(super) fn refreshed(whose: Whose<'_>, keys: usize, skipped: usize, change: C
         age(whose, Duration::ZERO);
     }
     let _ = (issuer, keys, skipped, change);
+}
+
+/// Of a set that was saved: its issuer is what the file says.
+pub(super) fn restored(issuer: &str, keys: Result<usize, Unfit>) {
+    #[cfg(feature = "tracing")]
+    match keys {
+        Ok(keys) => tracing::info!(target: "portcullis", event = "jwks.restored", issuer, keys),
+        Err(unfit) => {
+            let error = unfit.name();
+            tracing::warn!(target: "portcullis", event = "jwks.not_restored", issuer, error);
+        }
+    }
+    let _ = (issuer, keys.map_err(Unfit::name));
 }
 
 /// `keys_age` is `None` while there are no keys. Failures are spaced by the backoff, so that this needs no limit of its own.

@@ -130,6 +130,7 @@ impl IssuerKeys {
             keys,
             generation,
             fetched_at: now,
+            age_then: Duration::ZERO,
             fresh_until: now.saturating_add(ttl),
             serves_until: now
                 .saturating_add(ttl)
@@ -151,11 +152,7 @@ impl IssuerKeys {
     /// Returns how long to wait before the next fetch.
     fn count_failure(&self, error: &FetchError) -> Duration {
         let now = self.clock.monotonic();
-        let age = self
-            .current
-            .load()
-            .as_ref()
-            .map(|s| now.saturating_sub(s.fetched_at));
+        let age = self.current.load().as_ref().map(|s| s.age(now));
         observe::failed(self.whose(), error, age);
         lock(&self.health).fail(error, self.random())
     }

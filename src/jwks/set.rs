@@ -179,6 +179,15 @@ impl KeySet {
         self.max_age
     }
 
+    /// The keys as their issuer wrote them; `None` if there is none, or it was no JWK.
+    pub(super) fn to_json(&self) -> Option<String> {
+        if self.keys.serve_any_kid || self.len() == 0 {
+            return None;
+        }
+        let texts: Option<Vec<_>> = self.keys.iter().map(|key| key.source()).collect();
+        Some(format!("{{\"keys\":[{}]}}", texts?.join(",")))
+    }
+
     /// The key of exactly this kid if it allows the algorithm; without a kid, the only key that allows it.
     pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<Key>> {
         if let Some(kid) = kid.filter(|_| !self.keys.serve_any_kid) {

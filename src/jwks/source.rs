@@ -80,7 +80,8 @@ impl JwksSource {
         Self::new(issuer.as_ref(), Origin::Keys(keys))
     }
 
-    /// Keys from a service, to which tower's retry and timeout can be added.
+    /// Keys from a service: a client of one's own, or layers of tower round one, such as its retry and timeout. The example
+    /// `own_key_client` has all three.
     ///
     /// A service for tenants is asked with the issuer of one of them. It says by [`FetchError::Status`] 404 that there is no such
     /// tenant; every other error counts as an outage.
@@ -157,7 +158,8 @@ impl JwksSource {
         self
     }
 
-    /// How long one request to the issuer may take. Default: 2 seconds.
+    /// How long one request to the issuer may take; of a [service](Self::service), the whole fetch with its retries. Default: 2
+    /// seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self

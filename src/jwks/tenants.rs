@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use super::fetch::FetchOfTenant;
 use super::health::{IssuerState, IssuerStatus};
 use super::issuer::{IssuerKeys, MAX_WAITERS, lock, nanos};
+use super::saved::{Saved, Unfit};
 use super::source::Settings;
 use crate::clock::Clock;
 use crate::tenant::TenantPattern;
@@ -168,6 +169,28 @@ impl Tenants {
             self.admit(tenant, keys);
             purged
         })
+    }
+
+    /// Makes a tenant known again whose keys were saved. None makes room for it.
+    pub(super) fn restore(
+        &self,
+        tenant: &str,
+        saved: &Saved,
+        max_age: Duration,
+    ) -> Result<usize, Unfit> {
+        let strangers = lock(&self.strangers);
+        let known = self.known.load();
+        if known.contains_key(tenant) || strangers.contains_key(tenant) {
+            return Err(Unfit::NotNeeded);
+        }
+        if known.len() >= self.settings.max_tenants.get() {
+            return Err(Unfit::Full);
+        }
+        let keys = self.keys_of(&saved.issuer, tenant).ok_or(Unfit::Unknown)?;
+        let count = keys.restore(saved, max_age)?;
+        self.admit(tenant, keys);
+        drop(strangers);
+        Ok(count)
     }
 
     pub(super) fn status(&self) -> IssuerStatus {

@@ -107,10 +107,9 @@ impl Issuer {
     }
 
     pub(super) fn accepts_audience(&self, iss: &str, name: &str) -> bool {
-        let tenant = self.tenant(iss);
-        let is_own = |own: &str| tenant.is_some_and(|tenant| tenant::stands_for(own, tenant, name));
-        self.audiences
-            .iter()
-            .any(|own| **own == *name || is_own(own))
+        self.audiences.iter().any(|own| match self.tenant(iss) {
+            Some(tenant) if own.contains(PLACE) => tenant::stands_for(own, tenant, name),
+            _ => **own == *name,
+        })
     }
 }

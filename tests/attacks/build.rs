@@ -18,6 +18,7 @@ const ISS: &str = "https://id.example.com/";
 pub(crate) async fn mount(board: &mut Board) {
     policies(board);
     keys(board);
+    tenants(board);
     urls(board);
     names(board);
     origins(board);
@@ -98,6 +99,16 @@ fn keys(board: &mut Board) {
     assert_eq!(cache(vec![source()]), "built", "control");
     let restless = source().min_ttl(Duration::ZERO);
     board.row("fetch-for-every-token", cache(vec![restless]));
+}
+
+fn tenants(board: &mut Board) {
+    const PATTERN: &str = "https://id.example.com/{tenant}";
+    let trust = |issuer: Issuer| refusal(JwtAuthLayer::new([issuer.audience(AUDIENCE)]));
+    let pattern = Issuer::tenants(PATTERN).unwrap();
+    assert_eq!(trust(pattern), "built", "control");
+    let host = Issuer::tenants("https://{tenant}.example.com/");
+    board.row("any-host-for-a-tenant", refusal(host));
+    board.row("pattern-in-place-of-an-issuer", trust(Issuer::new(PATTERN)));
 }
 
 fn urls(board: &mut Board) {

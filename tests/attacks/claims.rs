@@ -41,7 +41,10 @@ async fn times(board: &mut Board, site: &Site) {
         ("begin-is-a-string", Some(json!((NOW + 120).to_string()))),
     ];
     each(board, site, "nbf", nbf).await;
-    let iat = vec![("issued-in-the-future", Some(json!(NOW + 120)))];
+    let iat = vec![
+        ("issued-in-the-future", Some(json!(NOW + 120))),
+        ("issued-at-a-string", Some(json!((NOW - 1).to_string()))),
+    ];
     each(board, site, "iat", iat).await;
 }
 
@@ -49,6 +52,7 @@ async fn issuer(board: &mut Board, site: &Site) {
     let own = site.issuer.issuer();
     let rows = vec![
         ("issuer-left-out", None),
+        ("issuer-is-a-number", Some(json!(123))),
         ("issuer-is-another", Some(json!("https://evil.example"))),
         (
             "issuer-among-others",

@@ -119,6 +119,8 @@ async fn parts(board: &mut Board, site: &Site) {
         ("one-byte-too-long", "x".repeat(8193)),
         ("eight-kilobytes-of-dots", ".".repeat(8192)),
         ("two-parts", format!("{header}.{payload}")),
+        ("four-parts", format!("{token}.{signature}")),
+        ("words-for-parts", "a.b.c".to_owned()),
         (
             "encrypted-token",
             format!(

@@ -19,6 +19,7 @@ pub(crate) async fn mount(board: &mut Board) {
     documents(board).await;
     discovery(board).await;
     floods(board).await;
+    neighbours(board).await;
     stalls(board).await;
     freshness(board).await;
 }
@@ -181,6 +182,24 @@ async fn floods(board: &mut Board) {
     board.row(
         "crowd-at-the-first-request",
         counted(answers, issuer.fetches()),
+    );
+}
+
+async fn neighbours(board: &mut Board) {
+    let (issuer, clock) = start().await;
+    let gone = JwksSource::uri("https://gone.example/", "http://127.0.0.1:1/keys").unwrap();
+    let keys =
+        JwksCache::new([gone, uri(&issuer)].map(|source| source.clock(clock.clone().into())));
+    let keys = keys.unwrap();
+    assert!(keys.warm().await.is_err());
+    let old = issuer.rotate();
+    issuer.retire(&old);
+    clock.advance(Duration::from_secs(9 * 60));
+    let stack = stack(auth(policy(&issuer), &keys, &clock));
+    let token = issuer.token("alice").sign();
+    board.row(
+        "issuer-that-is-gone-beside-another",
+        present(&stack, &token).await,
     );
 }
 

@@ -41,6 +41,12 @@ async fn ecdsa(board: &mut Board, site: &Site) {
         let forged = with_signature(&good, signature);
         board.row(id, present(&stack, &forged).await);
     }
+    assert_eq!(present(&stack, &good).await, "200", "it is remembered");
+    let other = with_signature(&token("mallory").sign(), signature_of(&good));
+    board.row(
+        "other-claims-under-a-remembered-signature",
+        present(&stack, &other).await,
+    );
     board.row(
         "any-bit-of-a-signature-flipped",
         any_bit(&stack, &good).await,
