@@ -8,6 +8,7 @@ mod keys;
 mod mutants;
 #[path = "../support/mutants.rs"]
 mod mutated;
+mod races;
 mod remembered;
 mod reports;
 mod rules;
