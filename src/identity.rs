@@ -229,6 +229,13 @@ impl Bearer {
         Self(authorization)
     }
 
+    /// The same in memory of its own. A server's buffer is larger than the header that was read from it, and whoever keeps
+    /// the header keeps the buffer.
+    pub(crate) fn copied(&self) -> Self {
+        let copy = HeaderValue::from_bytes(self.0.as_bytes());
+        copy.map_or_else(|_| self.clone(), Self::new)
+    }
+
     pub(crate) fn token(&self) -> &[u8] {
         self.0
             .as_bytes()

@@ -43,6 +43,12 @@ impl Names {
         self.ends.is_empty()
     }
 
+    /// Makes room for so many names of so many bytes in all.
+    pub(crate) fn reserve(&mut self, names: usize, bytes: usize) {
+        self.ends.reserve_exact(names);
+        self.text.reserve_exact(bytes);
+    }
+
     pub(crate) fn push(&mut self, name: &str) {
         self.text.push_str(name);
         self.ends.push(self.text.len());

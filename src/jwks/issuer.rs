@@ -34,6 +34,10 @@ pub(crate) struct IssuerKeys {
     /// `None` for keys that were given, not fetched.
     pub(super) fetch: Option<Arc<dyn Fetch>>,
     pub(super) current: ArcSwapOption<Snapshot>,
+    /// Which snapshot is in force: a number that no other snapshot of the process has, whoever's it is.
+    revision: AtomicU64,
+    /// Monotonic nanoseconds up to which that snapshot serves.
+    serves_until: AtomicU64,
     /// Monotonic nanoseconds from which a lookup starts a fetch; while one is under way, when it is overdue.
     pub(super) due: AtomicU64,
     pub(super) flight: Flight<Result<(), FetchError>>,
@@ -89,6 +93,14 @@ enum Asked {
 const NEVER: u64 = u64::MAX;
 pub(super) const MAX_WAITERS: usize = 1024;
 
+/// No snapshot has this revision.
+pub(crate) const UNSEEN: u64 = 0;
+
+fn next_revision() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(UNSEEN);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 // === impl IssuerKeys ===
 
 impl IssuerKeys {
@@ -107,6 +119,8 @@ impl IssuerKeys {
             clock,
             fetch: Some(fetch),
             current: ArcSwapOption::empty(),
+            revision: AtomicU64::new(next_revision()),
+            serves_until: AtomicU64::new(0),
             due: AtomicU64::new(0),
             flight: Flight::new(),
             health: Mutex::new(Health::default()),
@@ -143,6 +157,8 @@ impl IssuerKeys {
             clock,
             fetch: None,
             current: ArcSwapOption::from_pointee(snapshot),
+            revision: AtomicU64::new(next_revision()),
+            serves_until: AtomicU64::new(NEVER),
             due: AtomicU64::new(NEVER),
             flight: Flight::new(),
             health: Mutex::new(Health::default()),
@@ -200,13 +216,34 @@ impl IssuerKeys {
     }
 
     /// Whether this very key is still in force. What was verified with a key that is not has to be verified again.
-    pub(crate) fn holds(self: &Arc<Self>, key: &Arc<Key>) -> bool {
+    ///
+    /// `seen` keeps the revision in which it was found to be, for the next time: while that is in force, so is the key. A
+    /// new one starts with [`UNSEEN`].
+    pub(crate) fn holds(self: &Arc<Self>, key: &Arc<Key>, seen: &AtomicU64) -> bool {
         let now = self.clock.monotonic();
         self.refresh_if_due(now);
+        // Before the snapshot: if another one comes into force meanwhile, `seen` keeps a number that is over.
+        let revision = self.revision.load(Ordering::Acquire);
+        if nanos(now) >= self.serves_until.load(Ordering::Acquire) {
+            return false;
+        }
+        if seen.load(Ordering::Relaxed) == revision {
+            return true;
+        }
         let current = self.current.load();
-        current
-            .as_ref()
-            .is_some_and(|snapshot| now < snapshot.serves_until && snapshot.keys.holds(key))
+        let holds = current.as_ref().is_some_and(|s| s.keys.holds(key));
+        if holds {
+            seen.store(revision, Ordering::Relaxed);
+        }
+        holds
+    }
+
+    /// Puts a snapshot in force. The ledger must be held, or an older snapshot could come last.
+    pub(super) fn put_in_force(&self, snapshot: Snapshot) {
+        let serves_until = nanos(snapshot.serves_until);
+        self.current.store(Some(Arc::new(snapshot)));
+        self.serves_until.store(serves_until, Ordering::Release);
+        self.revision.store(next_revision(), Ordering::Release);
     }
 
     /// Drops a key at once and for good.
@@ -219,10 +256,10 @@ impl IssuerKeys {
             return false;
         };
         let keys = &snapshot.keys;
-        self.current.store(Some(Arc::new(Snapshot {
+        self.put_in_force(Snapshot {
             keys: keys.succeed(Some(keys), &mut ledger.distrust),
             ..*snapshot
-        })));
+        });
         true
     }
 

@@ -113,6 +113,6 @@ pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
 pub(crate) use cache::{KeysOf, Lookup};
-pub(crate) use issuer::{Found, IssuerKeys, Patience};
+pub(crate) use issuer::{Found, IssuerKeys, Patience, UNSEEN};
 pub(crate) use key::Key;
 pub(crate) use waiter::Waiter;

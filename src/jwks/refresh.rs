@@ -126,7 +126,7 @@ impl IssuerKeys {
             .as_ref()
             .map_or(0, |s| s.generation)
             .wrapping_add(1);
-        self.current.store(Some(Arc::new(Snapshot {
+        self.put_in_force(Snapshot {
             keys,
             generation,
             fetched_at: now,
@@ -135,7 +135,7 @@ impl IssuerKeys {
             serves_until: now
                 .saturating_add(ttl)
                 .saturating_add(self.settings.max_stale),
-        })));
+        });
         lock(&self.health).succeed();
         // A little apart for every process, or a fleet that started together would ask together for ever.
         let ahead = ttl.mul_f64(0.75 * (0.9 + 0.2 * self.random()));

@@ -38,9 +38,11 @@ pub(super) fn take(headers: &mut HeaderMap, max_bytes: usize) -> Result<Option<B
 
 /// What follows the scheme, if the scheme is `Bearer` in any case.
 fn credential(value: &[u8]) -> Option<&[u8]> {
-    let name = Bearer::SCHEME.trim_end().len();
-    let (scheme, rest) = value.split_at_checked(name)?;
-    let ends = rest.first().is_none_or(|byte| !is_token_char(*byte));
+    let (scheme, rest) = value.split_first_chunk::<6>()?;
+    let ends = match rest.first() {
+        Some(b' ') | None => true,
+        Some(byte) => !is_token_char(*byte),
+    };
     (ends && scheme.eq_ignore_ascii_case(b"bearer")).then_some(rest)
 }
 

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::identity::Identity;
@@ -40,6 +40,8 @@ pub(super) struct Remembered {
     pub(super) identity: Identity,
     /// The key that verified it.
     pub(super) key: Arc<Key>,
+    /// In which revision of its issuer's keys that key was seen last.
+    pub(super) key_seen: AtomicU64,
     /// Which policy it was verified by.
     pub(super) issuer: usize,
     /// From when on it is valid, by the issuer's clock: the later of `nbf` and `iat`.
@@ -159,7 +161,7 @@ impl TokenCache {
 
     /// The end of a signature is as good as random, and nobody can choose it for a token that verifies.
     fn hash(&self, token: &[u8]) -> u64 {
-        let end = token.len().saturating_sub(32);
+        let end = token.len().saturating_sub(16);
         self.hasher.hash_one(token.get(end..).unwrap_or(token))
     }
 
@@ -258,6 +260,7 @@ mod tests {
         Remembered {
             identity: Identity::new(verified),
             key: Arc::new(Key::hmac(&[7; 32]).unwrap()),
+            key_seen: AtomicU64::new(0),
             issuer: 0,
             starts_at: 0,
         }

@@ -172,7 +172,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             let mut presence = Presence::Something;
             if self.0.mention(name) {
                 let value = map.next_value::<&'de RawValue>()?;
-                presence = Checked::document(value.get()).map_err(A::Error::custom)?;
+                presence = Checked::mentioned(value.get()).map_err(A::Error::custom)?;
                 missing -= self.0.read(name, value, &mut claims)?;
             } else if let Some(text) = claims.text(name) {
                 *text = Some(map.next_value::<Text<'de>>()?.0);
@@ -311,15 +311,18 @@ fn subject<'de, E: Error>(path: &ClaimPath, value: &'de RawValue) -> Result<Cow<
 }
 
 fn list<E: Error>(value: &RawValue, spelling: Spelling, names: &mut Names) -> Result<(), E> {
-    match parse::<OneOrMany<'_>, E>(value)? {
-        OneOrMany::One(text) => match spelling {
-            Spelling::One => names.push(&text),
-            Spelling::Spaced => text
-                .split(' ')
-                .filter(|name| !name.is_empty())
-                .for_each(|name| names.push(name)),
-        },
-        OneOrMany::Many(list) => list.iter().for_each(|name| names.push(&name.0)),
+    let list = parse::<OneOrMany<'_>, E>(value)?;
+    let spaced = |text| str::split(text, ' ').filter(|name| !name.is_empty());
+    match (&list, spelling) {
+        (OneOrMany::One(text), Spelling::Spaced) => {
+            names.reserve(spaced(text).count(), text.len());
+            spaced(text).for_each(|name| names.push(name));
+        }
+        _ => {
+            let bytes = list.names().map(str::len).sum();
+            names.reserve(list.names().count(), bytes);
+            list.names().for_each(|name| names.push(name));
+        }
     }
     Ok(())
 }

@@ -15,11 +15,12 @@ use crate::rejection::Reason;
 
 /// The parts of a token, decoded.
 pub(super) struct Parts<'t> {
-    pub(super) header: Vec<u8>,
     pub(super) payload: Vec<u8>,
-    pub(super) signature: Vec<u8>,
     /// What the signature covers.
     pub(super) signed: &'t [u8],
+    /// The header, then the signature.
+    rest: Vec<u8>,
+    header_len: usize,
 }
 
 /// The parts of a token in compact form, still encoded.
@@ -65,12 +66,26 @@ impl<'t> Parts<'t> {
 
     fn strictly(token: &'t [u8]) -> Result<Self, Reason> {
         let compact = Compact::split(token)?;
+        let mut rest = Vec::with_capacity(compact.header.len() + compact.signature.len());
+        decode(compact.header, &mut rest)?;
+        let header_len = rest.len();
+        decode(compact.signature, &mut rest)?;
+        let mut payload = Vec::with_capacity(compact.payload.len() / 4 * 3 + 3);
+        decode(compact.payload, &mut payload)?;
         Ok(Self {
-            header: decode(compact.header)?,
-            payload: decode(compact.payload)?,
-            signature: decode(compact.signature)?,
+            payload,
             signed: compact.signed,
+            rest,
+            header_len,
         })
+    }
+
+    pub(super) fn header(&self) -> &[u8] {
+        self.rest.get(..self.header_len).unwrap_or_default()
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        self.rest.get(self.header_len..).unwrap_or_default()
     }
 }
 
@@ -97,9 +112,9 @@ impl<'t> Compact<'t> {
 }
 
 /// Strict base64url: no padding, no other alphabet, no stray bits at the end.
-fn decode(part: &[u8]) -> Result<Vec<u8>, Reason> {
+fn decode(part: &[u8], into: &mut Vec<u8>) -> Result<(), Reason> {
     URL_SAFE_NO_PAD
-        .decode(part)
+        .decode_vec(part, into)
         .map_err(|_| Reason::MalformedToken)
 }
 
@@ -273,6 +288,10 @@ mod tests {
 
     #[test]
     fn base64url_is_strict() {
+        let decode = |part: &[u8]| {
+            let mut bytes = Vec::new();
+            decode(part, &mut bytes).map(|()| bytes)
+        };
         assert_eq!(decode(b"QQ").unwrap(), b"A");
         for part in ["QQ==", "QR", "Q", "Q Q", "QQ\n", "Q+", "Q/"] {
             assert_eq!(

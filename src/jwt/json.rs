@@ -22,7 +22,12 @@ pub(super) enum OneOrMany<'t> {
 }
 
 /// The names of an object's members so far. Parsers differ in which of two equal members they take, so none may repeat.
-pub(super) struct Members<'t>(Vec<Cow<'t, str>>);
+pub(super) struct Members<'t> {
+    /// Most objects have no more.
+    first: [Cow<'t, str>; 16],
+    used: usize,
+    more: Vec<Cow<'t, str>>,
+}
 
 /// A value that nobody reads yet. It is checked all the same: what one parser skips, another trips over, and a claim that
 /// cannot be read is taken for one that is absent.
@@ -59,7 +64,11 @@ pub(super) fn blame(error: &serde_json::Error) -> Reason {
 
 impl<'t> Members<'t> {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(16))
+        Self {
+            first: [const { Cow::Borrowed("") }; 16],
+            used: 0,
+            more: Vec::new(),
+        }
     }
 
     /// The next member's name, or `None` at the end of the object.
@@ -67,13 +76,24 @@ impl<'t> Members<'t> {
         let Some(Text(name)) = map.next_key()? else {
             return Ok(None);
         };
-        if self.0.len() >= MAX_MEMBERS || self.0.contains(&name) {
+        let mut names = self.first.iter().take(self.used).chain(&self.more);
+        if self.used + self.more.len() >= MAX_MEMBERS || names.any(|own| *own == name) {
             return Err(A::Error::custom(
                 "a member is repeated, or there are too many",
             ));
         }
-        self.0.push(name);
-        Ok(self.0.last().map(|name| &**name))
+        let name = match self.first.get_mut(self.used) {
+            Some(free) => {
+                self.used += 1;
+                *free = name;
+                Some(&*free)
+            }
+            None => {
+                self.more.push(name);
+                self.more.last()
+            }
+        };
+        Ok(name.map(|name| &**name))
     }
 }
 
@@ -84,8 +104,15 @@ impl Checked {
         Self { depth: MAX_DEPTH }
     }
 
-    /// Checks a whole document.
-    pub(super) fn document(json: &str) -> Result<Presence, serde_json::Error> {
+    /// Checks a value that is read as well. Whoever reads a string or a list reads all of it, and takes nothing but strings.
+    pub(super) fn mentioned(json: &str) -> Result<Presence, serde_json::Error> {
+        match json.as_bytes().first() {
+            Some(b'"' | b'[') => Ok(Presence::Something),
+            _ => Self::document(json),
+        }
+    }
+
+    fn document(json: &str) -> Result<Presence, serde_json::Error> {
         let mut json = serde_json::Deserializer::from_str(json);
         let presence = Self::new().deserialize(&mut json)?;
         json.end().map(|()| presence)

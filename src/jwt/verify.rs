@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::cache::{Remembered, TokenCache};
@@ -11,7 +12,7 @@ use super::policy::{Issuer, Keys};
 use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
-use crate::jwks::{Found, IssuerKeys, JwksCache, Key, KeysOf, Lookup, Patience, Waiter};
+use crate::jwks::{Found, IssuerKeys, JwksCache, Key, KeysOf, Lookup, Patience, UNSEEN, Waiter};
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
@@ -159,7 +160,7 @@ impl Verifier {
             Keys::Fixed(key) => Arc::ptr_eq(key, &known.key),
             Keys::Cache(_) | Keys::Shared => {
                 let found = self.look_up((known.issuer, issuer), iss, above);
-                matches!(found, Lookup::Keys(keys) if keys.holds(&known.key))
+                matches!(found, Lookup::Keys(keys) if keys.holds(&known.key, &known.key_seen))
             }
         };
         issuer.allows(iss)
@@ -177,7 +178,7 @@ impl Verifier {
         now: Duration,
     ) -> Result<Remembered, Obstacle> {
         let parts = Parts::decode(bearer.token())?;
-        let header = Header::read(&parts.header)?;
+        let header = Header::read(parts.header())?;
 
         let named = peek_issuer(&parts.payload)?;
         let at = self.position(&named);
@@ -190,7 +191,7 @@ impl Verifier {
         issuer.check_header(&header)?;
 
         let key = self.key((at, issuer), &named, &header, above, patience)?;
-        if !key.verify(header.algorithm, parts.signed, &parts.signature) {
+        if !key.verify(header.algorithm, parts.signed, parts.signature()) {
             return Err(Reason::BadSignature.into());
         }
 
@@ -212,7 +213,7 @@ impl Verifier {
             roles: claims.roles,
             scopes: claims.scopes,
             permissions: claims.permissions,
-            bearer: bearer.clone(),
+            bearer: bearer.copied(),
             parsed: Default::default(),
             payload: parts.payload,
         };
@@ -223,6 +224,7 @@ impl Verifier {
         Ok(Remembered {
             identity,
             key,
+            key_seen: AtomicU64::new(UNSEEN),
             issuer: at,
             starts_at,
         })

@@ -10,6 +10,7 @@ mod mutants;
 #[path = "../support/mutants.rs"]
 mod mutated;
 mod naive;
+mod races;
 mod remembered;
 mod reports;
 mod rules;

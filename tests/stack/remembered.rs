@@ -7,14 +7,14 @@ use portcullis::{Algorithm, Caller, DecisionLog, JwksCacheLayer, ManualClock, Re
 
 use super::*;
 
-struct Bench {
-    issuer: TestIssuer,
-    clock: ManualClock,
-    keys: JwksCache,
-    auth: JwtAuthLayer,
+pub(super) struct Bench {
+    pub(super) issuer: TestIssuer,
+    pub(super) clock: ManualClock,
+    pub(super) keys: JwksCache,
+    pub(super) auth: JwtAuthLayer,
 }
 
-async fn bench() -> Bench {
+pub(super) async fn bench() -> Bench {
     let clock = ManualClock::at(1_800_000_000);
     let issuer = TestIssuer::start_with(Algorithm::ES256, clock.clone().into()).await;
     let issuer = issuer.unwrap().with_audience(AUDIENCE);

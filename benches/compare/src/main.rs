@@ -72,7 +72,7 @@ fn main() -> std::io::Result<()> {
         let strangers = Requests::new(&tokens);
         let known = Requests::new(&tokens[..1]);
         let auth = ours::auth(&runtime, &keys, algorithm);
-        cases.push(others::raw(&keys, algorithm, &tokens[0]));
+        cases.push(others::raw(&keys, algorithm, &tokens));
         cases.extend(ours::tokens(&auth, algorithm, &known, &strangers));
         cases.push(ours::chain(&auth, algorithm, &known));
         cases.push(others::jwt_authorizer(&runtime, &keys, algorithm, &known));

@@ -1,0 +1,131 @@
+//! Two threads present a remembered token again and again while what made it valid goes away. From the moment in which it is
+//! gone, neither of them may get it accepted once more.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use portcullis::revoke::Revocation;
+use portcullis::{JwtAuthLayer, Reason, Revocations};
+use tokio::runtime::Runtime;
+
+use super::remembered::bench;
+
+const ROUNDS: usize = 30;
+const READERS: usize = 2;
+
+/// `end` takes away what makes the token valid.
+fn race(auth: &JwtAuthLayer, token: &str, expected: Reason, end: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    let accepted = [const { AtomicUsize::new(0) }; READERS];
+    let read = |accepted: &AtomicUsize| {
+        let mut refused = 0;
+        while refused < 50 {
+            // Looked at before the token is: what ends meanwhile may be seen or not.
+            let was_over = is_over.load(Ordering::Acquire);
+            match auth.verify(token) {
+                Ok(_) => {
+                    assert!(!was_over, "accepted once more, not {expected:?}");
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(rejection) => {
+                    assert_eq!(rejection.reason(), expected);
+                    refused += usize::from(was_over);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for accepted in &accepted {
+            scope.spawn(|| read(accepted));
+        }
+        while accepted
+            .iter()
+            .any(|count| count.load(Ordering::Relaxed) < 100)
+        {
+            thread::yield_now();
+        }
+        end();
+        is_over.store(true, Ordering::Release);
+    });
+}
+
+#[test]
+fn a_purged_key_is_gone_at_once() {
+    let runtime = Runtime::new().unwrap();
+    let bench = runtime.block_on(bench());
+    for _ in 0..ROUNDS {
+        runtime.block_on(bench.keys.warm()).unwrap();
+        let token = bench.issuer.token("alice").sign();
+        let kid = bench.issuer.key_ring().signing_kid();
+        race(&bench.auth, &token, Reason::UnknownKey, || {
+            assert!(bench.keys.purge(bench.issuer.issuer(), &kid));
+        });
+        bench.issuer.rotate();
+    }
+}
+
+#[test]
+fn a_key_that_the_issuer_removed_is_gone_once_the_keys_are_fetched() {
+    let runtime = Runtime::new().unwrap();
+    let bench = runtime.block_on(bench());
+    for _ in 0..ROUNDS {
+        runtime.block_on(bench.keys.warm()).unwrap();
+        let token = bench.issuer.token("alice").sign();
+        let old = bench.issuer.rotate();
+        race(&bench.auth, &token, Reason::UnknownKey, || {
+            // Still published, beside the new one.
+            runtime.block_on(bench.keys.warm()).unwrap();
+            assert!(bench.auth.verify(&token).is_ok());
+            bench.issuer.retire(&old);
+            runtime.block_on(bench.keys.warm()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_token_ends_when_its_time_is_over() {
+    let runtime = Runtime::new().unwrap();
+    let bench = runtime.block_on(bench());
+    runtime.block_on(bench.keys.warm()).unwrap();
+    for _ in 0..ROUNDS {
+        let token = bench.issuer.token("alice");
+        let token = token.expires_in(Duration::from_secs(10)).sign();
+        race(&bench.auth, &token, Reason::Expired, || {
+            // 60 seconds of leeway.
+            bench.clock.advance(Duration::from_secs(70));
+        });
+    }
+}
+
+#[test]
+fn a_revoked_token_is_gone_at_once() {
+    let runtime = Runtime::new().unwrap();
+    let bench = runtime.block_on(bench());
+    runtime.block_on(bench.keys.warm()).unwrap();
+    let revocations = Revocations::new().clock(bench.clock.clone());
+    let auth = bench.auth.revocations(revocations.clone());
+    for round in 0..ROUNDS {
+        let id = format!("token-{round}");
+        let token = bench.issuer.token("alice").claim("jti", id.as_str()).sign();
+        let until = Duration::from_secs(1_800_000_000 + 300);
+        race(&auth, &token, Reason::Revoked, || {
+            let revocation = Revocation::token(bench.issuer.issuer(), &id, until);
+            revocations.revoke(revocation).unwrap();
+        });
+    }
+}
+
+#[test]
+fn keys_that_are_too_old_serve_nobody() {
+    let runtime = Runtime::new().unwrap();
+    let bench = runtime.block_on(bench());
+    for _ in 0..ROUNDS {
+        runtime.block_on(bench.keys.warm()).unwrap();
+        let token = bench.issuer.token("alice");
+        let token = token.expires_in(Duration::from_secs(86_400)).sign();
+        race(&bench.auth, &token, Reason::KeysUnavailable, || {
+            bench.clock.advance(Duration::from_secs(3 * 3600));
+        });
+    }
+}
