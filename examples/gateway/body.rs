@@ -6,17 +6,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::HeaderMap;
+use axum::http::header::EXPECT;
+use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 /// A body that fails once it has more bytes than it may.
 ///
-/// Its failure breaks the request to the upstream off, which therefore never takes a part for the whole.
+/// Its failure breaks the request to the upstream off, which therefore never takes a part for the whole. What nobody has
+/// read of it when it goes is read for a while and thrown away: a client that is still sending would find the connection
+/// broken, and not the answer that says why.
 pub(crate) struct Limited {
     body: Body,
     left: u64,
     fate: Fate,
+    /// Whether the client sends nothing before it is told to go on, which the first read does (RFC 9110 section 10.1.1).
+    is_held: bool,
 }
 
 /// What became of a body, for whoever sent it.
@@ -27,6 +37,9 @@ pub(crate) struct Fate(Arc<AtomicU8>);
 #[derive(Debug)]
 struct TooLarge;
 
+/// How long a refused client may go on to send.
+const LINGER: Duration = Duration::from_secs(2);
+
 #[cfg(test)]
 const GOOD: u8 = 0;
 const TOO_LARGE: u8 = 1;
@@ -35,12 +48,13 @@ const BROKEN: u8 = 2;
 // === impl Limited ===
 
 impl Limited {
-    pub(crate) fn new(body: Body, max: u64) -> (Self, Fate) {
+    pub(crate) fn new(body: Body, max: u64, headers: &HeaderMap) -> (Self, Fate) {
         let fate = Fate::default();
         let limited = Self {
             body,
             left: max,
             fate: fate.clone(),
+            is_held: headers.contains_key(EXPECT),
         };
         (limited, fate)
     }
@@ -54,7 +68,11 @@ impl HttpBody for Limited {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.is_held = false;
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = Body::empty();
+        }
         // Some servers merge trailers into the headers, and one that was removed would be back.
         let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
         let length = match &frame {
@@ -81,6 +99,19 @@ impl HttpBody for Limited {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        if self.is_held || self.body.is_end_stream() {
+            return;
+        }
+        let mut body = std::mem::take(&mut self.body);
+        let rest = async move { while let Some(Ok(_)) = body.frame().await {} };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(timeout(LINGER, rest));
+        }
     }
 }
 
@@ -117,15 +148,15 @@ mod tests {
     use std::convert::Infallible;
 
     use axum::body::to_bytes;
-    use axum::http::{HeaderMap, HeaderValue};
-    use http_body_util::{BodyExt, StreamBody};
+    use axum::http::HeaderValue;
+    use http_body_util::StreamBody;
 
     use super::*;
 
     #[tokio::test]
     async fn a_body_may_have_what_it_may_have_and_no_more() {
         for (max, fits) in [(2, false), (3, true)] {
-            let (body, fate) = Limited::new(Body::from("abc"), max);
+            let (body, fate) = Limited::new(Body::from("abc"), max, &HeaderMap::new());
             assert_eq!(to_bytes(Body::new(body), 9).await.is_ok(), fits);
             assert_eq!((fate.is_good(), fate.is_too_large()), (fits, !fits));
             assert!(!fate.is_broken());
@@ -138,7 +169,7 @@ mod tests {
         trailers.insert("x-user-id", HeaderValue::from_static("root"));
         let frames = [Frame::data(Bytes::from("abc")), Frame::trailers(trailers)];
         let frames = futures_util::stream::iter(frames.map(Ok::<_, Infallible>));
-        let (body, _) = Limited::new(Body::new(StreamBody::new(frames)), 3);
+        let (body, _) = Limited::new(Body::new(StreamBody::new(frames)), 3, &HeaderMap::new());
         let body = body.collect().await.unwrap();
         assert!(body.trailers().is_none());
         assert_eq!(body.to_bytes(), "abc");

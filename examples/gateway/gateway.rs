@@ -13,7 +13,6 @@ use portcullis::{JwksCache, Protocol, Reason, Rejection};
 use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt;
 
-use crate::body::Limited;
 use crate::build;
 use crate::client::{Client, Connection};
 use crate::config::model::{Configuration, CorsPreflight, Place, Route};
@@ -86,18 +85,11 @@ impl Gateway {
         {
             return answer(Rejection::method_not_allowed(allowed), protocol);
         }
-        let max = self.configuration.max_body;
-        if request.body().size_hint().lower() > max {
+        if request.body().size_hint().lower() > self.configuration.max_body {
             return answer(Reason::BodyTooLarge.into(), protocol);
         }
-        let (mut parts, body) = request.into_parts();
-        let (body, fate) = Limited::new(body, max);
-        parts.extensions.insert(fate);
-        let stack = way.stack(&parts.method).clone();
-        match stack
-            .oneshot(Request::from_parts(parts, Body::new(body)))
-            .await
-        {
+        let stack = way.stack(request.method()).clone();
+        match stack.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }

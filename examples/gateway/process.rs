@@ -19,6 +19,7 @@ use tower::service_fn;
 
 use crate::access::Entry;
 use crate::admin;
+use crate::body::Limited;
 use crate::client::Connection;
 use crate::config::model::Configuration;
 use crate::gateway::{Gateway, Unbuildable, answer};
@@ -130,6 +131,10 @@ impl Process {
         // What limits by address count.
         let port = connection.peer.port();
         extensions.insert(PeerAddr(SocketAddr::new(client.address, port)));
+        let (mut parts, body) = request.into_parts();
+        let (body, fate) = Limited::new(body, gateway.configuration.max_body, &parts.headers);
+        parts.extensions.insert(fate);
+        let mut request = Request::from_parts(parts, Body::new(body));
         let mut entry = Entry::begin(Arc::clone(&gateway), client, &mut request);
         let response = match gateway.find(&request) {
             Ok(way) => {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::harness::outcome;
 use super::upstream::header;
@@ -162,6 +163,59 @@ async fn an_upstream_that_is_slow_or_away_is_told_of_in_the_clients_protocol() {
         outcome(websocket).await,
         (501, "upgrade_not_supported".into())
     );
+}
+
+/// Many clients send all that they have before they read anything.
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let world = World::with(
+        "ISSUER\n[[routes]]\npath = \"/orders\"\nupstream = \"ORDERS\"\nmethods = [\"POST\"]\n",
+    )
+    .await;
+    let length = 8 * 1024 * 1024;
+    let bearer = format!("authorization: Bearer {}\r\n", world.token());
+    for (head, status) in [
+        ("POST /nowhere", 404),
+        ("PUT /orders", 405),
+        ("POST /orders/../x", 400),
+        ("POST /orders", 413),
+    ] {
+        for framing in [
+            format!("content-length: {length}"),
+            "transfer-encoding: chunked".to_owned(),
+        ] {
+            let mut connection = TcpStream::connect(world.gateway.address).await.unwrap();
+            let head = format!("{head} HTTP/1.1\r\nhost: a\r\n{bearer}{framing}\r\n\r\n");
+            connection.write_all(head.as_bytes()).await.unwrap();
+            let (chunk, count) = match framing.contains("chunked") {
+                true => (
+                    format!("10000\r\n{}\r\n", "x".repeat(65536)),
+                    length / 65536,
+                ),
+                false => ("x".repeat(65536), length / 65536),
+            };
+            for _ in 0..count {
+                connection.write_all(chunk.as_bytes()).await.unwrap();
+            }
+            if framing.contains("chunked") {
+                connection.write_all(b"0\r\n\r\n").await.unwrap();
+            }
+            let mut answer = [0; 12];
+            connection.read_exact(&mut answer).await.unwrap();
+            let expected = format!("HTTP/1.1 {status}");
+            assert_eq!(String::from_utf8_lossy(&answer), expected, "{head}");
+        }
+    }
+    // Who waits to be told to go on is not told to.
+    let mut connection = TcpStream::connect(world.gateway.address).await.unwrap();
+    let head = format!(
+        "POST /orders HTTP/1.1\r\nhost: a\r\n{bearer}content-length: {length}\r\nexpect: 100-continue\r\n\r\n"
+    );
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    connection.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    assert_eq!(world.orders.whole(), 0);
 }
 
 #[tokio::test]
