@@ -173,14 +173,14 @@ impl IssuerKeys {
         let keys = keys.succeed(None, &mut ledger.distrust);
         let count = keys.len();
         let now = self.clock.monotonic();
-        self.current.store(Some(Arc::new(Snapshot {
+        self.put_in_force(Snapshot {
             keys,
             generation: 0,
             fetched_at: now,
             age_then: age,
             fresh_until: now,
             serves_until: now.saturating_add(left),
-        })));
+        });
         Ok(count)
     }
 }

@@ -131,6 +131,8 @@ impl Gcra {
 
 #[cfg(test)]
 mod tests {
+    use governor::RateLimiter;
+    use governor::clock::FakeRelativeClock;
     use proptest::prelude::*;
 
     use super::*;
@@ -273,6 +275,30 @@ mod tests {
                 let verdict = caller.ask(now, NonZeroU32::new(cost).unwrap());
                 prop_assert_eq!(verdict.retry_after.is_none(), expected);
                 prop_assert_eq!(u128::from(verdict.left.permits), bucket.level / u128::from(interval));
+            }
+        }
+
+        #[test]
+        fn it_decides_as_governor_does(
+            interval in 1..SECOND,
+            burst in 1..200_u32,
+            steps in prop::collection::vec((0..SECOND, 1..9_u32), 1..300),
+        ) {
+            let clock = FakeRelativeClock::default();
+            let quota = governor::Quota::with_period(Duration::from_nanos(interval)).unwrap();
+            let quota = quota.allow_burst(NonZeroU32::new(burst).unwrap());
+            let governor = RateLimiter::direct_with_clock(quota, clock.clone());
+            let quota = Quota::per(1, Duration::from_nanos(interval)).burst(burst);
+            let mut caller = Caller::new(quota);
+            let mut now = SECOND;
+            for (step, cost) in steps {
+                // Of the order of the interval, so that both answers are given.
+                let step = step % (4 * interval);
+                clock.advance(Duration::from_nanos(step));
+                now += step;
+                let cost = NonZeroU32::new(cost).unwrap();
+                let expected = governor.check_n(cost).is_ok_and(|cells| cells.is_ok());
+                prop_assert_eq!(caller.ask(now, cost).retry_after.is_none(), expected);
             }
         }
 

@@ -258,7 +258,9 @@ impl Limit {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX)
+        let now = self.clock.monotonic();
+        let seconds = now.as_secs().saturating_mul(1_000_000_000);
+        seconds.saturating_add(now.subsec_nanos().into())
     }
 }
 

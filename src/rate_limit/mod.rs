@@ -1,19 +1,22 @@
-//! Limits how often each caller may call.
+//! Limits how often each caller may call, and how many of its requests may be in flight.
 //!
 //! 1. The caller is found: the client's address, or the verified subject, client or claim that `JwtAuthLayer` put into
 //!    the request further out. An anonymous caller is counted by address. Where what is needed is not there, the request
 //!    is refused as a misconfiguration and the log names the fix; callers are never lumped together.
-//! 2. The caller's state, one moment in time, is looked up under a keyed hash of its name; the name is not kept.
-//! 3. The [quota](Quota) decides (the generic cell rate algorithm): a burst at once, then the rate. In no window is more
-//!    admitted than [`Quota::bound`] states. A refusal costs the caller nothing.
+//! 2. The caller's state, one moment in time for each [quota](Quota), is looked up under a keyed hash of its name; the name
+//!    is not kept.
+//! 3. The quotas decide (the generic cell rate algorithm): a burst at once, then the rate. In no window is more
+//!    admitted than [`Quota::bound`] states. Where one refuses none is charged: a refusal costs the caller nothing.
+//! 4. Memory is bounded. When it is full newcomers replace those who owe least and begin with what these owed, so nobody
+//!    gets more than its quota by being pushed out.
 //!
 //! Clients see `RateLimit-Policy: "default";q=100;w=2` and `RateLimit: "default";r=99;t=1` on every response (`q` permits
 //! in `w` seconds, `r` left, one more in `t` seconds). Above the limit they get 429 with `Retry-After` and a problem
-//! document, gRPC clients status 8. Several limits in one stack each add their own members.
+//! document, gRPC clients status 8. Several limits, of one layer or of several, each add their own members.
 //!
 //! Each process counts for itself: behind a load balancer with three instances a caller may get three times the quota.
 //! Put a limit by address outside authentication, where it stops floods before any signature is checked, and a limit by
-//! subject inside.
+//! subject inside. `docs/rate-limits.md` in the repository helps to choose, and says what is promised.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -68,6 +71,11 @@ mod tell;
 pub use layer::RateLimitLayer;
 pub use quota::Quota;
 pub use service::{RateLimit, ResponseFuture};
+
+/// The page's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rate-limits.md")]
+struct Page;
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,22 @@
 //! Clients that try to be counted as somebody else, or not at all.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use axum::body::Body;
 use http::{Method, Request, Uri};
 use portcullis::{ManualClock, Quota, RateLimitLayer, TestIssuer};
 
+use tower::ServiceExt;
+
 use crate::board::Board;
 use crate::site::{NOW, Site, Stack, attempt, auth, from, policy, request, send, stack, with};
 
 pub(crate) async fn mount(board: &mut Board) {
     by_address(board).await;
+    in_disguise(board).await;
     behind_proxies(board).await;
+    elsewhere(board).await;
     by_subject(board).await;
     over_time(board).await;
     memory(board).await;
@@ -33,6 +37,7 @@ async fn by_address(board: &mut Board) {
     for (id, name, value) in [
         ("forwarded-for-made-up", "x-forwarded-for", "198.51.100.1"),
         ("real-ip-made-up", "x-real-ip", "198.51.100.1"),
+        ("forwarded-made-up", "forwarded", "for=198.51.100.1"),
     ] {
         let disguised = with(&[(name, value)]);
         board.row(id, second(&stack(once()), plain(), disguised).await);
@@ -75,6 +80,30 @@ async fn by_address(board: &mut Board) {
     );
 }
 
+async fn in_disguise(board: &mut Board) {
+    let limited = stack(once());
+    assert_eq!(attempt(&limited, at_home(0)).await, "200", "control");
+    let mut admitted = 0;
+    for at in 1..=1_000 {
+        admitted += u32::from(attempt(&limited, at_home(at)).await == "200");
+    }
+    let told = format!("{admitted} of 1000 admitted");
+    board.row("thousand-disguises", told);
+}
+
+/// A request of one IPv6 network, that claims to come from somewhere else.
+fn at_home(at: u32) -> Request<Body> {
+    let made_up = format!("198.51.{}.{}", at / 256, at % 256);
+    let standard = format!("for={made_up}");
+    let disguised = with(&[
+        ("x-forwarded-for", &made_up),
+        ("x-real-ip", &made_up),
+        ("true-client-ip", &made_up),
+        ("forwarded", &standard),
+    ]);
+    from(disguised, &format!("[2001:db8:1:2:{at:x}::{at:x}]:9"))
+}
+
 async fn behind_proxies(board: &mut Board) {
     let trusting = || stack(once().trusted_proxies(["10.0.0.0/8"]).unwrap());
     let lines = |lines: &[&str]| {
@@ -109,6 +138,63 @@ async fn behind_proxies(board: &mut Board) {
         let first = lines(&["198.51.100.1"]);
         board.row(id, second(&trusting(), first, lines(disguise)).await);
     }
+}
+
+/// The answer to the second of two requests that came through a proxy.
+async fn through_a_proxy(first: &[(&str, &str)], then: &[(&str, &str)]) -> String {
+    let trusting = stack(once().trusted_proxies(["10.0.0.0/8"]).unwrap());
+    let request = |lines| from(with(lines), "10.0.0.1:1");
+    second(&trusting, request(first), request(then)).await
+}
+
+/// Behind a proxy, in the field that it does not write; on made-up routes; at once.
+async fn elsewhere(board: &mut Board) {
+    let common = |line| ("x-forwarded-for", line);
+    let standard = |line| ("forwarded", line);
+    let one = standard("for=198.51.100.1");
+    let again = through_a_proxy(&[one], &[one]).await;
+    assert_eq!(again, "429 rate_limited", "control");
+    let another = through_a_proxy(&[one], &[standard("for=198.51.100.2")]).await;
+    assert_eq!(another, "200", "control");
+
+    for (id, first, then) in [
+        (
+            "forwarded-beside-forwarded-for",
+            [common("198.51.100.1"), standard("for=6.6.6.6")],
+            [common("198.51.100.1"), standard("for=6.6.6.7")],
+        ),
+        (
+            "forwarded-for-beside-forwarded",
+            [common("6.6.6.6"), one],
+            [common("6.6.6.7"), one],
+        ),
+    ] {
+        board.row(id, through_a_proxy(&first, &then).await);
+    }
+    let first = standard(r#"for=198.51.100.1;host="a,for=6.6.6.6;x=""#);
+    let then = standard(r#"for=198.51.100.1;host="a,for=6.6.6.7;x=""#);
+    let told = through_a_proxy(&[first], &[then]).await;
+    board.row("forwarded-with-a-quoted-comma", told);
+
+    let per_route = stack(once().per_route());
+    let at = |path: &'static str| {
+        let mut request = request(None);
+        *request.uri_mut() = Uri::from_static(path);
+        request
+    };
+    let told = second(&per_route, at("/made-up/1"), at("/made-up/2"));
+    board.row("route-made-up", told.await);
+
+    let one_at_once = RateLimitLayer::new(Quota::UNLIMITED).max_in_flight(NonZeroU32::MIN);
+    let one_at_once = stack(one_at_once);
+    let unread = one_at_once.clone().oneshot(request(None)).await.unwrap();
+    assert_eq!(unread.status(), 200, "control");
+    board.row(
+        "bodies-read-without-end",
+        attempt(&one_at_once, request(None)).await,
+    );
+    drop(unread);
+    assert_eq!(attempt(&one_at_once, request(None)).await, "200", "control");
 }
 
 async fn by_subject(board: &mut Board) {
@@ -225,4 +311,19 @@ async fn memory(board: &mut Board) {
         "crowd-that-pushes-an-offender-out",
         attempt(&small, request(None)).await,
     );
+
+    let small = stack(once().max_keys(NonZeroUsize::new(64).unwrap()));
+    let offender = |at: u32| {
+        let [_, a, b, c] = at.to_be_bytes();
+        from(request(None), &format!("198.{a}.{b}.{c}:1"))
+    };
+    for at in 0..1_000 {
+        attempt(&small, offender(at)).await;
+    }
+    let mut admitted = 0;
+    for at in 0..1_000 {
+        admitted += u32::from(attempt(&small, offender(at)).await == "200");
+    }
+    let told = format!("{admitted} of 1000 admitted");
+    board.row("offenders-that-were-pushed-out", told);
 }

@@ -197,3 +197,29 @@ async fn a_misconfiguration_is_an_error_that_names_the_fix() {
             .contains("put JwtAuthLayer above it")
     );
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_limit_of_failures_that_trusts_no_proxy_warns_once_when_it_is_put_to_use() {
+    LazyLock::force(&EVENTS);
+    take_events();
+    let warnings = |layer: RateLimitLayer| {
+        let service = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        drop((layer.layer(service), layer.clone().layer(service)));
+        let logged = take_events();
+        let ours = logged
+            .iter()
+            .filter(|line| line["event"] == "ratelimit.no_trusted_proxy");
+        let levels: Vec<_> = ours
+            .map(|line| line["level"].as_str().unwrap().to_owned())
+            .collect();
+        levels
+    };
+    let limit = || RateLimitLayer::new(Quota::per_minute(20));
+    assert_eq!(warnings(limit().failures_only()), ["WARN"]);
+    let behind_a_proxy = limit().failures_only().trusted_proxies(["10.0.0.0/8"]);
+    assert!(warnings(behind_a_proxy.unwrap()).is_empty());
+    assert!(warnings(limit().failures_only().enabled(false)).is_empty());
+    assert!(warnings(limit()).is_empty());
+}
