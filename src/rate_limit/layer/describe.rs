@@ -18,11 +18,10 @@ impl Describe for RateLimitLayer {
             Some(_) => ", or the caller's own quota",
             None => "",
         };
-        let by = &self.counted.by;
-        let route = if self.counted.per_route {
-            ", per route"
-        } else {
-            ""
+        let by = match (&self.counted.by, self.counted.per_route) {
+            (By::Everyone, true) => "route".to_owned(),
+            (by, true) => format!("{by} and route"),
+            (by, false) => by.to_string(),
         };
         if let Some(in_flight) = &self.in_flight {
             let (name, most) = (&self.name(), in_flight.most());
