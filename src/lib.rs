@@ -15,6 +15,11 @@
     )
 )]
 
+/// The snippets of the documents are compiled and run.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../docs/authorization.md")]
+mod documents {}
+
 mod algorithm;
 mod answer;
 mod claim_path;
