@@ -125,7 +125,7 @@ fn the_layers_add_little_to_the_verification_itself() {
         & !Rule::client("batch")
         & !Rule::permission_pattern("order:*")
         & (Rule::subject("alice") | claims);
-    rule.holds(&caller);
+    let _ = rule.holds(&caller);
     let (asking, holds) = allocations(|| rule.holds(&caller));
     assert_eq!((asking, holds), (0, true));
 

@@ -1,5 +1,6 @@
 //! What the layer says of itself in a manifest.
 
+use super::super::key::By;
 use super::super::limit::Counts;
 use super::RateLimitLayer;
 use crate::manifest::{Describe, Entry};
@@ -28,7 +29,7 @@ impl Describe for RateLimitLayer {
             entry.limits(
                 name,
                 self.mode,
-                format!("at most {most} in flight, by {by}{route}"),
+                format!("at most {most} in flight, by {by}"),
             );
         }
         let limited = self
@@ -36,11 +37,7 @@ impl Describe for RateLimitLayer {
             .iter()
             .filter(|(_, quota)| !quota.is_unlimited());
         for (name, quota) in limited {
-            entry.limits(
-                name,
-                self.mode,
-                format!("{what}{quota}, by {by}{route}{own}"),
-            );
+            entry.limits(name, self.mode, format!("{what}{quota}, by {by}{own}"));
         }
     }
 }
