@@ -43,7 +43,6 @@ pub enum Mode {
 ///
 /// let records = log.records();
 /// assert_eq!((records[0].layer, records[0].event), ("authorization", "authz.denied"));
-/// assert_eq!(records[0].rule.as_deref(), Some("any(role:admin)"));
 /// assert_eq!(records[0].reason, Some(Reason::NotConfigured));
 /// # Ok(())
 /// # }

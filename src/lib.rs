@@ -19,6 +19,11 @@
 #[cfg(all(test, feature = "rust-crypto"))]
 extern crate self as portcullis;
 
+/// The snippets of the documents are compiled and run.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../docs/authorization.md")]
+mod documents {}
+
 mod algorithm;
 mod answer;
 mod claim_path;

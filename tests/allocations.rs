@@ -7,7 +7,7 @@ use std::future::{Ready, ready};
 use http::{HeaderValue, Request, Response};
 use portcullis::{
     Identity, Issuer, JwksCache, JwksSource, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer,
-    TestIssuer,
+    Rule, TestIssuer,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio_test::{assert_ready_ok, task};
@@ -115,6 +115,19 @@ fn the_layers_add_little_to_the_verification_itself() {
         stacked <= bare + 3,
         "{stacked} allocations, {bare} of them for the verification"
     );
+
+    // The first question about a claim parses the claims, once for a token.
+    let caller = auth.verify(&token).unwrap();
+    let claims = Rule::claim("sub", "alice") & !Rule::group("blocked") & !Rule::acr("none");
+    let rule = (Rule::role("admin") | Rule::role("reader"))
+        & Rule::scope("a")
+        & Rule::scope("b")
+        & !Rule::client("batch")
+        & !Rule::permission_pattern("order:*")
+        & (Rule::subject("alice") | claims);
+    let _ = rule.holds(&caller);
+    let (asking, holds) = allocations(|| rule.holds(&caller));
+    assert_eq!((asking, holds), (0, true));
 
     // Without fields a limit in memory allocates nothing at all.
     let mut limited = ServiceBuilder::new()

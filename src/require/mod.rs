@@ -1,4 +1,4 @@
-//! Authorizes verified callers by roles, scopes and permissions.
+//! Authorizes verified callers by rules: roles, scopes, permissions, claims, and how they logged in.
 //!
 //! How a request is decided:
 //!
@@ -6,10 +6,17 @@
 //!    misconfiguration, never a pass: 500, and the log names the fix.
 //! 2. An anonymous caller: 401 with a challenge.
 //! 3. A verified caller for whom the [`Rule`] holds: the request passes.
-//! 4. Any other: 403 `insufficient_scope` (RFC 6750 section 3.1); the challenge names the scopes of the rule, the body the
-//!    rule.
+//! 4. One who lacks nothing but another login (`acr`, `max_age`) or another token as well: 401
+//!    `insufficient_user_authentication` (RFC 9470).
+//! 5. Any other: 403 `insufficient_scope` (RFC 6750 section 3.1).
 //!
-//! Under axum, `route_layer` keeps a path without a route at 404; `layer` would answer 403 for it.
+//! A refusal finds the smallest set that would have been enough, and the challenge names what a client can ask for:
+//! `scope`, `acr_values` and `max_age`. The body names the rule, unless it names clients, subjects, issuers, claims or
+//! exceptions.
+//!
+//! Under axum, `route_layer` keeps a path without a route at 404; `layer` would answer 403 for it, and
+//! `GuardedRouter` takes no route without a rule. A guide with examples is
+//! [docs/authorization.md](https://docs.rs/crate/portcullis/latest/source/docs/authorization.md).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -3,13 +3,32 @@
 /// Whether `name` fits `pattern`. Segments stand between colons; a segment that is `*` stands for any one that is not
 /// empty, and inside a longer segment it is a letter like any other.
 pub(super) fn fits(pattern: &str, name: &str) -> bool {
-    let mut names = name.split(':');
-    let fits = pattern.split(':').all(|segment| {
-        names
-            .next()
-            .is_some_and(|name| segment == name || (segment == "*" && !name.is_empty()))
-    });
-    fits && names.next().is_none()
+    let (mut pattern, mut name) = (pattern.as_bytes(), name.as_bytes());
+    // One segment after the other, each up to and with its colon. Most names differ in their first letters.
+    loop {
+        if let [b'*', rest @ ..] = pattern
+            && matches!(rest, [] | [b':', ..])
+        {
+            let end = name.iter().position(|byte| *byte == b':');
+            let (segment, left) = name.split_at(end.unwrap_or(name.len()));
+            if segment.is_empty() {
+                return false;
+            }
+            (pattern, name) = (rest, left);
+        }
+        loop {
+            match (pattern, name) {
+                ([], []) => return true,
+                ([own, rest @ ..], [other, left @ ..]) if own == other => {
+                    (pattern, name) = (rest, left);
+                    if *own == b':' {
+                        break;
+                    }
+                }
+                _ => return false,
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -162,7 +162,16 @@ impl Rule {
         Self(Node::Leaf(leaf))
     }
 
+    /// Inlined, so that a leaf costs one call and not two.
+    #[inline]
     pub(super) fn truth(&self, caller: &Identity, clock: &Clock) -> Truth {
+        match &self.0 {
+            Node::Leaf(leaf) => leaf.truth(caller, clock),
+            _ => self.combined(caller, clock),
+        }
+    }
+
+    fn combined(&self, caller: &Identity, clock: &Clock) -> Truth {
         match &self.0 {
             Node::Leaf(leaf) => leaf.truth(caller, clock),
             Node::Any(rules) => Truth::any(rules.iter().map(|rule| rule.truth(caller, clock))),

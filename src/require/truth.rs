@@ -23,20 +23,27 @@ impl Truth {
         }
     }
 
-    pub(super) fn any(mut all: impl Iterator<Item = Self>) -> Self {
-        let found = all.try_fold(Self::No, |greatest, truth| match truth {
-            Self::Yes => Err(Self::Yes),
-            other => Ok(greatest.max(other)),
-        });
-        found.unwrap_or_else(|yes| yes)
+    // Loops, because a fold that can end early compiles to twice the instructions.
+    pub(super) fn any(all: impl Iterator<Item = Self>) -> Self {
+        let mut greatest = Self::No;
+        for truth in all {
+            match truth {
+                Self::Yes => return Self::Yes,
+                other => greatest = greatest.max(other),
+            }
+        }
+        greatest
     }
 
-    pub(super) fn all(mut all: impl Iterator<Item = Self>) -> Self {
-        let found = all.try_fold(Self::Yes, |least, truth| match truth {
-            Self::No => Err(Self::No),
-            other => Ok(least.min(other)),
-        });
-        found.unwrap_or_else(|no| no)
+    pub(super) fn all(all: impl Iterator<Item = Self>) -> Self {
+        let mut least = Self::Yes;
+        for truth in all {
+            match truth {
+                Self::No => return Self::No,
+                other => least = least.min(other),
+            }
+        }
+        least
     }
 }
 

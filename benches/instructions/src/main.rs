@@ -17,6 +17,7 @@ use http::{Request, Response, StatusCode};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::{
     Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, Quota, RateLimitLayer, RequireRoleLayer,
+    Rule,
 };
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 
@@ -34,7 +35,7 @@ fn main() {
     let case = arguments.next().unwrap_or_default();
     let times = arguments.next().and_then(|times| times.parse().ok());
     let (Some(mut work), Some(times)) = (work(&case), times) else {
-        eprintln!("instructions (floor|hit|chain|refused|floor-miss|miss) TIMES");
+        eprintln!("instructions (floor|hit|chain|refused|floor-miss|miss|nothing|rule) TIMES");
         std::process::exit(2);
     };
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -83,8 +84,25 @@ fn work(case: &str) -> Option<Work> {
                 accepted,
             )
         }
+        "nothing" => Box::new(|| {
+            black_box(());
+        }),
+        "rule" => {
+            let caller = auth().verify(TOKEN).ok()?;
+            let rule = ten_leaves();
+            Box::new(move || assert!(black_box(&rule).holds(black_box(&caller))))
+        }
         _ => return None,
     })
+}
+
+/// Each of the ten is asked: `any` finds what it looks for in the end, and `all` misses nothing.
+fn ten_leaves() -> Rule {
+    let role = Rule::role("auditor") | Rule::role("owner") | Rule::role("admin");
+    let scope = Rule::scope("invoices:write") | Rule::scope("orders:write");
+    let invoices = Rule::permission("invoice:write") | Rule::permission_pattern("invoice:*");
+    let person = Rule::subject("nobody") | Rule::client("web");
+    role & scope & invoices & person & !Rule::client("batch")
 }
 
 fn auth() -> JwtAuthLayer {

@@ -1,5 +1,6 @@
 //! What the layer says of itself in a manifest.
 
+use super::super::key::By;
 use super::super::limit::Counts;
 use super::RateLimitLayer;
 use crate::manifest::{Describe, Entry};
@@ -18,18 +19,17 @@ impl Describe for RateLimitLayer {
             Some(_) => ", or the caller's own quota",
             None => "",
         };
-        let by = &self.counted.by;
-        let route = if self.counted.per_route {
-            ", per route"
-        } else {
-            ""
+        let by = match (&self.counted.by, self.counted.per_route) {
+            (By::Everyone, true) => "route".to_owned(),
+            (by, true) => format!("{by} and route"),
+            (by, false) => by.to_string(),
         };
         if let Some(in_flight) = &self.in_flight {
             let (name, most) = (&self.name(), in_flight.most());
             entry.limits(
                 name,
                 self.mode,
-                format!("at most {most} in flight, by {by}{route}"),
+                format!("at most {most} in flight, by {by}"),
             );
         }
         let limited = self
@@ -37,11 +37,7 @@ impl Describe for RateLimitLayer {
             .iter()
             .filter(|(_, quota)| !quota.is_unlimited());
         for (name, quota) in limited {
-            entry.limits(
-                name,
-                self.mode,
-                format!("{what}{quota}, by {by}{route}{own}"),
-            );
+            entry.limits(name, self.mode, format!("{what}{quota}, by {by}{own}"));
         }
     }
 }
