@@ -52,6 +52,12 @@ where
         }))
     }
 
+    /// Whether there is a task under way.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.lock().last.as_ref().is_some_and(Started::is_under_way)
+    }
+
     /// Waits for the task that is under way, if there is one.
     pub(crate) fn join(&self) -> Option<Waiter<T>> {
         self.lock().last.as_ref().and_then(Waiter::of)
@@ -105,6 +111,14 @@ where
     }
 }
 
+// === impl Started ===
+
+impl<T> Started<T> {
+    fn is_under_way(&self) -> bool {
+        self.results.has_changed().is_ok() && self.results.borrow().is_none()
+    }
+}
+
 // === impl Outbox ===
 
 impl<T> Outbox<T> {
@@ -143,9 +157,7 @@ where
 {
     /// `None` for a flight that has landed: its result answers those who asked before, not those who ask now.
     fn of(started: &Started<T>) -> Option<Self> {
-        let results = &started.results;
-        let under_way = results.has_changed().is_ok() && results.borrow().is_none();
-        under_way.then(|| Self::new(started))
+        started.is_under_way().then(|| Self::new(started))
     }
 
     fn new(started: &Started<T>) -> Self {

@@ -4,7 +4,6 @@
 //! came from alone, and serves until its age, by wall time, reaches what the caller allows. The first fetch that succeeds
 //! replaces it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

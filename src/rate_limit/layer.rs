@@ -184,6 +184,17 @@ impl RateLimitLayer {
         self
     }
 
+    /// Keeps the callers' states in a store that other processes ask too, and so counts with them: layers whose policies
+    /// have the same name and quota, and that count the same callers, count together.
+    ///
+    /// The store takes the place of this layer's memory, and of [`max_keys`](Self::max_keys).
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub fn store(self, store: &super::redis::RedisStore) -> Self {
+        let (store, secret) = store.parts();
+        self.with_store(store, secret)
+    }
+
     /// Reads the time from `clock`.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = clock.into();
@@ -218,7 +229,7 @@ impl RateLimitLayer {
     }
 
     /// Keeps the callers' states in a store that other processes ask too. They must share the secret as well.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    #[cfg(any(test, feature = "redis"))]
     pub(super) fn with_store(
         mut self,
         store: Arc<dyn super::store::Store>,

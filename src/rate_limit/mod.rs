@@ -54,22 +54,32 @@
 //! # }
 //! ```
 
+#[cfg(all(test, feature = "redis"))]
+mod central;
 mod fields;
 mod gcra;
 mod in_flight;
 mod key;
 mod layer;
+#[cfg(feature = "redis")]
+mod lease;
 mod limit;
 mod memory;
 mod policy;
 mod quota;
 mod ready;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 mod service;
 mod store;
 mod tell;
 
 pub use layer::RateLimitLayer;
 pub use quota::Quota;
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use redis::{OnStoreError, RedisStore, StoreStatus};
 pub use service::{RateLimit, ResponseFuture};
 
 /// The page's examples are tests.

@@ -1,0 +1,539 @@
+//! Against real servers: the script and the arithmetic in memory agree, and every store keeps the same promises.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::engine::Engine;
+use super::node::Node;
+use super::script::{Action, Reply};
+use super::without::Without;
+use crate::clock::{Clock, ManualClock};
+use crate::rate_limit::central::Central;
+use crate::rate_limit::key::{Key, KeyHasher};
+use crate::rate_limit::lease::Order;
+use crate::rate_limit::memory::Memory;
+use crate::rate_limit::policy::Policies;
+use crate::rate_limit::quota::Quota;
+use crate::rate_limit::store::{Check, Outcome, Purpose, Source, Store};
+
+#[path = "../../../tests/support/redis.rs"]
+mod server;
+
+use server::Server;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn policies(quotas: &[Quota]) -> Arc<Policies> {
+    let names: Vec<Arc<str>> = (0..quotas.len())
+        .map(|i| Arc::from(format!("p{i}")))
+        .collect();
+    Arc::new(Policies::new(names.iter().zip(quotas.iter().copied())).unwrap())
+}
+
+fn key(name: &str) -> Key {
+    use std::hash::Hash;
+    let mut hasher = KeyHasher::shared(b"sixteen bytes...");
+    name.hash(&mut hasher);
+    hasher.key()
+}
+
+fn engine(url: &str) -> Arc<Engine> {
+    let client = ::redis::Client::open(url).unwrap();
+    Arc::new(Engine::new(client, Clock::System))
+}
+
+/// Tests run beside each other on a busy machine, and a deadline is not what they are about.
+async fn ask(
+    engine: &Engine,
+    action: Action,
+    key: Key,
+    policies: &Policies,
+    orders: &[Order],
+) -> Reply {
+    for _ in 0..20 {
+        if let Ok(reply) = engine.ask(action, key, policies, orders).await {
+            return reply;
+        }
+    }
+    panic!("no answer: {:?}", engine.record());
+}
+
+fn store(url: &str, percent: u8) -> Node {
+    let keys = NonZeroUsize::new(1_000).unwrap();
+    Node::new(engine(url), percent, keys, Without::Closed)
+}
+
+async fn decide(
+    store: &dyn Store,
+    key: Key,
+    policies: &Arc<Policies>,
+    cost: u32,
+    purpose: Purpose,
+) -> Outcome {
+    let check = Check {
+        key,
+        policies,
+        cost: NonZeroU32::new(cost).unwrap(),
+        purpose,
+        now: u64::try_from(Clock::System.monotonic().as_nanos()).unwrap(),
+    };
+    if let Some(outcome) = store.try_local(&check) {
+        return outcome;
+    }
+    store.ask(&check).await.unwrap()
+}
+
+/// Every store that there is, and the server of those that have one.
+struct Stores {
+    all: Vec<(&'static str, Box<dyn Store>)>,
+    _server: Option<Server>,
+}
+
+impl Stores {
+    fn new() -> Self {
+        let memory = InMemory(Memory::new(Memory::DEFAULT_KEYS));
+        let mut all: Vec<(_, Box<dyn Store>)> = vec![("memory", Box::new(memory))];
+        let server = Server::start();
+        if let Some(server) = &server {
+            // Apart by their numbers of databases.
+            all.push(("exact", Box::new(store(&format!("{}0", server.url()), 0))));
+            all.push(("leased", Box::new(store(&format!("{}1", server.url()), 25))));
+        }
+        Self {
+            all,
+            _server: server,
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'static str, &dyn Store)> {
+        self.all.iter().map(|(name, store)| (*name, &**store))
+    }
+}
+
+/// Memory answers at once, and so is no [`Store`] otherwise.
+#[derive(Debug)]
+struct InMemory(Memory);
+
+impl Store for InMemory {
+    fn try_local(&self, check: &Check<'_>) -> Option<Outcome> {
+        Some(self.0.decide(check))
+    }
+
+    fn ask(&self, _: &Check<'_>) -> crate::rate_limit::store::Asking {
+        unreachable!()
+    }
+
+    fn settle(&self, check: &Check<'_>) {
+        self.0.settle(check);
+    }
+}
+
+/// How many of so many requests are admitted.
+async fn admitted(store: &dyn Store, caller: &str, policies: &Arc<Policies>, requests: u32) -> u32 {
+    let mut admitted = 0;
+    for _ in 0..requests {
+        let outcome = decide(store, key(caller), policies, 1, Purpose::Charge).await;
+        admitted += u32::from(outcome.verdicts.admit());
+    }
+    admitted
+}
+
+#[tokio::test]
+async fn every_store_admits_a_burst_and_no_more() {
+    for (name, store) in Stores::new().iter() {
+        let policies = policies(&[Quota::per_hour(40)]);
+        assert_eq!(admitted(store, "alice", &policies, 100).await, 40, "{name}");
+        assert_eq!(admitted(store, "bob", &policies, 3).await, 3, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_store_charges_all_quotas_or_none() {
+    for (name, store) in Stores::new().iter() {
+        let (small, large) = (Quota::per_hour(5), Quota::per_day(100));
+        let both = policies(&[small, large]);
+        assert_eq!(admitted(store, "alice", &both, 50).await, 5, "{name}");
+        let refused = decide(store, key("alice"), &both, 1, Purpose::Charge).await;
+        let [first, second] = refused.verdicts.as_slice() else {
+            panic!("{name}: two policies")
+        };
+        assert!(
+            first.retry_after.is_some() && second.retry_after.is_none(),
+            "{name}: {refused:?}"
+        );
+        // 45 refusals took nothing of the large one.
+        assert!(
+            (92..=95).contains(&second.left.permits),
+            "{name}: {second:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_store_tells_how_long_to_wait() {
+    for (name, store) in Stores::new().iter() {
+        let policies = policies(&[Quota::per_hour(60).burst(2)]);
+        assert_eq!(admitted(store, "alice", &policies, 3).await, 2, "{name}");
+        let refused = decide(store, key("alice"), &policies, 1, Purpose::Charge).await;
+        let after = refused.verdicts.retry_after().unwrap();
+        assert!(
+            after > 50 * SECOND && after <= 60 * SECOND,
+            "{name}: {after:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_store_takes_the_cost_of_a_request() {
+    for (name, store) in Stores::new().iter() {
+        let policies = policies(&[Quota::per_hour(10)]);
+        let mut outcomes = Vec::new();
+        for cost in [4, 4, 4, 2, 1, 11] {
+            let outcome = decide(store, key("alice"), &policies, cost, Purpose::Charge).await;
+            outcomes.push(outcome.verdicts.admit());
+        }
+        assert_eq!(outcomes, [true, true, false, true, false, false], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_store_peeks_without_a_charge_and_settles_afterwards() {
+    for (name, store) in Stores::new().iter() {
+        let policies = policies(&[Quota::per_hour(3)]);
+        for _ in 0..10 {
+            let peeked = decide(store, key("alice"), &policies, 1, Purpose::Peek).await;
+            assert!(peeked.verdicts.admit(), "{name}");
+        }
+        let check = Check {
+            key: key("alice"),
+            policies: &policies,
+            cost: NonZeroU32::new(5).unwrap(),
+            purpose: Purpose::Charge,
+            now: u64::try_from(Clock::System.monotonic().as_nanos()).unwrap(),
+        };
+        store.settle(&check);
+        // The charge is on its way; 5 were charged although 3 were there.
+        let mut peeked = decide(store, key("alice"), &policies, 1, Purpose::Peek).await;
+        while peeked.verdicts.admit() {
+            tokio::task::yield_now().await;
+            peeked = decide(store, key("alice"), &policies, 1, Purpose::Peek).await;
+        }
+        let after = peeked.verdicts.retry_after().unwrap();
+        assert!(
+            after > 3_000 * SECOND && after <= 3_600 * SECOND,
+            "{name}: {after:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_store_admits_nothing_of_a_quota_of_nothing() {
+    for (name, store) in Stores::new().iter() {
+        let policies = policies(&[Quota::per_hour(0)]);
+        assert_eq!(admitted(store, "alice", &policies, 3).await, 0, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_callers_at_once_get_exactly_the_burst() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let policies = policies(&[Quota::per_day(1_000)]);
+    // Two nodes, which know nothing of each other.
+    let nodes = [store(&server.url(), 0), store(&server.url(), 0)];
+    let callers: Vec<_> = (0..64)
+        .map(|caller| {
+            let (node, policies) = (nodes[caller % 2].clone(), Arc::clone(&policies));
+            tokio::spawn(async move {
+                let mut admitted = 0;
+                for _ in 0..50 {
+                    let check = Check {
+                        key: key("alice"),
+                        policies: &policies,
+                        cost: NonZeroU32::MIN,
+                        purpose: Purpose::Charge,
+                        now: 0,
+                    };
+                    let outcome = match node.try_local(&check) {
+                        Some(outcome) => Ok(outcome),
+                        None => node.ask(&check).await,
+                    };
+                    // On a busy machine a deadline may pass; what was charged then, nobody got.
+                    admitted += u32::from(outcome.is_ok_and(|outcome| outcome.verdicts.admit()));
+                }
+                admitted
+            })
+        })
+        .collect();
+    let mut admitted = 0;
+    for caller in callers {
+        admitted += caller.await.unwrap();
+    }
+    let failed: u64 = nodes.iter().map(Node::errors).sum();
+    assert!(admitted <= 1_000, "{admitted}");
+    assert!(
+        u64::from(admitted) + failed * 64 >= 1_000,
+        "{admitted} admitted, {failed} failed"
+    );
+}
+
+#[tokio::test]
+async fn a_busy_caller_is_served_from_leases_and_the_server_is_asked_rarely() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let node = store(&server.url(), 25);
+    let policies = policies(&[Quota::per_day(100_000)]);
+    let mut sources = Vec::new();
+    for _ in 0..5_000 {
+        let outcome = decide(&node, key("alice"), &policies, 1, Purpose::Charge).await;
+        assert!(outcome.verdicts.admit());
+        sources.push(outcome.source);
+    }
+    assert!(sources.iter().all(|source| *source == Source::Leased));
+    let calls = server.calls();
+    assert!(calls < 500, "{calls} calls for 5,000 requests");
+}
+
+#[tokio::test]
+async fn who_was_refused_is_refused_again_without_asking() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    for percent in [0, 25] {
+        let node = store(&server.url(), percent);
+        let policies = policies(&[Quota::per_hour(3), Quota::per_day(1_000)]);
+        let caller = key(&format!("caller {percent}"));
+        while decide(&node, caller, &policies, 1, Purpose::Charge)
+            .await
+            .verdicts
+            .admit()
+        {}
+        let before = server.calls();
+        for _ in 0..100 {
+            let outcome = decide(&node, caller, &policies, 1, Purpose::Charge).await;
+            assert!(!outcome.verdicts.admit());
+        }
+        assert_eq!(server.calls(), before, "{percent} percent");
+    }
+}
+
+#[tokio::test]
+async fn leases_end_with_the_clock_of_the_node() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let hands = ManualClock::at(1_800_000_000);
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let engine = Arc::new(Engine::new(client, Clock::from(hands.clone())));
+    let node = Node::new(
+        engine,
+        25,
+        NonZeroUsize::new(1_000).unwrap(),
+        Without::Closed,
+    );
+    let policies = policies(&[Quota::per_day(100_000)]);
+    for _ in 0..200 {
+        assert!(
+            decide(&node, key("alice"), &policies, 1, Purpose::Charge)
+                .await
+                .verdicts
+                .admit()
+        );
+    }
+    let before = server.calls();
+    hands.advance(SECOND);
+    assert!(
+        decide(&node, key("alice"), &policies, 1, Purpose::Charge)
+            .await
+            .verdicts
+            .admit()
+    );
+    assert_eq!(server.calls(), before + 1, "what was held has ended");
+}
+
+#[tokio::test]
+async fn what_is_stored_names_nobody_and_expires() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let node = store(&server.url(), 0);
+    let policies = policies(&[Quota::per_minute(60), Quota::per_hour(5)]);
+    decide(&node, key("alice"), &policies, 1, Purpose::Charge).await;
+    let keys = server.ask("KEYS *");
+    let keys: Vec<&str> = keys
+        .lines()
+        .filter(|line| line.starts_with("pc1:{"))
+        .collect();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    let tag = |key: &str| key.split(['{', '}']).nth(1).map(str::to_owned);
+    assert_eq!(
+        tag(keys[0]),
+        tag(keys[1]),
+        "one slot of a cluster for one caller"
+    );
+    for key in keys {
+        let ttl = server.ask(&format!("PTTL {key}"));
+        let ttl: i64 = ttl
+            .trim_start_matches(':')
+            .lines()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!((1..=720_000).contains(&ttl), "{ttl}");
+        let arrival = server.ask(&format!("GET {key}"));
+        assert!(
+            arrival.lines().nth(1).unwrap().len() == 19,
+            "nanoseconds: {arrival}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_was_set_back_locks_nobody_out() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let policies = policies(&[Quota::per_minute(60)]);
+    let node = store(&server.url(), 0);
+    decide(&node, key("alice"), &policies, 1, Purpose::Charge).await;
+    let keys = server.ask("KEYS *");
+    let name = keys.lines().find(|line| line.starts_with("pc1:{")).unwrap();
+    // All that was ever owed lies a year ahead.
+    let ahead = Clock::System.unix_time() + 365 * 24 * 3_600 * SECOND;
+    server.ask(&format!("SET {name} {}", ahead.as_nanos()));
+    let outcome = decide(
+        &store(&server.url(), 0),
+        key("alice"),
+        &policies,
+        1,
+        Purpose::Charge,
+    )
+    .await;
+    let after = outcome.verdicts.retry_after().unwrap();
+    assert!(after <= 61 * SECOND, "{after:?}");
+}
+
+#[tokio::test]
+async fn a_script_that_the_server_forgot_is_sent_again() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let engine = engine(&server.url());
+    let policies = policies(&[Quota::per_minute(60)]);
+    for _ in 0..3 {
+        let reply = ask(
+            &engine,
+            Action::Charge,
+            key("alice"),
+            &policies,
+            &[Order::exactly(1)],
+        )
+        .await;
+        assert!(reply.granted);
+        server.ask("SCRIPT FLUSH");
+    }
+}
+
+/// What the test asks, at which quotas.
+type Asked = (Vec<(u32, u32, u32)>, Vec<Vec<(u32, u32, u32)>>);
+
+/// Quotas as (permits a second, burst, divisor of the rate), and orders as (need, more that is wanted, least).
+fn asked() -> impl Strategy<Value = Asked> {
+    let quota = (
+        1..5_000_u32,
+        0..300_u32,
+        prop_oneof![Just(1), Just(3_600), Just(86_400)],
+    );
+    (1..4_usize).prop_flat_map(move |count| {
+        let quotas = prop::collection::vec(quota.clone(), count);
+        let order = (1..20_u32, 0..60_u32, 0..20_u32);
+        let orders = prop::collection::vec(prop::collection::vec(order, count), 1..25);
+        (quotas, orders)
+    })
+}
+
+#[test]
+fn the_script_decides_as_the_arithmetic_in_memory_does() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let engine = engine(&server.url());
+    let mut runner = TestRunner::new(Config::with_cases(200));
+    let callers = std::cell::Cell::new(0_u64);
+    let result = runner.run(&asked(), |(quotas, rounds)| {
+        callers.set(callers.get() + 1);
+        let quotas: Vec<Quota> = quotas
+            .iter()
+            .map(|(permits, burst, divisor)| Quota::per(*permits, SECOND * *divisor).burst(*burst))
+            .collect();
+        let (policies, key) = (policies(&quotas), key(&callers.get().to_string()));
+        let mut central = vec![Central::default(); quotas.len()];
+        let mut now = 0;
+        for round in rounds {
+            let orders: Vec<Order> = round
+                .iter()
+                .map(|(need, more, least)| Order {
+                    need: *need,
+                    want: need + more,
+                    least: *least,
+                })
+                .collect();
+            let reply = runtime.block_on(ask(&engine, Action::Charge, key, &policies, &orders));
+            // Only the server knows when it was asked; what it says is owed of one quota tells it for the others.
+            let elapsed = central
+                .iter()
+                .zip(&reply.answers)
+                .find_map(|(central, answer)| {
+                    (answer.owed > 0).then(|| central.arrival_at(now).saturating_sub(answer.owed))
+                });
+            match elapsed {
+                Some(elapsed) => now += elapsed,
+                None => {
+                    now = central
+                        .iter()
+                        .map(|central| central.arrival())
+                        .max()
+                        .unwrap_or(now)
+                        .max(now)
+                }
+            }
+            let look = |(central, (policy, order)): (
+                &Central,
+                (&crate::rate_limit::policy::Policy, &Order),
+            )| { central.look(&policy.gcra, now, *order) };
+            let looks: Vec<_> = central
+                .iter()
+                .zip(policies.iter().zip(&orders))
+                .map(look)
+                .collect();
+            let granted = looks.iter().all(|(_, permits)| permits.is_some());
+            prop_assert_eq!(reply.granted, granted, "{:?} {:?}", looks, reply);
+            for ((owed, permits), answer) in looks.iter().zip(&reply.answers) {
+                prop_assert_eq!(*owed, answer.owed);
+                if granted {
+                    prop_assert_eq!(*permits, Some(answer.permits));
+                }
+            }
+            if granted {
+                for ((central, policy), order) in
+                    central.iter_mut().zip(policies.iter()).zip(&orders)
+                {
+                    central.charge(&policy.gcra, now, *order);
+                }
+            }
+        }
+        Ok(())
+    });
+    result.unwrap();
+}

@@ -1,0 +1,299 @@
+//! Many processes, one server: whatever is paused, killed and restarted, no window holds more than the bound.
+//!
+//! A node notes before and after each request what time it is. It decided somewhere between the two, so a request that took
+//! a millisecond or less is counted at its end, and the bound is stretched by that millisecond; one that took longer, since
+//! its process stood still, proves nothing and is left out.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::{Clock, Quota};
+
+use crate::server::{Server, signal};
+use crate::{SECRET, ask, limited};
+
+const CALLERS: u64 = 4;
+const RATE: u32 = 5_000;
+const BURST: u32 = 1_000;
+const RECORD: usize = 24;
+const BLUR: u64 = 1_000_000;
+
+struct Run {
+    nodes: usize,
+    grants: u64,
+}
+
+/// One process of the fleet. Killed when this value goes.
+struct Node {
+    child: Child,
+    number: usize,
+    paused: bool,
+}
+
+#[test]
+fn a_small_fleet_keeps_the_bound() {
+    Run {
+        nodes: 3,
+        grants: 20_000,
+    }
+    .check();
+}
+
+#[test]
+#[ignore = "a long run: 16 processes, a million grants"]
+fn a_fleet_of_sixteen_keeps_the_bound_over_a_million_grants() {
+    Run {
+        nodes: 16,
+        grants: 1_000_000,
+    }
+    .check();
+}
+
+/// Not a test: what a process of the fleet runs.
+#[test]
+#[ignore = "started by the runs above"]
+fn a_node() {
+    let (Ok(url), Ok(file)) = (env::var("FLEET_URL"), env::var("FLEET_FILE")) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(call_for_ever(&url, Path::new(&file)));
+}
+
+async fn call_for_ever(url: &str, file: &Path) {
+    let store = RedisStore::new(url, SECRET)
+        .unwrap()
+        .on_error(OnStoreError::Closed);
+    let service = limited(&store, quota());
+    let tasks: Vec<_> = (0..8_u64)
+        .map(|task| {
+            let service = service.clone();
+            let mut file = File::options()
+                .create(true)
+                .append(true)
+                .open(file)
+                .unwrap();
+            tokio::spawn(async move {
+                let mut random = Random(task + 8 * u64::from(std::process::id()));
+                loop {
+                    // Half of the requests are one caller's.
+                    let caller = (random.next() % (2 * CALLERS)).min(CALLERS) % CALLERS;
+                    let before = now();
+                    let status = ask(&service, &caller.to_string()).await;
+                    let after = now();
+                    if status == 200 {
+                        let record = [caller, before, after].map(u64::to_le_bytes).concat();
+                        // Unbuffered: what was written survives the process.
+                        file.write_all(&record).unwrap();
+                        tokio::task::yield_now().await;
+                    } else {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+fn quota() -> Quota {
+    Quota::per_second(RATE).burst(BURST)
+}
+
+fn now() -> u64 {
+    u64::try_from(Clock::System.unix_time().as_nanos()).unwrap()
+}
+
+impl Run {
+    fn check(&self) {
+        let Some(server) = Server::start() else {
+            return;
+        };
+        let folder = Folder::new();
+        let mut random = Random(now());
+        let (mut pauses, mut kills) = (0, 0);
+        let start = |number| Node::start(number, &server.url(), &folder.0);
+        let mut nodes: Vec<Node> = (0..self.nodes).map(start).collect();
+        let began = now();
+        while folder.grants() < self.grants {
+            assert!(
+                now() - began < 600_000_000_000,
+                "only {} grants",
+                folder.grants()
+            );
+            thread::sleep(Duration::from_millis(random.next() % 100));
+            let which = (random.next() as usize) % nodes.len();
+            let node = &mut nodes[which];
+            if node.paused {
+                node.resume();
+            } else if random.next().is_multiple_of(8) {
+                nodes[which] = Node::start(which, &server.url(), &folder.0);
+                kills += 1;
+            } else {
+                node.pause();
+                pauses += 1;
+            }
+        }
+        let seconds = (now() - began) as f64 / 1e9;
+        let calls = server.calls();
+        drop(nodes);
+
+        let records = folder.records();
+        let store = RedisStore::new(&server.url(), SECRET).unwrap();
+        let bound = store.bound(&quota(), Duration::ZERO);
+        let excess = bound - u64::from(BURST);
+        let slack = (f64::from(RATE) * BLUR as f64 / 1e9).ceil();
+        let (mut worst, mut counted) = (0.0_f64, 0);
+        for caller in 0..CALLERS {
+            let mut times: Vec<u64> = records
+                .iter()
+                .filter(|[of, before, after]| *of == caller && after - before <= BLUR)
+                .map(|[.., after]| *after)
+                .collect();
+            times.sort_unstable();
+            counted += times.len();
+            worst = worst.max(most_beyond_the_rate(&times));
+        }
+        println!(
+            "{} nodes, {CALLERS} callers at {RATE}/s, burst {BURST}: {} grants in {seconds:.0} s, {counted} of them timed, \
+             {pauses} pauses, {kills} kills, {:.3} calls a grant",
+            self.nodes,
+            records.len(),
+            calls as f64 / records.len() as f64,
+        );
+        println!(
+            "worst window: {worst:.0} beyond the rate; bound: {BURST} + {excess}, and {slack} for the clock"
+        );
+        assert!(counted as u64 * 10 >= self.grants * 7, "{counted} timed");
+        assert!(
+            worst <= bound as f64 + slack,
+            "violation: {worst} > {bound} + {slack}"
+        );
+    }
+}
+
+/// A bucket that leaks at the rate is fullest after the window that holds most beyond the rate.
+fn most_beyond_the_rate(times: &[u64]) -> f64 {
+    let (mut level, mut worst, mut last) = (0.0_f64, 0.0_f64, 0);
+    for time in times {
+        level = (level - (time - last) as f64 * f64::from(RATE) / 1e9).max(0.0) + 1.0;
+        worst = worst.max(level);
+        last = *time;
+    }
+    worst
+}
+
+#[test]
+fn the_meter_finds_the_fullest_window() {
+    let second = 1_000_000_000;
+    let at_the_rate: Vec<u64> = (1..20_000).map(|i| i * second / u64::from(RATE)).collect();
+    assert!(most_beyond_the_rate(&at_the_rate) < 2.0);
+    let mut with_a_burst = at_the_rate;
+    with_a_burst.extend([3 * second; 100]);
+    with_a_burst.sort_unstable();
+    let worst = most_beyond_the_rate(&with_a_burst);
+    assert!((100.0..102.0).contains(&worst), "{worst}");
+}
+
+// === impl Node ===
+
+impl Node {
+    fn start(number: usize, url: &str, folder: &Path) -> Self {
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "fleet::a_node", "--ignored"])
+            .env("FLEET_URL", url)
+            .env("FLEET_FILE", folder.join(number.to_string()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self {
+            child: child.unwrap(),
+            number,
+            paused: false,
+        }
+    }
+
+    fn pause(&mut self) {
+        signal(&self.child, "STOP");
+        self.paused = true;
+    }
+
+    fn resume(&mut self) {
+        signal(&self.child, "CONT");
+        self.paused = false;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.child
+            .kill()
+            .unwrap_or_else(|error| panic!("node {}: {error}", self.number));
+        let _ = self.child.wait();
+    }
+}
+
+/// Where the nodes write.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let folder =
+            env::temp_dir().join(format!("portcullis-fleet-{}-{}", std::process::id(), now()));
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        fs::read_dir(&self.0)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+    }
+
+    fn grants(&self) -> u64 {
+        self.files()
+            .map(|file| fs::metadata(file).unwrap().len() / RECORD as u64)
+            .sum()
+    }
+
+    fn records(&self) -> Vec<[u64; 3]> {
+        let mut records = Vec::new();
+        for file in self.files() {
+            let bytes = fs::read(file).unwrap();
+            records.extend(bytes.chunks_exact(RECORD).map(|record| {
+                [0, 8, 16].map(|at| u64::from_le_bytes(record[at..at + 8].try_into().unwrap()))
+            }));
+        }
+        records
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Splitmix64: where chance is wanted, not secrecy.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

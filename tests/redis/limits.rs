@@ -1,0 +1,197 @@
+//! What a layer does with a store that answers, and with one that does not.
+
+use std::time::Duration;
+
+use portcullis::Quota;
+use portcullis::rate_limit::{OnStoreError, RedisStore};
+
+use crate::server::Server;
+use crate::{Limited, SECRET, ask, limited, nodes};
+
+const OTHER_SECRET: &str = "the secret of another fleet";
+
+fn store(server: &Server, secret: &str) -> RedisStore {
+    RedisStore::new(&server.url(), secret).unwrap()
+}
+
+/// The statuses of so many requests, told apart only by whether they passed.
+async fn admitted(service: &Limited, caller: &str, requests: u32) -> u32 {
+    let mut admitted = 0;
+    for _ in 0..requests {
+        admitted += u32::from(ask(service, caller).await == 200);
+    }
+    admitted
+}
+
+/// Asks until the store is as it should be. It takes as long as it takes.
+async fn until_up(store: &RedisStore, service: &Limited, is_up: bool) {
+    for i in 0.. {
+        if store.status().is_up == is_up {
+            return;
+        }
+        assert!(i < 3_000, "{:?}", store.status());
+        ask(service, "somebody").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn processes_with_one_secret_count_together() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let quota = Quota::per_hour(10);
+    let [one, other, stranger] = [SECRET, SECRET, OTHER_SECRET]
+        .map(|secret| limited(&store(&server, secret).exact(), quota));
+    assert_eq!(admitted(&one, "alice", 6).await, 6);
+    assert_eq!(admitted(&other, "alice", 6).await, 4);
+    assert_eq!(admitted(&stranger, "alice", 6).await, 6);
+    assert_eq!(admitted(&other, "bob", 6).await, 6);
+}
+
+#[tokio::test]
+async fn a_quota_that_is_changed_starts_anew() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let store = store(&server, SECRET).exact();
+    assert_eq!(
+        admitted(&limited(&store, Quota::per_hour(3)), "alice", 5).await,
+        3
+    );
+    assert_eq!(
+        admitted(&limited(&store, Quota::per_hour(4)), "alice", 5).await,
+        4
+    );
+}
+
+#[tokio::test]
+async fn while_the_server_is_gone_each_policy_decides_as_it_says_and_the_server_is_used_again() {
+    for (policy, expected) in [
+        (nodes(4), [200, 200, 429, 429]),
+        (OnStoreError::Open, [200; 4]),
+        (OnStoreError::Closed, [503; 4]),
+    ] {
+        let Some(mut server) = Server::start() else {
+            return;
+        };
+        let store = store(&server, SECRET).exact().on_error(policy);
+        let service = limited(&store, Quota::per_hour(8));
+        assert_eq!(admitted(&service, "alice", 9).await, 8);
+
+        server.kill();
+        until_up(&store, &service, false).await;
+        for expected in expected {
+            assert_eq!(ask(&service, "bob").await, expected, "{policy:?}");
+        }
+        let status = store.status();
+        assert!(
+            status.errors >= 5 && status.last_error.is_some(),
+            "{status:?}"
+        );
+
+        server.restart();
+        until_up(&store, &service, true).await;
+        assert!(store.status().degraded > Duration::ZERO);
+        // The server came back empty.
+        assert_eq!(admitted(&service, "carol", 9).await, 8, "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_is_left_alone_until_it_goes_on() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let store = store(&server, SECRET)
+        .exact()
+        .on_error(OnStoreError::Closed);
+    let service = limited(&store, Quota::per_hour(8));
+    assert_eq!(admitted(&service, "alice", 2).await, 2);
+    server.pause();
+    until_up(&store, &service, false).await;
+    assert_eq!(ask(&service, "alice").await, 503);
+    assert_eq!(store.status().last_error, Some("timeout"));
+    server.resume();
+    until_up(&store, &service, true).await;
+    assert!(
+        admitted(&service, "alice", 9).await <= 6,
+        "nothing was forgotten"
+    );
+}
+
+#[tokio::test]
+async fn a_service_starts_before_its_store_does() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    server.kill();
+    let store = store(&server, SECRET).on_error(nodes(1));
+    let service = limited(&store, Quota::per_hour(8));
+    assert_eq!(admitted(&service, "alice", 9).await, 8);
+    server.restart();
+    until_up(&store, &service, true).await;
+    let before = server.calls();
+    assert!(admitted(&service, "alice", 9).await >= 1);
+    assert!(server.calls() > before);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_us_is_an_outage_whose_reason_is_told() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    server.ask("CONFIG SET requirepass hush-hush");
+    let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+    let service = limited(&store, Quota::per_hour(8));
+    until_up(&store, &service, false).await;
+    assert_eq!(ask(&service, "alice").await, 503);
+    let last = store.status().last_error;
+    assert!(matches!(last, Some("NOAUTH" | "WRONGPASS")), "{last:?}");
+
+    let with_password = server.url().replace("redis://", "redis://:hush-hush@");
+    let store = RedisStore::new(&with_password, SECRET).unwrap();
+    assert_eq!(
+        admitted(&limited(&store, Quota::per_hour(8)), "alice", 9).await,
+        8
+    );
+}
+
+#[tokio::test]
+async fn neither_the_password_nor_the_secret_is_shown() {
+    let url = "redis://admin:hush-hush@127.0.0.1:1/0";
+    let store = RedisStore::new(url, SECRET).unwrap().on_error(nodes(1));
+    let service = limited(&store, Quota::per_hour(8));
+    until_up(&store, &service, false).await;
+    let layer = portcullis::RateLimitLayer::new(Quota::per_hour(8)).store(&store);
+    let shown = format!("{store:?} {layer:?} {:?}", store.status());
+    assert!(
+        !shown.contains("hush") && !shown.contains("admin"),
+        "{shown}"
+    );
+    assert!(!shown.contains(SECRET), "{shown}");
+    for wrong in [
+        "http://:hush-hush@127.0.0.1/",
+        "rediss://:hush-hush@127.0.0.1/",
+        "hush-hush",
+    ] {
+        let error = RedisStore::new(wrong, SECRET).unwrap_err().to_string();
+        assert!(
+            error.contains("redis://") && !error.contains("hush"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_store_that_would_protect_nothing_is_not_built() {
+    let short = RedisStore::new("redis://127.0.0.1/", "16 bytes are fine").map(drop);
+    assert!(short.is_ok());
+    let short = RedisStore::new("redis://127.0.0.1/", "15 bytes aren't").unwrap_err();
+    assert!(short.to_string().contains("16 bytes"), "{short}");
+    for percent in [0, 101] {
+        let store = RedisStore::new("redis://127.0.0.1/", SECRET).unwrap();
+        let error = store.leased(percent).unwrap_err();
+        assert!(error.to_string().contains("exact()"), "{error}");
+    }
+}

@@ -1,0 +1,149 @@
+//! A Redis server of one's own: a process on a free port, that ends with the test and keeps nothing.
+
+use std::env;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// A server that is killed when this value goes.
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+}
+
+const PAUSE: Duration = Duration::from_millis(10);
+const PATIENCE: u32 = 1_000;
+
+// === impl Server ===
+
+#[allow(dead_code)] // Not all tests need all of it.
+impl Server {
+    /// A running server. `None` where no `redis-server` is installed, which is said aloud; `PORTCULLIS_REQUIRE_ALL=1` makes
+    /// that a failure.
+    #[track_caller]
+    pub(crate) fn start() -> Option<Self> {
+        let port = free_port();
+        match spawn(port) {
+            Ok(child) => {
+                let server = Self { child, port };
+                server.wait_until_ready();
+                Some(server)
+            }
+            Err(error) => {
+                let skipped =
+                    format!("SKIPPED, no redis-server (apt install redis-server): {error}");
+                let required = env::var_os("PORTCULLIS_REQUIRE_ALL").is_some_and(|all| all == "1");
+                assert!(!required, "{skipped}");
+                // The print macros would be captured, and nobody would know.
+                let line = format!("{skipped}\n");
+                std::io::stderr()
+                    .write_all(line.as_bytes())
+                    .expect("stderr");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Stops it where it stands: connections stay open, and nothing answers.
+    pub(crate) fn pause(&self) {
+        signal(&self.child, "STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        signal(&self.child, "CONT");
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a process");
+        self.child.wait().expect("a process");
+    }
+
+    /// Starts it again on the same port, empty.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(self.port).expect("redis-server");
+        self.wait_until_ready();
+    }
+
+    /// What the server answers to one command, as text.
+    pub(crate) fn ask(&self, command: &str) -> String {
+        self.try_ask(command).expect("an answer")
+    }
+
+    /// How often scripts were called.
+    pub(crate) fn calls(&self) -> u64 {
+        let stats = self.ask("INFO commandstats");
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        let calls = line.and_then(|line| line.split(',').next());
+        calls.map_or(0, |calls| calls.parse().expect("a number"))
+    }
+
+    fn try_ask(&self, command: &str) -> std::io::Result<String> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // Redis answers the first command, and then closes.
+        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn wait_until_ready(&self) {
+        for _ in 0..PATIENCE {
+            if self
+                .try_ask("PING")
+                .is_ok_and(|answer| answer.starts_with("+PONG"))
+            {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+        panic!("redis-server does not answer");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal by its name, such as `STOP`.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &id]).status();
+    assert!(sent.expect("kill").success());
+}
+
+fn spawn(port: u16) -> std::io::Result<Child> {
+    let port = port.to_string();
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port])
+        .args([
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--maxmemory-policy",
+            "noeviction",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
