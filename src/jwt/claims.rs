@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::{Checked, Members, OneOrMany, Presence, Seconds, Text, blame};
@@ -311,20 +311,53 @@ fn subject<'de, E: Error>(path: &ClaimPath, value: &'de RawValue) -> Result<Cow<
 }
 
 fn list<E: Error>(value: &RawValue, spelling: Spelling, names: &mut Names) -> Result<(), E> {
-    let list = parse::<OneOrMany<'_>, E>(value)?;
-    let spaced = |text| str::split(text, ' ').filter(|name| !name.is_empty());
-    match (&list, spelling) {
-        (OneOrMany::One(text), Spelling::Spaced) => {
-            names.reserve(spaced(text).count(), text.len());
-            spaced(text).for_each(|name| names.push(name));
-        }
-        _ => {
-            let bytes = list.names().map(str::len).sum();
-            names.reserve(list.names().count(), bytes);
-            list.names().for_each(|name| names.push(name));
-        }
+    let json = value.get();
+    // Room for all of it at once, and for as many names as an honest list has.
+    let separators = json.bytes().filter(|byte| b" ,".contains(byte));
+    names.reserve(separators.count().min(15) + 1, json.len());
+    let mut json = serde_json::Deserializer::from_str(json);
+    let list = List { names, spelling };
+    list.deserialize(&mut json).map_err(E::custom)
+}
+
+/// Adds the names of a list, which is written as one string or as an array of strings.
+struct List<'n> {
+    names: &'n mut Names,
+    spelling: Spelling,
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
-    Ok(())
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of strings")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        match self.spelling {
+            Spelling::One => self.names.push(text),
+            Spelling::Spaced => text
+                .split(' ')
+                .filter(|name| !name.is_empty())
+                .for_each(|name| self.names.push(name)),
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(Text(name)) = seq.next_element()? {
+            self.names.push(&name);
+        }
+        Ok(())
+    }
 }
 
 fn parse<'de, T: Deserialize<'de>, E: Error>(value: &'de RawValue) -> Result<T, E> {

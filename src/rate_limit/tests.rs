@@ -671,3 +671,27 @@ async fn more_plans_than_are_kept_ready_are_as_good() {
         }
     }
 }
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn an_axum_router_tells_routes_apart_by_their_templates() {
+    use axum::{Router, body::Body, routing::get};
+
+    let (layer, _clock) = layer(Quota::per_minute(1));
+    let app = Router::new()
+        .route("/orders/{id}", get(|| async { "order" }))
+        .route("/users/{id}", get(|| async { "user" }))
+        .layer(layer.by_route());
+    for (path, expected) in [
+        ("/orders/1", 200),
+        ("/users/1", 200),
+        ("/orders/2", 429),
+        ("/made/up", 404),
+        ("/otherwise", 429),
+    ] {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = path.parse().unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+    }
+}

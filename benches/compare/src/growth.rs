@@ -110,7 +110,7 @@ where
     }
 }
 
-/// What is held of each of these tokens once it is remembered, beyond its own bytes.
+/// What is held of each of these tokens once it is remembered, beyond the token's own bytes.
 pub fn remembered(auth: &JwtAuthLayer, tokens: &[String]) -> Row {
     let auth = auth.clone().token_cache(1 << 30);
     let mut service = auth.layer(service_fn(trivial));
@@ -134,6 +134,6 @@ pub fn remembered(auth: &JwtAuthLayer, tokens: &[String]) -> Row {
         name: format!("portcullis/remembered-token/{}", tokens.len()),
         nanos: f64::NAN,
         allocations: f64::NAN,
-        bytes: held / (tokens.len() - 1) as f64,
+        bytes: held / (tokens.len() - 1) as f64 - tokens.last().map_or(0, String::len) as f64,
     }
 }
