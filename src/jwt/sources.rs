@@ -2,6 +2,7 @@
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::bearer::{self, is_token68};
 use crate::identity::Bearer;
@@ -223,6 +224,14 @@ fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
 
 /// `name=<token>`, as RFC 6750 section 2.3 has it. The rest of the query stays as it is, byte for byte.
 fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
+    // To whoever reads the query behind us it would be a token, and perhaps another than ours.
+    let is_disguised = |pair: &str| {
+        let (own, _) = pair.split_once('=').unwrap_or((pair, ""));
+        own.contains('%') && percent_decode_str(own).eq(name.bytes())
+    };
+    if pairs(uri).any(is_disguised) {
+        return Err(Reason::InvalidRequest);
+    }
     let tokens: Vec<&str> = pairs(uri).filter_map(|pair| value(pair, name)).collect();
     let token = match tokens.as_slice() {
         [] => return Ok(None),
@@ -409,6 +418,15 @@ mod tests {
         check("/a", Ok(None), "/a");
         check("/a?access_token=", Err(Reason::InvalidRequest), "/a");
         check("/a?access_token=a%2Eb", Err(Reason::InvalidRequest), "/a");
+        for escaped in [
+            "/a?access%5Ftoken=a",
+            "/a?%61ccess_token",
+            "/a?access_token=a.b.c&access%5ftoken=b",
+        ] {
+            check(escaped, Err(Reason::InvalidRequest), escaped);
+        }
+        let other = "/a?access%5ftokens=a&%61=%61";
+        check(other, Ok(None), other);
         let twice = "/a?access_token=a&access_token=b";
         check(twice, Err(Reason::InvalidRequest), twice);
     }

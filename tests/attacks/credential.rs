@@ -63,6 +63,26 @@ async fn in_other_places(board: &mut Board, site: &Site) {
     *query.uri_mut() = Uri::try_from(format!("/orders?access_token={token}")).unwrap();
     board.row("token-in-the-query", attempt(&plain, query).await);
 
+    let query = site.auth.clone().dangerous_query_parameter("access_token");
+    let query = stack(query.unwrap());
+    let other = site.issuer.token("bob").sign();
+    let good = format!("access_token={token}");
+    for (id, parameters) in [
+        ("", good.clone()),
+        (
+            "two-parameters-of-one-name-in-escapes",
+            format!("access%5ftoken={other}&{good}"),
+        ),
+        ("parameter-that-is-no-text", "access_token=%ff".to_owned()),
+    ] {
+        let mut request = request(None);
+        *request.uri_mut() = Uri::try_from(format!("/orders?{parameters}")).unwrap();
+        match (id, attempt(&query, request).await) {
+            ("", answer) => assert_eq!(answer, "200", "control"),
+            (id, answer) => board.row(id, answer),
+        }
+    }
+
     let cookie = format!("__Host-token={token}");
     let browser = site.auth.clone().cookie("__Host-token").unwrap();
     let browser = stack(browser.websocket_protocol().header("x-token").unwrap());
