@@ -299,4 +299,5 @@ impl Demand {
 }
 
 #[cfg(test)]
+#[path = "lease/tests.rs"] // for the bench too
 mod tests;

@@ -9,7 +9,7 @@ pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Calls that failed in a row.
+    /// Failures in a row.
     failures: u32,
     /// While calls are kept from the store.
     open: Option<Open>,
@@ -88,15 +88,12 @@ impl Breaker {
         let mut state = self.lock();
         state.errors += 1;
         state.last = Some(why);
-        state.failures = state.failures.saturating_add(1);
-        if state.open.is_some() || state.failures < FAILURES {
-            return Turn::None;
-        }
-        state.open = Some(Open {
-            since: now,
-            probe_at: now.saturating_add(PAUSE),
-        });
-        Turn::Opened
+        state.count(now)
+    }
+
+    /// A request waited in vain for another's call. It counts as much as if it had made one of its own.
+    pub(super) fn missed(&self, now: u64) -> Turn {
+        self.lock().count(now)
     }
 
     /// A probe was answered in time.
@@ -123,6 +120,22 @@ impl Breaker {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn count(&mut self, now: u64) -> Turn {
+        self.failures = self.failures.saturating_add(1);
+        if self.open.is_some() || self.failures < FAILURES {
+            return Turn::None;
+        }
+        self.open = Some(Open {
+            since: now,
+            probe_at: now.saturating_add(PAUSE),
+        });
+        Turn::Opened
     }
 }
 
@@ -157,6 +170,15 @@ mod tests {
             breaker.succeeded();
             assert_eq!(breaker.pass(0), Pass::Go);
         }
+    }
+
+    #[test]
+    fn those_who_wait_for_one_call_count_each() {
+        let breaker = Breaker::default();
+        breaker.failed(0, "timeout");
+        let turns = [(); 4].map(|()| breaker.missed(0));
+        assert_eq!(turns, [Turn::None, Turn::None, Turn::None, Turn::Opened]);
+        assert_eq!(breaker.record(0).errors, 1);
     }
 
     #[test]

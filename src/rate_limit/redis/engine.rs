@@ -97,6 +97,13 @@ impl Engine {
         }
     }
 
+    /// A request waited in vain for another's call.
+    pub(super) fn missed(&self) {
+        if self.breaker.missed(self.now()) == Turn::Opened {
+            observe::down("timeout");
+        }
+    }
+
     pub(super) fn record(&self) -> Record {
         self.breaker.record(self.now())
     }

@@ -209,7 +209,10 @@ impl Parts {
             match waiter.await {
                 Some(Landing::Full) => {}
                 Some(Landing::Short) => return self.take_or_leave(id, question).map(Ok),
-                Some(Landing::Failed) | None => return Some(Err(StoreError)),
+                Some(Landing::Failed) | None => {
+                    self.engine.missed();
+                    return Some(Err(StoreError));
+                }
             }
         }
         None

@@ -1,0 +1,292 @@
+//! A flood of tokens whose keys nobody has, against a warm stack: who else suffers?
+//!
+//! Ten thousand junk kids a second for ten seconds, beside a thousand good tokens a second, each with a signature to verify; before
+//! and after, the good ones alone. It fails unless this crate asks the issuer at most twice, answers good tokens within
+//! twice the time of the quiet seconds (99th percentile) and holds no more than 8 MiB for it. jwks_client_rs is put through
+//! the same, for comparison.
+//!
+//! `cargo run --release --manifest-path benches/jwks_flood/Cargo.toml`, on a machine that does nothing else.
+
+#[allow(dead_code)] // shared with the comparison, which asks more
+#[path = "../../compare/src/fixture.rs"]
+mod fixture;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use http::{Request, Response};
+use jwks_client_rs::JwksClient;
+use jwks_client_rs::source::WebSource;
+use portcullis::{Issuer, JwksCache, JwksSource, JwtAuthLayer};
+use tokio::runtime::Builder;
+use tokio::time::{MissedTickBehavior, interval};
+use tower::{Layer, ServiceExt, service_fn};
+
+use fixture::{AUDIENCE, Algorithm, ISSUER, Keys};
+
+const QUIET: Duration = Duration::from_secs(5);
+const FLOOD: Duration = Duration::from_secs(10);
+const JUNK_A_SECOND: u64 = 10_000;
+const GOOD_A_SECOND: u64 = 1_000;
+/// The cooldown is 30 seconds, so that the flood is over before the next.
+const MAX_FETCHES: u64 = 2;
+const MAX_GROWTH: u64 = 8 << 20;
+
+/// Whether a token is accepted.
+type Verdict = Pin<Box<dyn Future<Output = bool> + Send>>;
+type Verify = Arc<dyn Fn(String) -> Verdict + Send + Sync>;
+
+/// What a flood did.
+struct Outcome {
+    quiet: Vec<Duration>,
+    flooded: Vec<Duration>,
+    junk: u64,
+    fetches: u64,
+    growth: u64,
+}
+
+/// An issuer that takes its time, and counts.
+struct Site {
+    uri: String,
+    fetches: Arc<AtomicU64>,
+}
+
+fn main() -> ExitCode {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all();
+    let runtime = { runtime }.build().expect("a runtime");
+    let keys = Keys::generate();
+    let good = Arc::new(keys.tokens(Algorithm::ES256, 4096));
+    let jwks = keys.jwks(Algorithm::ES256);
+
+    let site = Site::open(&jwks);
+    let ours = runtime.block_on(async { flood(portcullis(&site).await, &site, &good).await });
+    let site = Site::open(&jwks);
+    let theirs = runtime.block_on(async { flood(jwks_client_rs(&site), &site, &good).await });
+
+    println!(
+        "{:16} {:>9} {:>9} {:>9} {:>9} {:>7} {:>8} {:>9}",
+        "", "quiet p50", "p99", "flood p50", "p99", "fetches", "junk", "growth"
+    );
+    ours.print("portcullis");
+    theirs.print("jwks_client_rs");
+    let failures = ours.failures();
+    for failure in &failures {
+        println!("portcullis: {failure}");
+    }
+    ExitCode::from(u8::from(!failures.is_empty()))
+}
+
+/// The layer, as a service with its defaults; but every good token is verified anew.
+async fn portcullis(site: &Site) -> Verify {
+    let source = JwksSource::uri(ISSUER, &site.uri).unwrap();
+    let keys = JwksCache::new([source]).unwrap();
+    keys.warm().await.expect("keys");
+    let policy = Issuer::new(ISSUER).audience(AUDIENCE).with_keys(keys);
+    let layer = JwtAuthLayer::new([policy]).unwrap().token_cache(0);
+    let service = layer.layer(service_fn(|_: Request<Body>| async {
+        Ok::<_, Infallible>(Response::new(Body::empty()))
+    }));
+    Arc::new(move |token| {
+        let service = service.clone();
+        Box::pin(async move {
+            let request =
+                Request::get("/orders/42").header("authorization", format!("Bearer {token}"));
+            let answer = service
+                .oneshot(request.body(Body::empty()).unwrap())
+                .await
+                .unwrap();
+            answer.status().is_success()
+        })
+    })
+}
+
+fn jwks_client_rs(site: &Site) -> Verify {
+    let source = WebSource::builder()
+        .build(site.uri.parse().unwrap())
+        .unwrap();
+    let client: JwksClient<WebSource> = JwksClient::builder().build(source);
+    Arc::new(move |token| {
+        let client = client.clone();
+        Box::pin(async move {
+            let claims = client
+                .decode::<serde_json::Value>(&token, &[AUDIENCE])
+                .await;
+            claims.is_ok()
+        })
+    })
+}
+
+async fn flood(verify: Verify, site: &Site, good: &Arc<Vec<String>>) -> Outcome {
+    for token in good.iter().take(1000) {
+        assert!(verify(token.clone()).await, "a good token passes");
+    }
+    let mut quiet = honest(&verify, good, QUIET).await;
+
+    let (warm, before) = (site.fetches(), resident());
+    let junk = tokio::spawn(junk(Arc::clone(&verify), good[0].clone()));
+    let flooded = honest(&verify, good, FLOOD).await;
+    let sent = junk.await.unwrap();
+    let growth = resident().saturating_sub(before);
+    let fetches = site.fetches() - warm;
+
+    // Whatever still waits for the issuer.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    quiet.extend(honest(&verify, good, QUIET).await);
+    Outcome {
+        quiet,
+        flooded,
+        junk: sent,
+        fetches,
+        growth,
+    }
+}
+
+/// How long each good token took, from when it is handed to the runtime: its turn is part of it. None waits for the one before.
+async fn honest(verify: &Verify, good: &Arc<Vec<String>>, duration: Duration) -> Vec<Duration> {
+    let count = duration.as_secs() * GOOD_A_SECOND;
+    let mut ticks = interval(Duration::from_micros(1_000_000 / GOOD_A_SECOND));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut running = Vec::with_capacity(count as usize);
+    for at in 0..count as usize {
+        ticks.tick().await;
+        let (verify, good) = (Arc::clone(verify), Arc::clone(good));
+        let start = Instant::now();
+        running.push(tokio::spawn(async move {
+            assert!(
+                verify(good[at % good.len()].clone()).await,
+                "a good token passes"
+            );
+            start.elapsed()
+        }));
+    }
+    let mut times = Vec::with_capacity(running.len());
+    for request in running {
+        times.push(request.await.unwrap());
+    }
+    times
+}
+
+/// Tokens like `template` but for their kids, which nobody has. Returns how many were refused.
+async fn junk(verify: Verify, template: String) -> u64 {
+    const BATCH: u64 = 10;
+    let (_, rest) = template.split_once('.').unwrap();
+    let rest: Arc<str> = rest.into();
+    let refused = Arc::new(AtomicU64::new(0));
+    let mut ticks = interval(Duration::from_micros(1_000_000 * BATCH / JUNK_A_SECOND));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for at in 0..FLOOD.as_secs() * JUNK_A_SECOND {
+        if at % BATCH == 0 {
+            ticks.tick().await;
+        }
+        let (verify, rest, refused) =
+            (Arc::clone(&verify), Arc::clone(&rest), Arc::clone(&refused));
+        tokio::spawn(async move {
+            let header = format!(r#"{{"alg":"ES256","typ":"JWT","kid":"junk-{at}"}}"#);
+            let token = format!("{}.{rest}", BASE64URL.encode(header));
+            assert!(!verify(token).await, "junk is refused");
+            refused.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    refused.load(Ordering::Relaxed)
+}
+
+/// Bytes of memory that this process occupies.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+// === impl Site ===
+
+impl Site {
+    fn open(jwks: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}/keys", listener.local_addr().unwrap());
+        let fetches = Arc::new(AtomicU64::new(0));
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{jwks}",
+            jwks.len()
+        );
+        let count = Arc::clone(&fetches);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, answer, count) =
+                    (stream.unwrap(), answer.clone(), Arc::clone(&count));
+                thread::spawn(move || {
+                    let _ = stream.read(&mut [0; 4096]);
+                    count.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(50));
+                    let _ = stream.write_all(answer.as_bytes());
+                });
+            }
+        });
+        Self { uri, fetches }
+    }
+
+    fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    fn print(&self, name: &str) {
+        let micros =
+            |times: &[Duration], share| format!("{} us", percentile(times, share).as_micros());
+        println!(
+            "{name:16} {:>9} {:>9} {:>9} {:>9} {:>7} {:>8} {:>5} KiB",
+            micros(&self.quiet, 50),
+            micros(&self.quiet, 99),
+            micros(&self.flooded, 50),
+            micros(&self.flooded, 99),
+            self.fetches,
+            self.junk,
+            self.growth >> 10,
+        );
+    }
+
+    fn failures(&self) -> Vec<&'static str> {
+        let junk = FLOOD.as_secs() * JUNK_A_SECOND;
+        let (quiet, flooded) = (percentile(&self.quiet, 99), percentile(&self.flooded, 99));
+        let checks = [
+            (
+                self.fetches <= MAX_FETCHES,
+                "more than two fetches in a cooldown",
+            ),
+            (
+                self.fetches > 0,
+                "no fetch at all: an unknown key is asked for",
+            ),
+            (
+                flooded <= 2 * quiet,
+                "good tokens took more than twice as long",
+            ),
+            (self.growth <= MAX_GROWTH, "memory grew by more than 8 MiB"),
+            (
+                self.junk >= junk * 99 / 100,
+                "the flood was not as large as it should be",
+            ),
+        ];
+        let failed = checks.into_iter().filter(|(holds, _)| !holds);
+        failed.map(|(_, problem)| problem).collect()
+    }
+}
+
+fn percentile(times: &[Duration], share: usize) -> Duration {
+    let mut times = times.to_vec();
+    times.sort();
+    times[times.len() * share / 100]
+}
