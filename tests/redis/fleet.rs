@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use portcullis::rate_limit::{OnStoreError, RedisStore};
 use portcullis::{Clock, Quota};
+use tokio::task::JoinSet;
 
 use crate::server::{Server, signal};
 use crate::{SECRET, ask, limited};
@@ -74,7 +75,7 @@ async fn call_for_ever(url: &str, file: &Path) {
         .unwrap()
         .on_error(OnStoreError::Closed);
     let service = limited(&store, quota());
-    let tasks: Vec<_> = (0..8_u64)
+    let mut tasks: JoinSet<()> = (0..8_u64)
         .map(|task| {
             let service = service.clone();
             let mut file = File::options()
@@ -82,7 +83,7 @@ async fn call_for_ever(url: &str, file: &Path) {
                 .append(true)
                 .open(file)
                 .unwrap();
-            tokio::spawn(async move {
+            async move {
                 let mut random = Random(task + 8 * u64::from(std::process::id()));
                 loop {
                     // Half of the requests are one caller's.
@@ -99,12 +100,11 @@ async fn call_for_ever(url: &str, file: &Path) {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                 }
-            })
+            }
         })
         .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
+    // None of them ends by itself.
+    tasks.join_next().await.unwrap().unwrap();
 }
 
 fn quota() -> Quota {

@@ -408,17 +408,12 @@ fn shuffle_parts(_: &World, random: &mut Random, token: &str) -> String {
 }
 
 fn splice(world: &World, random: &mut Random, token: &str) -> String {
-    let mut parts = parts(token);
-    let other = random.below(world.honest.len());
-    let third = random.below(world.honest.len());
-    for at in 0..3 {
-        match random.below(3) {
-            0 => {}
-            1 => parts[at] = self::parts(&world.honest[other])[at],
-            _ => parts[at] = self::parts(&world.honest[third])[at],
-        }
-    }
-    parts.join(".")
+    let whole = parts(token);
+    let mut donor = || parts(&world.honest[random.below(world.honest.len())]);
+    let donors = [whole, donor(), donor()];
+    [0, 1, 2]
+        .map(|at| donors[random.below(donors.len())][at])
+        .join(".")
 }
 
 fn respell(_: &World, random: &mut Random, token: &str) -> String {
