@@ -1,8 +1,6 @@
 //! Tokens that are refused before they expire.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use portcullis::TestIssuer;
+use portcullis::{Clock, TestIssuer};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -40,10 +38,7 @@ async fn listing(gateway: &Gateway) -> Value {
 }
 
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    Clock::System.unix_time().as_secs()
 }
 
 #[tokio::test]
