@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
 
 use super::fetch::{Fetch, FetchError};
 use super::health::{Health, IssuerState, IssuerStatus};
+use super::in_force::{InForce, Snapshot};
 use super::key::Key;
 use super::ledger::Ledger;
 use super::observe::{self, Whose};
@@ -33,11 +33,7 @@ pub(crate) struct IssuerKeys {
     pub(super) clock: Clock,
     /// `None` for keys that were given, not fetched.
     pub(super) fetch: Option<Arc<dyn Fetch>>,
-    pub(super) current: ArcSwapOption<Snapshot>,
-    /// Which snapshot is in force: a number that no other snapshot of the process has, whoever's it is.
-    revision: AtomicU64,
-    /// Monotonic nanoseconds up to which that snapshot serves.
-    serves_until: AtomicU64,
+    pub(super) current: InForce,
     /// Monotonic nanoseconds from which a lookup starts a fetch; while one is under way, when it is overdue.
     pub(super) due: AtomicU64,
     pub(super) flight: Flight<Result<(), FetchError>>,
@@ -48,18 +44,6 @@ pub(crate) struct IssuerKeys {
     cold_seats: Arc<Semaphore>,
     /// Never locked while `health` is: the other way round it is.
     pub(super) ledger: Mutex<Ledger>,
-}
-
-/// What the issuer published last.
-pub(super) struct Snapshot {
-    pub(super) keys: KeySet,
-    /// Counts the successful refreshes.
-    pub(super) generation: u64,
-    pub(super) fetched_at: Duration,
-    /// How old it was by then, if it was saved.
-    pub(super) age_then: Duration,
-    pub(super) fresh_until: Duration,
-    pub(super) serves_until: Duration,
 }
 
 /// What a lookup finds.
@@ -90,16 +74,7 @@ enum Asked {
     Started(Flown),
 }
 
-const NEVER: u64 = u64::MAX;
 pub(super) const MAX_WAITERS: usize = 1024;
-
-/// No snapshot has this revision.
-pub(crate) const UNSEEN: u64 = 0;
-
-fn next_revision() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(UNSEEN);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
-}
 
 // === impl IssuerKeys ===
 
@@ -118,9 +93,7 @@ impl IssuerKeys {
             settings,
             clock,
             fetch: Some(fetch),
-            current: ArcSwapOption::empty(),
-            revision: AtomicU64::new(next_revision()),
-            serves_until: AtomicU64::new(0),
+            current: InForce::nothing(),
             due: AtomicU64::new(0),
             flight: Flight::new(),
             health: Mutex::new(Health::default()),
@@ -156,10 +129,8 @@ impl IssuerKeys {
             settings,
             clock,
             fetch: None,
-            current: ArcSwapOption::from_pointee(snapshot),
-            revision: AtomicU64::new(next_revision()),
-            serves_until: AtomicU64::new(NEVER),
-            due: AtomicU64::new(NEVER),
+            current: InForce::new(snapshot),
+            due: AtomicU64::new(u64::MAX),
             flight: Flight::new(),
             health: Mutex::new(Health::default()),
             hasher: RandomState::new(),
@@ -217,33 +188,11 @@ impl IssuerKeys {
 
     /// Whether this very key is still in force. What was verified with a key that is not has to be verified again.
     ///
-    /// `seen` keeps the revision in which it was found to be, for the next time: while that is in force, so is the key. A
-    /// new one starts with [`UNSEEN`].
+    /// `seen` is the caller's note, see [`InForce::holds`].
     pub(crate) fn holds(self: &Arc<Self>, key: &Arc<Key>, seen: &AtomicU64) -> bool {
         let now = self.clock.monotonic();
         self.refresh_if_due(now);
-        // Before the snapshot: if another one comes into force meanwhile, `seen` keeps a number that is over.
-        let revision = self.revision.load(Ordering::Acquire);
-        if nanos(now) >= self.serves_until.load(Ordering::Acquire) {
-            return false;
-        }
-        if seen.load(Ordering::Relaxed) == revision {
-            return true;
-        }
-        let current = self.current.load();
-        let holds = current.as_ref().is_some_and(|s| s.keys.holds(key));
-        if holds {
-            seen.store(revision, Ordering::Relaxed);
-        }
-        holds
-    }
-
-    /// Puts a snapshot in force. The ledger must be held, or an older snapshot could come last.
-    pub(super) fn put_in_force(&self, snapshot: Snapshot) {
-        let serves_until = nanos(snapshot.serves_until);
-        self.current.store(Some(Arc::new(snapshot)));
-        self.serves_until.store(serves_until, Ordering::Release);
-        self.revision.store(next_revision(), Ordering::Release);
+        self.current.holds(key, now, seen)
     }
 
     /// Drops a key at once and for good.
@@ -256,7 +205,7 @@ impl IssuerKeys {
             return false;
         };
         let keys = &snapshot.keys;
-        self.put_in_force(Snapshot {
+        self.current.put(Snapshot {
             keys: keys.succeed(Some(keys), &mut ledger.distrust),
             ..*snapshot
         });
@@ -389,16 +338,6 @@ impl IssuerKeys {
     }
 }
 
-// === impl Snapshot ===
-
-impl Snapshot {
-    /// How long ago it was fetched.
-    pub(super) fn age(&self, now: Duration) -> Duration {
-        let since = now.saturating_sub(self.fetched_at);
-        since.saturating_add(self.age_then)
-    }
-}
-
 impl fmt::Debug for IssuerKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuerKeys")
@@ -409,8 +348,4 @@ impl fmt::Debug for IssuerKeys {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
 }

@@ -55,6 +55,7 @@ mod distrust;
 mod fetch;
 mod freshness;
 mod health;
+mod in_force;
 mod issuer;
 mod jwk;
 mod key;
@@ -113,6 +114,7 @@ pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
 pub(crate) use cache::{KeysOf, Lookup};
-pub(crate) use issuer::{Found, IssuerKeys, Patience, UNSEEN};
+pub(crate) use in_force::UNSEEN;
+pub(crate) use issuer::{Found, IssuerKeys, Patience};
 pub(crate) use key::Key;
 pub(crate) use waiter::Waiter;

@@ -10,7 +10,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::fetch::{FetchError, FetchJwks};
-use super::issuer::{IssuerKeys, Snapshot, lock, nanos};
+use super::in_force::{Snapshot, nanos};
+use super::issuer::{IssuerKeys, lock};
 use super::ledger::Ledger;
 use super::observe::{self, Change};
 use super::set::KeySet;
@@ -126,7 +127,7 @@ impl IssuerKeys {
             .as_ref()
             .map_or(0, |s| s.generation)
             .wrapping_add(1);
-        self.put_in_force(Snapshot {
+        self.current.put(Snapshot {
             keys,
             generation,
             fetched_at: now,

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::cache::JwksCache;
-use super::issuer::{IssuerKeys, Snapshot, lock};
+use super::in_force::Snapshot;
+use super::issuer::{IssuerKeys, lock};
 use super::observe;
 use super::set::KeySet;
 
@@ -172,7 +173,7 @@ impl IssuerKeys {
         let keys = keys.succeed(None, &mut ledger.distrust);
         let count = keys.len();
         let now = self.clock.monotonic();
-        self.put_in_force(Snapshot {
+        self.current.put(Snapshot {
             keys,
             generation: 0,
             fetched_at: now,

@@ -21,7 +21,8 @@ use tokio::sync::Semaphore;
 
 use super::fetch::FetchOfTenant;
 use super::health::{IssuerState, IssuerStatus};
-use super::issuer::{IssuerKeys, MAX_WAITERS, lock, nanos};
+use super::in_force::nanos;
+use super::issuer::{IssuerKeys, MAX_WAITERS, lock};
 use super::saved::{Saved, Unfit};
 use super::source::Settings;
 use crate::clock::Clock;
