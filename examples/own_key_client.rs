@@ -39,7 +39,7 @@ impl Policy<FetchJwks, KeySet, BoxError> for Attempts {
     ) -> Option<Sleep> {
         fetched.as_ref().err()?;
         self.0 = self.0.checked_sub(1)?;
-        Some(sleep(Duration::from_millis(50)))
+        Some(sleep(Duration::from_millis(100)))
     }
 
     fn clone_request(&mut self, request: &FetchJwks) -> Option<FetchJwks> {
@@ -84,7 +84,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let keys = keys.clone();
         async move { keys.warm().await }
     });
-    issuer.wait_for_fetches(1).await;
+    // When the second attempt arrives, the first one has failed.
+    issuer.wait_for_fetches(2).await;
     issuer.recover();
     fetching.await??;
 
