@@ -51,7 +51,25 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
     );
     assert!(record.duration.is_some());
     assert!(record.caller.as_ref().unwrap().key_id().is_some());
-    assert_eq!(record.mode, "enforce");
+    assert_eq!((record.mode, &*record.policy), ("enforce", "require"));
+}
+
+#[tokio::test]
+async fn every_record_tells_whether_the_token_was_remembered() {
+    let (issuer, auth) = warm_auth().await;
+    let limit = RateLimitLayer::new(Quota::per_minute(600)).by_subject();
+    let stack = stack((auth, limit, RequireRoleLayer::any(["admin"])));
+    let token = issuer.token("alice").role("admin").sign();
+    for cached in [false, true] {
+        let log = DecisionLog::default();
+        let mut asked = request(Some(&token));
+        asked.extensions_mut().insert(log.clone());
+        assert_eq!(send(&stack, asked).await.status, 200);
+        let records = log.records();
+        let told: Vec<_> = records.iter().map(|own| (own.layer, own.cached)).collect();
+        let layers = ["authentication", "rate_limit", "authorization"];
+        assert_eq!(told, layers.map(|layer| (layer, cached)));
+    }
 }
 
 #[tokio::test]

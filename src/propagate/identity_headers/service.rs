@@ -104,7 +104,6 @@ impl Gate for HeadersGate {
             rule: None,
             identity,
             rejection: verdict.err(),
-            cached: false,
             tally: Some(tally),
         }
     }
