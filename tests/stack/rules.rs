@@ -31,7 +31,8 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
     let (issuer, auth) = warm_auth().await;
     let rule = Rule::role("admin") & Rule::role("auditor") & Rule::role("owner")
         | Rule::scope("orders:read") & Rule::scope("orders:list");
-    let stack = stack((auth, RequireRoleLayer::rule(rule)));
+    let require = RequireRoleLayer::rule(rule).realm("orders").unwrap();
+    let stack = stack((auth, require));
     let token = issuer.token("alice").scope("orders:read").sign();
     let log = DecisionLog::default();
     let mut asked = request(Some(&token));
@@ -39,7 +40,13 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
     let answer = send(&stack, asked).await;
     assert_eq!(answer.status, 403);
     // A client asks for all the scopes of a token at once.
-    assert!(challenge(&answer).ends_with(r#", scope="orders:read orders:list""#));
+    let text = "the caller lacks a role, scope or permission";
+    assert_eq!(
+        challenge(&answer),
+        format!(
+            r#"Bearer realm="orders", error="insufficient_scope", error_description="{text}", scope="orders:read orders:list""#
+        )
+    );
     let record = &log.records()[1];
     assert_eq!(record.layer, "authorization");
     assert_eq!(record.missing.as_deref(), Some("scope:orders:list"));
