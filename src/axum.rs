@@ -126,7 +126,6 @@ fn refuse(parts: &Parts, rejection: Rejection) -> Response {
         rule: None,
         identity: Caller::of(&parts.extensions).and_then(Caller::identity),
         rejection: Some(&rejection),
-        cached: false,
         tally: None,
     };
     observe::report(

@@ -70,7 +70,7 @@ pub struct DecisionRecord {
     pub missing: Option<Box<str>>,
     /// Who was calling, where that was known; [`key_id`](Identity::key_id) tells which key signed the token.
     pub caller: Option<Identity>,
-    /// Whether authentication remembered the token, and did not verify its signature again.
+    /// Whether the caller's token was remembered, and its signature not verified again.
     pub cached: bool,
     /// How long the decision took, where it is measured.
     pub duration: Option<Duration>,

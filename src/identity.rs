@@ -28,7 +28,14 @@ pub enum Caller {
 ///
 /// Only a verified token makes one: there is no public constructor. A clone costs one reference count.
 #[derive(Clone)]
-pub struct Identity(Arc<Verified>);
+pub struct Identity(Arc<Verified>, Origin);
+
+/// Whether the token was verified for this request, or remembered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Verified,
+    Remembered,
+}
 
 /// What verification found in a token.
 pub(crate) struct Verified {
@@ -81,7 +88,16 @@ impl Caller {
 
 impl Identity {
     pub(crate) fn new(verified: Verified) -> Self {
-        Self(Arc::new(verified))
+        Self(Arc::new(verified), Origin::Verified)
+    }
+
+    /// The same caller, of a token that was verified before.
+    pub(crate) fn remembered(&self) -> Self {
+        Self(Arc::clone(&self.0), Origin::Remembered)
+    }
+
+    pub(crate) fn is_remembered(&self) -> bool {
+        self.1 == Origin::Remembered
     }
 
     /// The issuer (`iss`): one that was configured, or that of a [tenant](crate::Issuer::tenants).

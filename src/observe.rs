@@ -33,8 +33,6 @@ pub(crate) struct Decision<'a> {
     pub(crate) rule: Option<&'a str>,
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) rejection: Option<&'a Rejection>,
-    /// Whether authentication remembered the token.
-    pub(crate) cached: bool,
     /// The counter of the outcome that happens most often.
     pub(crate) tally: Option<&'a Tally>,
 }
@@ -98,6 +96,11 @@ impl Decision<'_> {
         }
     }
 
+    /// Whether the caller's token was remembered.
+    fn is_cached(&self) -> bool {
+        self.identity.is_some_and(Identity::is_remembered)
+    }
+
     /// What the caller lacked, in words.
     fn missing(&self) -> Option<&str> {
         self.rejection?.details()?.missing.as_deref()
@@ -114,7 +117,7 @@ impl Decision<'_> {
             rule: self.rule.map(Into::into),
             missing: self.missing().map(Into::into),
             caller: self.identity.cloned(),
-            cached: self.cached,
+            cached: self.is_cached(),
             duration,
         }
     }
@@ -154,16 +157,24 @@ impl Stage {
 // === impl Stopwatch ===
 
 impl Stopwatch {
-    /// Reading the clock costs more than some of the gates, so only those start it whose duration is reported, and the
-    /// others where somebody keeps a log of this request.
+    /// Reading the clock costs more than some of the gates, so only those start it whose duration is always reported, and the
+    /// others where somebody keeps a log of this request or reads the events of all.
     pub(crate) fn start(timed: bool, extensions: &Extensions) -> Self {
-        let timed = timed || extensions.get::<DecisionLog>().is_some();
+        let timed = timed || is_told() || extensions.get::<DecisionLog>().is_some();
         Self(timed.then(|| Clock::System.monotonic()))
     }
 
     fn elapsed(self) -> Option<Duration> {
         Some(Clock::System.monotonic().saturating_sub(self.0?))
     }
+}
+
+/// Whether somebody reads the events of decisions that nobody need act on.
+fn is_told() -> bool {
+    #[cfg(feature = "tracing")]
+    return tracing::enabled!(target: "portcullis", tracing::Level::DEBUG);
+    #[cfg(not(feature = "tracing"))]
+    false
 }
 
 /// Reports one decision.
@@ -210,7 +221,7 @@ mod count {
             Some(tally) => {
                 tally.counter.get_or_init(|| counter(decision)).increment(1);
                 if let Some(elapsed) = elapsed {
-                    let cell = if decision.cached {
+                    let cell = if decision.is_cached() {
                         &tally.cached
                     } else {
                         &tally.seconds
@@ -283,7 +294,11 @@ mod count {
     }
 
     fn seconds(decision: &Decision<'_>) -> Histogram {
-        let cached = if decision.cached { "true" } else { "false" };
+        let cached = if decision.is_cached() {
+            "true"
+        } else {
+            "false"
+        };
         histogram!("portcullis_auth_duration_seconds", "cached" => cached)
     }
 }
@@ -319,7 +334,7 @@ mod event {
                     rule = decision.rule,
                     missing = decision.missing(),
                     mode = decision.mode,
-                    cached = decision.cached,
+                    cached = decision.is_cached(),
                     issuer = decision.identity.map(Identity::issuer),
                     kid = decision.identity.and_then(Identity::key_id),
                     user.hash = decision.identity.map(Identity::pseudonym),
@@ -332,15 +347,10 @@ mod event {
         }
         match reason {
             None => emit!(DEBUG),
-            Some(Reason::NotConfigured) => emit!(ERROR),
-            Some(reason) if reason.status().is_server_error() => {
-                if may_warn() {
-                    emit!(WARN)
-                } else {
-                    emit!(DEBUG)
-                }
-            }
-            Some(_) => emit!(INFO),
+            Some(Reason::NotConfigured) if is_due(&MISCONFIGURED) => emit!(ERROR),
+            Some(reason) if !reason.status().is_server_error() => emit!(INFO),
+            Some(reason) if reason != Reason::NotConfigured && is_due(&OUTAGE) => emit!(WARN),
+            Some(_) => emit!(DEBUG),
         }
     }
 
@@ -353,13 +363,18 @@ mod event {
         }
     }
 
-    /// An outage refuses every request; one warning a second tells the story.
-    fn may_warn() -> bool {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+    /// The second from which on the next one may be told loudly. An outage or a misconfiguration refuses every request, and
+    /// once a second tells the story; the others are told at DEBUG.
+    type Due = AtomicU64;
+
+    static MISCONFIGURED: Due = Due::new(0);
+    static OUTAGE: Due = Due::new(0);
+
+    fn is_due(due: &Due) -> bool {
         let now = Clock::System.monotonic().as_secs();
-        let next = NEXT.load(Ordering::Relaxed);
+        let next = due.load(Ordering::Relaxed);
         now >= next
-            && NEXT
+            && due
                 .compare_exchange(next, now + 1, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }

@@ -15,8 +15,8 @@ use crate::require::RequireRoleLayer;
 /// An axum router on which every route says who may call it, or says that it is public.
 ///
 /// What is guarded stands behind the layers that [`new`](Self::new) is given, which begin with `JwtAuthLayer`; what is
-/// public stands beside them. Paths without a route are 404, and methods without a handler 405, without a look at
-/// the token.
+/// public stands beside them. Paths without a route are 404, without a look at the token. The rule stands before every
+/// method of its route, so one without a handler is 405 only for those whom the rule admits.
 ///
 /// ```
 /// use axum::Router;
@@ -40,7 +40,7 @@ use crate::require::RequireRoleLayer;
 ///
 /// There is no way to leave the rule out:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0061
 /// # use axum::routing::get;
 /// # use portcullis::{GuardedRouter, JwtAuthLayer};
 /// # let auth = JwtAuthLayer::from_issuer("https://id.example.com/", "orders-api").unwrap();
@@ -86,7 +86,8 @@ where
     ) -> Self {
         let rule = rule.into();
         self.manifest = self.manifest.route(path, &(&self.layers, &rule));
-        self.guarded = self.guarded.route(path, handlers.route_layer(rule));
+        // Not `route_layer`, which leaves out the fallback: that may be a handler, and is the one that `any` makes.
+        self.guarded = self.guarded.route(path, handlers.layer(rule));
         self
     }
 

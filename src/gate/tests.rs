@@ -61,7 +61,6 @@ impl Gate for Scripted {
             mode: "enforce",
             identity: None,
             rejection: verdict.err(),
-            cached: false,
             rule: None,
             tally: None,
         }

@@ -39,7 +39,6 @@ pub(super) struct Settings {
 #[derive(Default)]
 pub(super) struct Passed {
     echo: Echo,
-    cached: bool,
     /// `None` where nobody was authenticated.
     issuer: Option<usize>,
 }
@@ -87,7 +86,6 @@ impl JwtGate {
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Passed {
             echo: credential.echo,
-            cached: verified.cached,
             issuer: Some(verified.issuer),
         })
     }
@@ -178,7 +176,6 @@ impl Gate for JwtGate {
             rule: None,
             identity,
             rejection: verdict.err(),
-            cached: verdict.is_ok_and(|passed| passed.cached),
             tally: verdict
                 .ok()
                 .and_then(|passed| self.0.tallies.get(passed.issuer?)),

@@ -29,12 +29,11 @@ pub(super) struct Verifier {
     cache: Option<Arc<TokenCache>>,
 }
 
-/// A verified token, and whether it had been verified before.
+/// A verified token.
 pub(super) struct Authenticated {
     pub(super) identity: Identity,
     /// The issuer's place in the verifier's list.
     pub(super) issuer: usize,
-    pub(super) cached: bool,
 }
 
 /// A year after the epoch. A clock before it was never set, and would take every token for fresh.
@@ -129,18 +128,13 @@ impl Verifier {
             let remembered = cache.find(bearer.token(), |known| self.holds(known, above, now));
             cache.count(remembered.is_some());
             if let Some((identity, issuer)) = remembered {
-                return Ok(Authenticated {
-                    identity,
-                    issuer,
-                    cached: true,
-                });
+                return Ok(Authenticated { identity, issuer });
             }
         }
         let verified = self.verify_anew(bearer, above, patience, now)?;
         let authenticated = Authenticated {
             identity: verified.identity.clone(),
             issuer: verified.issuer,
-            cached: false,
         };
         if let Some(cache) = &self.cache {
             cache.insert(verified, now.as_secs());

@@ -90,7 +90,6 @@ impl Gate for LimitGate {
             rule: None,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
-            cached: false,
             tally: self.0.tallies.get(source as usize),
         }
     }

@@ -203,7 +203,6 @@ impl Gate for RequireGate {
             rule,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
-            cached: false,
             tally: Some(&self.0.tally),
         }
     }

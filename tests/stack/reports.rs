@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis::{Quota, RateLimitLayer, RequireRoleLayer};
+use serde_json::json;
 
 use super::*;
 
@@ -185,17 +186,52 @@ async fn each_decision_is_one_event_without_the_token() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_misconfiguration_is_an_error_that_names_the_fix() {
+async fn the_event_of_a_refusal_tells_the_whole_decision() {
     LazyLock::force(&EVENTS);
-    send(&stack(RequireRoleLayer::any(["admin"])), request(None)).await;
-    let logged = take_events();
-    assert_eq!(logged[0]["level"], "ERROR");
-    assert!(
-        logged[0]["fix"]
-            .as_str()
-            .unwrap()
-            .contains("put JwtAuthLayer above it")
-    );
+    let (issuer, auth) = warm_auth().await;
+    let require = RequireRoleLayer::any(["admin", "owner"]).named("back-office");
+    let stack = stack((auth, require));
+    let token = issuer.token("alice").role("clerk").sign();
+    for cached in [false, true] {
+        take_events();
+        send(&stack, request(Some(&token))).await;
+        let event = take_events().pop().unwrap();
+        for (field, expected) in [
+            ("event", json!("authz.denied")),
+            ("code", json!("insufficient_scope")),
+            ("policy", json!("back-office")),
+            ("rule", json!("any(role:admin, role:owner)")),
+            ("missing", json!("role:admin")),
+            ("mode", json!("enforce")),
+            ("cached", json!(cached)),
+        ] {
+            assert_eq!(event[field], expected, "{field} of {event}");
+        }
+        assert!(!event["kid"].as_str().unwrap().is_empty());
+        assert!(event["duration_us"].is_u64());
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_misconfiguration_is_an_error_that_names_the_fix_and_not_for_each_request() {
+    LazyLock::force(&EVENTS);
+    take_events();
+    let stack = stack(RequireRoleLayer::any(["admin"]));
+    let (mut loud, mut quiet) = (0, 0);
+    // Other tests may have had the error of this second.
+    while loud == 0 || quiet == 0 {
+        send(&stack, request(None)).await;
+        let [logged] = &take_events()[..] else {
+            panic!("one event for each decision");
+        };
+        let fix = logged["fix"].as_str().unwrap();
+        assert!(fix.contains("put JwtAuthLayer above it"));
+        match logged["level"].as_str() {
+            Some("ERROR") => loud += 1,
+            Some("DEBUG") => quiet += 1,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use http::Method;
 use portcullis::manifest::Manifest;
 use portcullis::{
@@ -31,7 +31,8 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
     let (issuer, auth) = warm_auth().await;
     let rule = Rule::role("admin") & Rule::role("auditor") & Rule::role("owner")
         | Rule::scope("orders:read") & Rule::scope("orders:list");
-    let stack = stack((auth, RequireRoleLayer::rule(rule)));
+    let require = RequireRoleLayer::rule(rule).realm("orders").unwrap();
+    let stack = stack((auth, require));
     let token = issuer.token("alice").scope("orders:read").sign();
     let log = DecisionLog::default();
     let mut asked = request(Some(&token));
@@ -39,7 +40,13 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
     let answer = send(&stack, asked).await;
     assert_eq!(answer.status, 403);
     // A client asks for all the scopes of a token at once.
-    assert!(challenge(&answer).ends_with(r#", scope="orders:read orders:list""#));
+    let text = "the caller lacks a role, scope or permission";
+    assert_eq!(
+        challenge(&answer),
+        format!(
+            r#"Bearer realm="orders", error="insufficient_scope", error_description="{text}", scope="orders:read orders:list""#
+        )
+    );
     let record = &log.records()[1];
     assert_eq!(record.layer, "authorization");
     assert_eq!(record.missing.as_deref(), Some("scope:orders:list"));
@@ -51,7 +58,25 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
     );
     assert!(record.duration.is_some());
     assert!(record.caller.as_ref().unwrap().key_id().is_some());
-    assert_eq!(record.mode, "enforce");
+    assert_eq!((record.mode, &*record.policy), ("enforce", "require"));
+}
+
+#[tokio::test]
+async fn every_record_tells_whether_the_token_was_remembered() {
+    let (issuer, auth) = warm_auth().await;
+    let limit = RateLimitLayer::new(Quota::per_minute(600)).by_subject();
+    let stack = stack((auth, limit, RequireRoleLayer::any(["admin"])));
+    let token = issuer.token("alice").role("admin").sign();
+    for cached in [false, true] {
+        let log = DecisionLog::default();
+        let mut asked = request(Some(&token));
+        asked.extensions_mut().insert(log.clone());
+        assert_eq!(send(&stack, asked).await.status, 200);
+        let records = log.records();
+        let told: Vec<_> = records.iter().map(|own| (own.layer, own.cached)).collect();
+        let layers = ["authentication", "rate_limit", "authorization"];
+        assert_eq!(told, layers.map(|layer| (layer, cached)));
+    }
 }
 
 #[tokio::test]
@@ -464,7 +489,10 @@ async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
         (Method::POST, "/orders", Some(&reader), 403),
         (Method::DELETE, "/orders", Some(&reader), 403),
         (Method::GET, "/orders", None, 401),
-        (Method::PUT, "/orders", Some(&reader), 405),
+        (Method::PUT, "/orders", Some(&reader), 403),
+        (Method::PUT, "/me", Some(&reader), 405),
+        (Method::PUT, "/me", None, 401),
+        (Method::PUT, "/health", None, 405),
         (Method::GET, "/me", Some(&reader), 200),
         (Method::GET, "/me", None, 401),
         (Method::POST, "/trial", Some(&reader), 200),
@@ -478,6 +506,26 @@ async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
     let nothing = GuardedRouter::<_, ()>::new(()).into_router();
     let response = nothing.oneshot(request(None)).await.unwrap();
     assert_eq!(response.status(), 404);
+}
+
+#[tokio::test]
+async fn a_guarded_router_guards_what_answers_other_methods() {
+    let (issuer, auth) = warm_auth().await;
+    let ok = || async { "inner" };
+    let app = GuardedRouter::new(auth)
+        .route("/any", any(ok), Rule::role("admin"))
+        .route("/rest", get(ok).fallback(ok), Rule::role("admin"))
+        .into_router();
+    let [admin, guest] = ["admin", "guest"].map(|role| issuer.token("a").role(role).sign());
+    for uri in ["/any", "/rest"] {
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
+            for (token, status) in [(Some(&admin), 200), (Some(&guest), 403), (None, 401)] {
+                let asked = with_method(method.clone(), uri, token.map(String::as_str));
+                let response = app.clone().oneshot(asked).await.unwrap();
+                assert_eq!(response.status(), status, "{method} {uri}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use super::owned::Owned;
 use super::service::{HeadersGate, IdentityHeaders, Mode};
 use crate::error::ConfigError;
 use crate::manifest::{Describe, Entry};
+use crate::realm::Realm;
 
 /// Tells the service below who is calling, in headers that no client can forge.
 ///
@@ -52,6 +53,7 @@ use crate::manifest::{Describe, Entry};
 #[must_use]
 pub struct IdentityHeadersLayer {
     owned: Owned,
+    realm: Realm,
     enabled: bool,
 }
 
@@ -77,6 +79,7 @@ impl IdentityHeadersLayer {
     pub fn none() -> Self {
         Self {
             owned: Owned::default(),
+            realm: Realm::default(),
             enabled: true,
         }
     }
@@ -114,6 +117,16 @@ impl IdentityHeadersLayer {
         self
     }
 
+    /// The protection space that challenges name (RFC 9110 section 11.5). The default: `api`.
+    ///
+    /// # Errors
+    ///
+    /// If it could not stand between quotes.
+    pub fn realm(mut self, realm: &str) -> Result<Self, ConfigError> {
+        self.realm = Realm::new(realm)?;
+        Ok(self)
+    }
+
     /// Switches the headers on or off. Off, none is set, and those that a client sends are removed as ever; the caller's
     /// scope is opened still.
     pub fn enabled(mut self, enabled: bool) -> Self {
@@ -136,7 +149,7 @@ impl<S> Layer<S> for IdentityHeadersLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         let mode = if self.enabled { Mode::Set } else { Mode::Off };
-        let gate = HeadersGate::new(self.owned.clone(), mode);
+        let gate = HeadersGate::new(self.owned.clone(), self.realm.clone(), mode);
         IdentityHeaders::new(Some(gate), inner)
     }
 }

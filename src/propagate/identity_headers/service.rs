@@ -8,6 +8,7 @@ use super::owned::Owned;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
 use crate::observe::{Decision, Stage, Tally};
+use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 
 gated_service! {
@@ -31,6 +32,7 @@ pub(super) enum Mode {
 #[derive(Debug)]
 struct Shared {
     owned: Owned,
+    realm: Realm,
     mode: Mode,
     set: Tally,
     anonymous: Tally,
@@ -39,9 +41,10 @@ struct Shared {
 // === impl HeadersGate ===
 
 impl HeadersGate {
-    pub(super) fn new(owned: Owned, mode: Mode) -> Self {
+    pub(super) fn new(owned: Owned, realm: Realm, mode: Mode) -> Self {
         Self(Arc::new(Shared {
             owned,
+            realm,
             mode,
             set: Tally::default(),
             anonymous: Tally::default(),
@@ -79,7 +82,7 @@ impl Gate for HeadersGate {
         let identity = self.0.told(caller.as_ref());
         match self.0.owned.rewrite(request.headers_mut(), identity) {
             Ok(()) => Begin::Pass(()),
-            Err(reason) => Begin::Reject(unsafe_claim(reason)),
+            Err(reason) => Begin::Reject(unsafe_claim(reason).with_realm(self.0.realm.name())),
         }
     }
 
@@ -104,7 +107,6 @@ impl Gate for HeadersGate {
             rule: None,
             identity,
             rejection: verdict.err(),
-            cached: false,
             tally: Some(tally),
         }
     }

@@ -183,11 +183,12 @@ async fn the_refusal_is_401_and_says_nothing_of_the_claim() {
     let mut request = Request::new(());
     let caller = caller("alice", &["sec,ret"], json!({}));
     request.extensions_mut().insert(caller);
-    let service = IdentityHeadersLayer::new().layer(inner);
-    let response = service.oneshot(request).await.unwrap();
+    assert!(IdentityHeadersLayer::new().realm("or\"ders").is_err());
+    let layer = IdentityHeadersLayer::new().realm("orders").unwrap();
+    let response = layer.layer(inner).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 401);
     let challenge = response.headers()["www-authenticate"].to_str().unwrap();
-    assert!(challenge.contains("invalid_token"));
+    assert!(challenge.starts_with(r#"Bearer realm="orders", error="invalid_token""#));
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let body = String::from_utf8(body.into()).unwrap();
     assert!(body.contains("invalid_claim") && !body.contains("sec,ret"));
