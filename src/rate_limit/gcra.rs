@@ -41,8 +41,9 @@ pub(crate) struct Left {
     pub(crate) more_in: Duration,
 }
 
-/// A sum that saturates is larger than this, hence refused.
-const MOST: u64 = u64::MAX / 2;
+/// A sum that saturates is larger than this, hence refused. Twice as much, the most that is ever owed, is a number for Redis
+/// too, whose numbers have a sign and are made of doubles.
+const MOST: u64 = u64::MAX / 8;
 
 // === impl Gcra ===
 

@@ -42,9 +42,16 @@ struct Question {
 enum Step {
     Decided(Outcome),
     /// Wait for the purchase that is under way.
-    Wait(Waiter<Landing>),
+    Wait(Waiter<Landing>, Whose),
     /// Ask the store for this request alone.
     Ask,
+}
+
+/// Who has started a purchase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Others,
 }
 
 /// How many purchases a request may wait for, within one deadline, before it asks for itself.
@@ -64,11 +71,6 @@ impl Node {
             leases: Leases::new(percent, max_keys),
             without,
         }))
-    }
-
-    #[cfg(test)]
-    pub(super) fn errors(&self) -> u64 {
-        self.0.engine.record().errors
     }
 }
 
@@ -170,52 +172,50 @@ impl Parts {
 
     async fn ask(self: Arc<Self>, question: &Question) -> Result<Outcome, StoreError> {
         let (policies, cost) = (&question.policies, question.cost.get());
-        let may_lease = question.purpose == Purpose::Charge && self.leases.lease(policies, cost);
-        if may_lease && let Some(answer) = self.wait(question).await {
-            return answer;
+        if question.purpose == Purpose::Peek || !self.leases.lease(policies, cost) {
+            return self.ask_exactly(question).await;
         }
-        self.ask_exactly(question).await
-    }
-
-    /// Waits for purchases within one deadline; `None` says to ask for this request alone.
-    async fn wait(self: &Arc<Self>, question: &Question) -> Option<Result<Outcome, StoreError>> {
-        let id = Id::new(question.key, &question.policies);
+        let id = Id::new(question.key, policies);
         let mut boarded = 0;
-        match timeout(DEADLINE, self.purchases(id, question, &mut boarded)).await {
-            Ok(answer) => answer,
-            // The purchase has the same deadline, on its own runtime. Nobody drives that, it seems.
-            Err(_) => {
-                self.leases
-                    .find(id, |account| account.flight.give_up(boarded));
-                Some(Err(StoreError))
-            }
-        }
+        // One deadline for all that a request waits for. A purchase has its own, which nobody may drive.
+        let answer = timeout(DEADLINE, self.purchases(id, question, &mut boarded)).await;
+        answer.unwrap_or_else(|_| {
+            self.leases
+                .find(id, |account| account.flight.give_up(boarded));
+            Err(StoreError)
+        })
     }
 
-    /// Waits for a purchase, this request's own or another's, until one leaves permits for it.
+    /// Waits for a purchase, this request's own or another's, until one leaves permits for it. Asks for this request
+    /// alone where none does.
     async fn purchases(
         self: &Arc<Self>,
         id: Id,
         question: &Question,
         boarded: &mut u64,
-    ) -> Option<Result<Outcome, StoreError>> {
+    ) -> Result<Outcome, StoreError> {
         for _ in 0..ROUNDS {
-            let waiter = match self.step(id, question) {
-                Step::Decided(outcome) => return Some(Ok(outcome)),
-                Step::Wait(waiter) => waiter,
-                Step::Ask => return None,
+            let (waiter, whose) = match self.step(id, question) {
+                Step::Decided(outcome) => return Ok(outcome),
+                Step::Wait(waiter, whose) => (waiter, whose),
+                Step::Ask => break,
             };
             *boarded = waiter.number();
             match waiter.await {
                 Some(Landing::Full) => {}
-                Some(Landing::Short) => return self.take_or_leave(id, question).map(Ok),
+                Some(Landing::Short) => match self.take_or_leave(id, question) {
+                    Some(outcome) => return Ok(outcome),
+                    None => break,
+                },
                 Some(Landing::Failed) | None => {
-                    self.engine.missed();
-                    return Some(Err(StoreError));
+                    if whose == Whose::Others {
+                        self.engine.missed();
+                    }
+                    return Err(StoreError);
                 }
             }
         }
-        None
+        self.ask_exactly(question).await
     }
 
     fn step(self: &Arc<Self>, id: Id, question: &Question) -> Step {
@@ -232,8 +232,13 @@ impl Parts {
                 return Step::Decided(outcome);
             }
             let orders = account.orders(now, cost);
-            let buy = |_| Some(Arc::clone(self).buy(id, question.clone(), orders));
-            account.flight.board(buy).map_or(Step::Ask, Step::Wait)
+            let mut whose = Whose::Others;
+            let buy = |_| {
+                whose = Whose::Own;
+                Some(Arc::clone(self).buy(id, question.clone(), orders))
+            };
+            let waiter = account.flight.board(buy);
+            waiter.map_or(Step::Ask, |waiter| Step::Wait(waiter, whose))
         });
         step.unwrap_or(Step::Ask)
     }

@@ -24,14 +24,16 @@ pub(super) fn down(why: &'static str) {
     let _ = why;
 }
 
-/// `degraded` is all the time without the store so far.
-pub(super) fn up(degraded: Duration) {
+pub(super) fn up() {
     #[cfg(feature = "metrics")]
-    {
-        metrics::gauge!("portcullis_ratelimit_store_up").set(1.0);
-        metrics::gauge!("portcullis_ratelimit_store_degraded_seconds").set(degraded);
-    }
+    metrics::gauge!("portcullis_ratelimit_store_up").set(1.0);
     #[cfg(feature = "tracing")]
-    tracing::info!(target: "portcullis", event = "ratelimit.store_up", degraded_ms = degraded.as_millis() as u64);
-    let _ = degraded;
+    tracing::info!(target: "portcullis", event = "ratelimit.store_up");
+}
+
+/// All the time without the store so far. It is told while it grows: an outage may be long.
+pub(super) fn degraded(so_far: Duration) {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("portcullis_ratelimit_store_degraded_seconds").set(so_far);
+    let _ = so_far;
 }

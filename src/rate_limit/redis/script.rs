@@ -5,7 +5,7 @@ use redis::{RedisResult, Script};
 
 use crate::rate_limit::key::Key;
 use crate::rate_limit::lease::Order;
-use crate::rate_limit::policy::Policies;
+use crate::rate_limit::policy::{Policies, Policy};
 
 /// What to do with the orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,21 +61,36 @@ pub(super) async fn run(
         call.arg(gcra.interval()).arg(gcra.capacity());
         call.arg(order.need).arg(order.want).arg(order.least);
     }
-    let numbers: Vec<u64> = call.invoke_async(connection).await?;
-    let (granted, numbers) = numbers.split_first().unwrap_or((&0, &[]));
-    let answers = numbers.as_chunks().0.iter().map(|[owed, permits]| Answer {
-        owed: *owed,
-        permits: u32::try_from(*permits).unwrap_or(u32::MAX),
-    });
-    let reply = Reply {
-        granted: *granted == 1,
-        answers: answers.collect(),
-    };
-    if reply.answers.len() == orders.len() {
-        return Ok(reply);
+    let numbers: Vec<i64> = call.invoke_async(connection).await?;
+    Reply::read(&numbers, policies, orders).ok_or_else(|| {
+        let what = "the script returned something else";
+        (redis::ErrorKind::UnexpectedReturnType, what).into()
+    })
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// What the script never says is not taken in, whoever says it: permits without end, or a debt for ever.
+    fn read(numbers: &[i64], policies: &Policies, orders: &[Order]) -> Option<Self> {
+        let (granted, numbers) = numbers.split_first()?;
+        if numbers.len() != 2 * orders.len() {
+            return None;
+        }
+        let answers = numbers.as_chunks().0.iter();
+        let answers = answers.zip(policies.iter().zip(orders));
+        let answer = |([owed, permits], (policy, order)): (&[i64; 2], (&Policy, &Order))| {
+            Some(Answer {
+                owed: u64::try_from(*owed).ok()?.min(policy.gcra.most()),
+                permits: u32::try_from(*permits).ok()?.min(order.want),
+            })
+        };
+        let answers: Option<Box<[Answer]>> = answers.map(answer).collect();
+        Some(Self {
+            granted: *granted == 1,
+            answers: answers?,
+        })
     }
-    let what = "the script returned another number of answers";
-    Err((redis::ErrorKind::UnexpectedReturnType, what).into())
 }
 
 // === impl Action ===

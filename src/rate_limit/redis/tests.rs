@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::engine::Engine;
 use super::node::Node;
@@ -46,7 +48,6 @@ fn engine(url: &str) -> Arc<Engine> {
     Arc::new(Engine::new(client, Clock::System))
 }
 
-/// Tests run beside each other on a busy machine, and a deadline is not what they are about.
 async fn ask(
     engine: &Engine,
     action: Action,
@@ -54,17 +55,21 @@ async fn ask(
     policies: &Policies,
     orders: &[Order],
 ) -> Reply {
-    for _ in 0..20 {
-        if let Ok(reply) = engine.ask(action, key, policies, orders).await {
-            return reply;
-        }
-    }
-    panic!("no answer: {:?}", engine.record());
+    let answer = engine.ask(action, key, policies, orders).await;
+    answer.unwrap_or_else(|_| panic!("no answer: {:?}", engine.record()))
 }
 
 fn store(url: &str, percent: u8) -> Node {
     let keys = NonZeroUsize::new(1_000).unwrap();
     Node::new(engine(url), percent, keys, Without::Closed)
+}
+
+/// A store that was never there: this process's share, and it is alone.
+fn fallback() -> Node {
+    let (memory, nodes) = (Memory::new(Memory::DEFAULT_KEYS), NonZeroU32::MIN);
+    let keys = NonZeroUsize::new(1_000).unwrap();
+    let without = Without::Share { memory, nodes };
+    Node::new(engine("redis://127.0.0.1:1/"), 25, keys, without)
 }
 
 async fn decide(
@@ -96,7 +101,10 @@ struct Stores {
 impl Stores {
     fn new() -> Self {
         let memory = InMemory(Memory::new(Memory::DEFAULT_KEYS));
-        let mut all: Vec<(_, Box<dyn Store>)> = vec![("memory", Box::new(memory))];
+        let mut all: Vec<(_, Box<dyn Store>)> = vec![
+            ("memory", Box::new(memory)),
+            ("fallback", Box::new(fallback())),
+        ];
         let server = Server::start();
         if let Some(server) = &server {
             // Apart by their numbers of databases.
@@ -244,7 +252,7 @@ async fn sixty_four_callers_at_once_get_exactly_the_burst() {
         return;
     };
     let policies = policies(&[Quota::per_day(1_000)]);
-    // Two nodes, which know nothing of each other.
+    // Two nodes, which know nothing of each other, and nothing may fail: the burst is what there is, exactly.
     let nodes = [store(&server.url(), 0), store(&server.url(), 0)];
     let callers: Vec<_> = (0..64)
         .map(|caller| {
@@ -260,11 +268,10 @@ async fn sixty_four_callers_at_once_get_exactly_the_burst() {
                         now: 0,
                     };
                     let outcome = match node.try_local(&check) {
-                        Some(outcome) => Ok(outcome),
-                        None => node.ask(&check).await,
+                        Some(outcome) => outcome,
+                        None => node.ask(&check).await.unwrap(),
                     };
-                    // On a busy machine a deadline may pass; what was charged then, nobody got.
-                    admitted += u32::from(outcome.is_ok_and(|outcome| outcome.verdicts.admit()));
+                    admitted += u32::from(outcome.verdicts.admit());
                 }
                 admitted
             })
@@ -274,12 +281,7 @@ async fn sixty_four_callers_at_once_get_exactly_the_burst() {
     for caller in callers {
         admitted += caller.await.unwrap();
     }
-    let failed: u64 = nodes.iter().map(Node::errors).sum();
-    assert!(admitted <= 1_000, "{admitted}");
-    assert!(
-        u64::from(admitted) + failed * 64 >= 1_000,
-        "{admitted} admitted, {failed} failed"
-    );
+    assert_eq!(admitted, 1_000);
 }
 
 #[tokio::test]
@@ -395,29 +397,90 @@ async fn what_is_stored_names_nobody_and_expires() {
     }
 }
 
+/// The name under which the server keeps what its only caller owes.
+fn stored(server: &Server) -> String {
+    let keys = server.ask("KEYS *");
+    let name = keys.lines().find(|line| line.starts_with("pc1:{"));
+    name.unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_server_whose_clock_was_set_back_locks_nobody_out() {
     let Some(server) = Server::start() else {
         return;
     };
-    let policies = policies(&[Quota::per_minute(60)]);
-    let node = store(&server.url(), 0);
-    decide(&node, key("alice"), &policies, 1, Purpose::Charge).await;
-    let keys = server.ask("KEYS *");
-    let name = keys.lines().find(|line| line.starts_with("pc1:{")).unwrap();
-    // All that was ever owed lies a year ahead.
-    let ahead = Clock::System.unix_time() + 365 * 24 * 3_600 * SECOND;
-    server.ask(&format!("SET {name} {}", ahead.as_nanos()));
-    let outcome = decide(
-        &store(&server.url(), 0),
-        key("alice"),
-        &policies,
-        1,
-        Purpose::Charge,
-    )
-    .await;
-    let after = outcome.verdicts.retry_after().unwrap();
-    assert!(after <= 61 * SECOND, "{after:?}");
+    let (engine, one) = (engine(&server.url()), [Order::exactly(1)]);
+    let policies = policies(&[Quota::per(1, Duration::from_millis(100))]);
+    for action in [Action::Charge, Action::Peek] {
+        ask(&engine, Action::Settle, key("alice"), &policies, &one).await;
+        // All that was ever owed lies a year ahead.
+        let ahead = Clock::System.unix_time() + 365 * 24 * 3_600 * SECOND;
+        server.ask(&format!("SET {} {}", stored(&server), ahead.as_nanos()));
+        let reply = ask(&engine, action, key("alice"), &policies, &one).await;
+        assert!(!reply.granted);
+        assert_eq!(
+            reply.answers[0].owed, 200_000_000,
+            "as much as can ever be owed"
+        );
+        tokio::time::sleep(Duration::from_millis(210)).await;
+        let reply = ask(&engine, Action::Charge, key("alice"), &policies, &one).await;
+        assert!(reply.granted, "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_program_wrote_under_a_callers_name_stops_nobody() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let (engine, one) = (engine(&server.url()), [Order::exactly(1)]);
+    let policies = policies(&[Quota::per_hour(2)]);
+    ask(&engine, Action::Charge, key("alice"), &policies, &one).await;
+    let name = stored(&server);
+    for garbage in [
+        "SET {name} nan",
+        "SET {name} -1",
+        "SET {name} 1e300",
+        "SET {name} \"\"",
+        "LPUSH {name} 1",
+    ] {
+        server.ask(&format!("DEL {name}"));
+        let answer = server.ask(&garbage.replace("{name}", &name));
+        assert!(!answer.starts_with('-'), "{answer}");
+        for granted in [true, true, false] {
+            let reply = ask(&engine, Action::Charge, key("alice"), &policies, &one).await;
+            assert_eq!(reply.granted, granted, "{garbage}");
+        }
+    }
+    assert_eq!(engine.record().errors, 0);
+}
+
+#[tokio::test]
+async fn the_longest_and_the_smallest_quotas_are_numbers_for_the_server_too() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let engine = engine(&server.url());
+    for (quota, permits) in [
+        (Quota::per(1, Duration::MAX).burst(u32::MAX), 1),
+        (Quota::per(1, Duration::from_secs(100 << 22)), 1),
+        (Quota::per_second(u32::MAX).burst(u32::MAX), u32::MAX),
+        (Quota::per_second(1).burst(0), 0),
+    ] {
+        let policies = policies(&[quota]);
+        let alice = key(&format!("{quota:?}"));
+        for action in [Action::Peek, Action::Charge, Action::Settle, Action::Settle] {
+            let order = [Order::exactly(permits.max(1))];
+            let reply = ask(&engine, action, alice, &policies, &order).await;
+            assert!(
+                action == Action::Settle || reply.granted == (permits > 0),
+                "{quota:?} {action:?}: {reply:?}"
+            );
+        }
+        let more = [Order::exactly(u32::MAX)];
+        let refused = ask(&engine, Action::Charge, alice, &policies, &more).await;
+        assert!(!refused.granted, "{quota:?}");
+    }
 }
 
 #[tokio::test]
@@ -438,6 +501,93 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
         .await;
         assert!(reply.granted);
         server.ask("SCRIPT FLUSH");
+    }
+}
+
+/// A server that answers every script with the same bytes.
+async fn impostor(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(converse(BufStream::new(stream), answer));
+        }
+    });
+    url
+}
+
+async fn converse(mut stream: BufStream<TcpStream>, answer: &str) -> std::io::Result<()> {
+    loop {
+        let mut words = Vec::new();
+        let number = number_in_line(&mut stream).await?;
+        for _ in 0..number {
+            let mut word = vec![0; number_in_line(&mut stream).await? + 2];
+            stream.read_exact(&mut word).await?;
+            words.push(word);
+        }
+        let answer = if words[0] == b"EVALSHA\r\n" {
+            answer
+        } else {
+            "+OK\r\n"
+        };
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
+    }
+}
+
+/// The number of `*3` or `$7`.
+async fn number_in_line(stream: &mut BufStream<TcpStream>) -> std::io::Result<usize> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    let number = line
+        .trim_end()
+        .get(1..)
+        .and_then(|number| number.parse().ok());
+    number.ok_or(std::io::ErrorKind::UnexpectedEof.into())
+}
+
+#[tokio::test]
+async fn what_the_script_never_says_is_not_believed() {
+    let policies = policies(&[Quota::per_hour(10)]);
+    let order = [Order {
+        need: 1,
+        want: 4,
+        least: 0,
+    }];
+    let generous = engine(&impostor("*3\r\n:1\r\n:0\r\n:4294967295\r\n").await);
+    let reply = ask(&generous, Action::Charge, key("alice"), &policies, &order).await;
+    assert_eq!(reply.answers[0].permits, 4);
+    let merciless = engine(&impostor("*3\r\n:0\r\n:9223372036854775807\r\n:0\r\n").await);
+    let reply = ask(&merciless, Action::Charge, key("alice"), &policies, &order).await;
+    assert_eq!(reply.answers[0].owed, 2 * 3_600_000_000_000);
+
+    for nonsense in [
+        "*0\r\n",
+        "*1\r\n:1\r\n",
+        "*2\r\n:1\r\n:0\r\n",
+        "*5\r\n:1\r\n:0\r\n:1\r\n:0\r\n:1\r\n",
+        "*3\r\n:1\r\n:-1\r\n:1\r\n",
+        "*3\r\n:1\r\n:1\r\n:-1\r\n",
+        "*3\r\n:1\r\n$-1\r\n$3\r\nNaN\r\n",
+        ":1\r\n",
+        "+OK\r\n",
+        "$-1\r\n",
+        "-HUSH-HUSH secret\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+    ] {
+        let engine = engine(&impostor(nonsense).await);
+        for _ in 0..5 {
+            let reply = engine
+                .ask(Action::Charge, key("alice"), &policies, &order)
+                .await;
+            assert!(reply.is_err(), "{nonsense:?}: {reply:?}");
+        }
+        let record = engine.record();
+        assert!(record.is_open, "{nonsense:?}");
+        assert!(
+            matches!(record.last, Some("server" | "connection")),
+            "{record:?}"
+        );
     }
 }
 
