@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use portcullis::manifest::Entry;
 use portcullis::{JwksCache, Protocol, Reason};
 use serde_json::{Value, json};
 
-use crate::config::model::{Access, Allowance, ConsumerFilter, LimitKey, Mode, Propagate, Route};
+use crate::config::model::{Access, Route};
 use crate::gateway::answer;
 use crate::process::Process;
 use crate::revocations;
@@ -67,67 +68,29 @@ async fn metrics(State(process): State<Arc<Process>>) -> impl IntoResponse {
 
 async fn routes(State(process): State<Arc<Process>>) -> Json<Value> {
     let gateway = process.gateway();
-    let routes = gateway.configuration.routes.iter().map(route);
-    Json(routes.collect())
+    let routes = gateway.configuration.routes.iter().zip(&gateway.guarded);
+    Json(routes.map(|(own, guarded)| route(own, guarded)).collect())
 }
 
-fn route(route: &Route) -> Value {
-    let (requires, requires_for) = match &route.access {
-        Access::Public => ("nothing".to_owned(), json!({})),
-        Access::Verified {
-            require,
-            require_for,
-        } => {
-            let all = || "a verified caller".to_owned();
-            let require = require.as_ref().map(|require| require.rule().to_string());
-            let own = require_for
-                .iter()
-                .map(|(method, own)| (method.to_string(), json!(own.rule().to_string())));
-            (require.unwrap_or_else(all), Value::Object(own.collect()))
-        }
-    };
-    let limits = route.rate_limits.iter().map(|limit| {
-        let key = match limit.key {
-            LimitKey::Subject => "subject",
-            LimitKey::Client => "client",
-            LimitKey::Address => "address",
-        };
-        let admits = match &limit.allowance {
-            Allowance::Plan => json!("plan"),
-            Allowance::Fixed(limit) => json!({
-                "requests": limit.requests,
-                "per_seconds": limit.per.as_secs_f64(),
-                "burst": limit.burst,
-            }),
-        };
-        json!({ "name": limit.name, "key": key, "admits": admits })
-    });
-    let methods = route.methods.as_ref().map(|methods| {
-        let names = methods.iter().map(ToString::to_string);
+/// What the configuration says of a route, and what the layers say that were made of it.
+fn route(own: &Route, guarded: &Entry) -> Value {
+    let methods = own.methods.as_ref().map(|methods| {
+        let names = methods.iter().map(Method::as_str);
         names.collect::<Vec<_>>()
     });
-    json!({
-        "path": route.path,
-        "host": route.host,
+    let mut shown = json!(guarded);
+    let own = json!({
+        "path": own.path,
+        "host": own.host,
         "methods": methods,
-        "upstream": route.upstream.to_string(),
-        "timeout_seconds": route.timeout.as_secs_f64(),
-        "public": matches!(route.access, Access::Public),
-        "requires": requires,
-        "requires_for": requires_for,
-        "consumers": match &route.consumers {
-            ConsumerFilter::Any => Value::Null,
-            ConsumerFilter::Allow(names) => json!({ "allow": names }),
-            ConsumerFilter::Deny(names) => json!({ "deny": names }),
-        },
-        "limits": limits.collect::<Vec<_>>(),
-        "propagates": match route.propagate {
-            Propagate::None => "none",
-            Propagate::Forward => "forward",
-        },
-        "mode": match route.mode {
-            Mode::Enforce => "enforce",
-            Mode::Report => "report",
-        },
-    })
+        "upstream": own.upstream.to_string(),
+        "timeout_seconds": own.timeout.as_secs_f64(),
+        "public": matches!(own.access, Access::Public),
+        "propagate": own.propagate.name(),
+        "mode": own.mode,
+    });
+    if let (Value::Object(shown), Value::Object(own)) = (&mut shown, own) {
+        shown.extend(own);
+    }
+    shown
 }

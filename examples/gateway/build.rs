@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use axum::http::Method;
+use portcullis::manifest::Entry;
 use portcullis::propagate::IdentityField;
 use portcullis::{ConfigError, IdentityHeadersLayer, Issuer, JwksCache, JwtAuthLayer};
 
@@ -38,15 +38,17 @@ pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gat
         realm: configuration.realm.clone(),
         cors_preflight: configuration.cors_preflight,
     };
-    let mut ways = Vec::new();
+    let (mut ways, mut guarded) = (Vec::new(), Vec::new());
     for route in &configuration.routes {
-        let way = way(route, &common, &configuration, &mut keeping)?;
+        let (way, entry) = way(route, &common, &configuration, &mut keeping)?;
+        guarded.push(entry);
         ways.push((route.host.clone(), route.path.clone(), Arc::new(way)));
     }
     let tls = configuration.tls.as_ref();
     let tls = tls.map(|tls| tls::server(tls).map_err(at(&tls.place)));
     Ok(Gateway {
         table: Table::new(ways),
+        guarded,
         consumers,
         keys,
         tls: tls.transpose()?,
@@ -124,29 +126,23 @@ fn way(
     common: &Common,
     configuration: &Configuration,
     keeping: &mut Keeping<'_>,
-) -> Result<Way, Unbuildable> {
+) -> Result<(Way, Entry), Unbuildable> {
     if common.auth.is_none() && !matches!(route.access, Access::Public) {
         return Err(at(&route.place)("name an issuer, or make the route public"));
     }
     let clients = keeping.clients(route).map_err(at(&route.place))?;
     let cookie = configuration.token_sources.cookie.as_deref();
     let proxy = Proxy::new(route, clients, cookie).map_err(at(&route.place))?;
-    let mut stack = |method: Option<&Method>| {
-        let stack = common.before(proxy.clone().into_stack(), route, method, keeping);
-        stack.map_err(at(&route.place))
-    };
-    let mut own = Vec::new();
-    if let Access::Verified { require_for, .. } = &route.access {
-        for (method, _) in require_for {
-            own.push((method.clone(), stack(Some(method))?));
-        }
-    }
-    Ok(Way {
-        template: template(route).into(),
+    let pile = common.before(proxy.into_stack(), route, keeping);
+    let pile = pile.map_err(at(&route.place))?;
+    let template: Arc<str> = template(route).into();
+    let guarded = pile.entry(&template);
+    let way = Way {
+        template,
         methods: route.methods.clone(),
-        stack: stack(None)?,
-        own,
-    })
+        stack: pile.stack,
+    };
+    Ok((way, guarded))
 }
 
 fn at<E: Display>(place: &Place) -> impl Fn(E) -> Unbuildable {

@@ -1,6 +1,6 @@
 //! Partner applications that are known by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use portcullis::{Identity, Quota, Rule};
 
@@ -9,8 +9,8 @@ use crate::config::model::{Callers, Configuration, Consumer, ConsumerFilter};
 /// All of them. A subject that is a consumer of its own is that one, whatever client it uses.
 #[derive(Default)]
 pub(crate) struct Consumers {
-    by_subject: HashMap<String, Consumer>,
-    by_client: HashMap<String, Consumer>,
+    by_subject: BTreeMap<String, Consumer>,
+    by_client: BTreeMap<String, Consumer>,
     plans: BTreeMap<String, Quota>,
 }
 
@@ -47,21 +47,35 @@ impl Consumers {
         match filter {
             ConsumerFilter::Any => None,
             ConsumerFilter::Allow(names) => Some(self.any_of(names)),
-            ConsumerFilter::Deny(names) => Some(Rule::not(self.any_of(names))),
+            ConsumerFilter::Deny(names) => Some(!self.any_of(names)),
         }
     }
 
     fn any_of(&self, names: &[String]) -> Rule {
-        let consumers = self.by_subject.values().chain(self.by_client.values());
-        let named = consumers.filter(|consumer| names.contains(&consumer.name));
-        Rule::any(named.map(|consumer| match &consumer.callers {
-            Callers::Subject(id) => Rule::subject(id),
-            Callers::Client(id) => Rule::client(id),
-        }))
+        let is_named = |consumer: &&Consumer| names.contains(&consumer.name);
+        let (subjects, others): (Vec<_>, Vec<_>) = self.by_subject.values().partition(is_named);
+        let clients: Vec<_> = self.by_client.values().filter(is_named).collect();
+        if clients.is_empty() || others.is_empty() {
+            return any(subjects.into_iter().chain(clients));
+        }
+        // Who is a consumer of its own is none of its client's.
+        let clients = any(clients) & !any(others);
+        if subjects.is_empty() {
+            return clients;
+        }
+        any(subjects) | clients
     }
 
     fn find(&self, caller: &Identity) -> Option<&Consumer> {
         let client = || self.by_client.get(caller.client()?);
         self.by_subject.get(caller.subject()).or_else(client)
     }
+}
+
+fn any<'c>(consumers: impl IntoIterator<Item = &'c Consumer>) -> Rule {
+    let consumers = consumers.into_iter();
+    Rule::any(consumers.map(|consumer| match &consumer.callers {
+        Callers::Subject(id) => Rule::subject(id),
+        Callers::Client(id) => Rule::client(id),
+    }))
 }

@@ -9,6 +9,7 @@ use axum::http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use ipnet::IpNet;
+use portcullis::manifest::Entry;
 use portcullis::{JwksCache, Protocol, Reason, Rejection};
 use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt;
@@ -26,6 +27,8 @@ use crate::table::{Found, Table};
 pub(crate) struct Gateway {
     pub(crate) table: Table<Arc<Way>>,
     pub(crate) configuration: Configuration,
+    /// What stands before each route of the configuration, in its order.
+    pub(crate) guarded: Vec<Entry>,
     pub(crate) consumers: Arc<Consumers>,
     /// The keys of every issuer that does not share a secret.
     pub(crate) keys: Vec<JwksCache>,
@@ -39,8 +42,6 @@ pub(crate) struct Way {
     pub(crate) template: Arc<str>,
     pub(crate) methods: Option<Vec<Method>>,
     pub(crate) stack: Stack,
-    /// In place of `stack`, for these methods.
-    pub(crate) own: Vec<(Method, Stack)>,
 }
 
 /// What the library refused of a configuration that was read without a complaint.
@@ -88,8 +89,7 @@ impl Gateway {
         if request.body().size_hint().lower() > self.configuration.max_body {
             return answer(Reason::BodyTooLarge.into(), protocol);
         }
-        let stack = way.stack(request.method()).clone();
-        match stack.oneshot(request).await {
+        match way.stack.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
@@ -104,15 +104,6 @@ impl Gateway {
             && request.method() == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && asked.is_some_and(|asked| is_allowed(asked.as_bytes()))
-    }
-}
-
-// === impl Way ===
-
-impl Way {
-    fn stack(&self, method: &Method) -> &Stack {
-        let own = self.own.iter().find(|(own, _)| own == method);
-        own.map_or(&self.stack, |(_, stack)| stack)
     }
 }
 

@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Method, Response};
+use axum::http::Response;
+use portcullis::manifest::{Describe, Entry};
 use portcullis::{
     ConfigError, IdentityHeadersLayer, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer,
-    ResponseBody, Rule,
+    ResponseBody, Rules,
 };
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::config::model::{
-    Access, Allowance, CorsPreflight, LimitKey, Mode, RateLimit, Requirement, Route,
-};
+use crate::config::model::{Access, Allowance, CorsPreflight, LimitKey, RateLimit, Route};
 use crate::consumers::Consumers;
 use crate::kept::Keeping;
 
@@ -35,81 +34,72 @@ pub(crate) struct Common {
     pub(crate) cors_preflight: CorsPreflight,
 }
 
+/// Layers on top of each other, and what is below them.
+pub(crate) struct Pile {
+    pub(crate) stack: Stack,
+    /// From the inside.
+    layers: Vec<Box<dyn Describe>>,
+}
+
 // === impl Common ===
 
 impl Common {
-    /// What requests pass on their way to `upstream`, built from the inside: those of this method, or of all that have
-    /// no requirement of their own.
+    /// What requests pass on their way to `upstream`, built from the inside.
     pub(crate) fn before(
         &self,
         upstream: Stack,
         route: &Route,
-        method: Option<&Method>,
         keeping: &mut Keeping<'_>,
-    ) -> Result<Stack, ConfigError> {
+    ) -> Result<Pile, ConfigError> {
         let limits = |key: fn(LimitKey) -> bool| {
             let limits = route.rate_limits.iter().rev();
             limits.filter(move |limit| key(limit.key))
         };
         let is_address = |key| key == LimitKey::Address;
         let is_caller = |key| key != LimitKey::Address;
-        let mut stack = upstream;
-        if let Access::Verified { .. } = route.access {
-            for (name, rule) in self.rules(route, method) {
-                stack = put(&self.require(name, rule, route)?, stack);
+        let mut pile = Pile {
+            stack: upstream,
+            layers: Vec::new(),
+        };
+        if let Some(rules) = route.access.rules() {
+            pile.put(self.require("require", rules, route)?);
+            if let Some(rule) = self.consumers.rule(&route.consumers) {
+                pile.put(self.require("consumers", rule.into(), route)?);
             }
             for limit in limits(is_caller) {
-                stack = put(&self.limit(limit, route, keeping)?, stack);
+                pile.put(self.limit(limit, route, keeping)?);
             }
         }
         if let Some(identity) = &self.identity {
-            stack = put(identity, stack);
+            pile.put(identity.clone());
         }
         if let (Access::Verified { .. }, Some(auth)) = (&route.access, &self.auth) {
-            stack = put(auth, stack);
+            pile.put(auth.clone());
             if let Some(failed_auth) = &self.failed_auth {
-                stack = put(failed_auth, stack);
+                pile.put(failed_auth.clone());
             }
         }
         // Outermost: a flood is stopped before any signature is verified.
         for limit in limits(is_address) {
-            stack = put(&self.limit(limit, route, keeping)?, stack);
+            pile.put(self.limit(limit, route, keeping)?);
         }
-        Ok(stack)
-    }
-
-    /// From the inside. Without any, a verified caller is asked for all the same.
-    fn rules(&self, route: &Route, method: Option<&Method>) -> Vec<(&'static str, Rule)> {
-        let require = match (&route.access, method) {
-            (access, Some(method)) => access.rule(method),
-            (Access::Verified { require, .. }, None) => require.as_ref().map(Requirement::rule),
-            (Access::Public, None) => None,
-        };
-        let require = require.unwrap_or_else(|| Rule::all([]));
-        let consumers = self.consumers.rule(&route.consumers);
-        let consumers = consumers.map(|rule| ("consumers", rule));
-        [("require", require)]
-            .into_iter()
-            .chain(consumers)
-            .collect()
+        Ok(pile)
     }
 
     fn require(
         &self,
         name: &str,
-        rule: Rule,
+        rules: Rules,
         route: &Route,
     ) -> Result<RequireRoleLayer, ConfigError> {
-        let mut layer = RequireRoleLayer::rule(rule)
+        let layer = RequireRoleLayer::rule(rules)
             .named(name)
+            .mode(route.mode)
             .realm(&self.realm)?;
-        if self.cors_preflight == CorsPreflight::Pass {
-            layer = layer.pass_cors_preflight();
-        }
-        if route.mode == Mode::Report {
-            layer = layer.mode(portcullis::Mode::Report);
-        }
-        Ok(layer)
+        Ok(match self.cors_preflight {
+            CorsPreflight::Pass => layer.pass_cors_preflight(),
+            CorsPreflight::Authenticate => layer,
+        })
     }
 
     fn limit(
@@ -135,24 +125,34 @@ impl Common {
                 layer.quota_for(move |caller| consumers.quota(caller))
             }
         };
-        Ok(match route.mode {
-            Mode::Enforce => layer,
-            Mode::Report => layer.mode(portcullis::Mode::Report),
-        })
+        Ok(layer.mode(route.mode))
     }
 }
 
-fn put<L>(layer: &L, stack: Stack) -> Stack
-where
-    L: Layer<Stack>,
-    L::Service: Service<Request, Response = Response<ResponseBody<Body>>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    <L::Service as Service<Request>>::Future: Send + 'static,
-{
-    let service = layer.layer(stack);
-    let service = service.map_response(|response| response.map(Body::new));
-    BoxCloneSyncService::new(service)
+// === impl Pile ===
+
+impl Pile {
+    fn put<L>(&mut self, layer: L)
+    where
+        L: Layer<Stack> + Describe + 'static,
+        L::Service: Service<Request, Response = Response<ResponseBody<Body>>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        let service = layer.layer(self.stack.clone());
+        let service = service.map_response(|response| response.map(Body::new));
+        self.stack = BoxCloneSyncService::new(service);
+        self.layers.push(Box::new(layer));
+    }
+
+    /// What the layers say of themselves.
+    pub(crate) fn entry(&self, route: &str) -> Entry {
+        let mut entry = Entry::new(route);
+        let outermost_first = self.layers.iter().rev();
+        outermost_first.for_each(|layer| layer.describe(&mut entry));
+        entry
+    }
 }

@@ -1,7 +1,7 @@
 //! Who may pass a route, who else may be looked at, and what becomes of his token.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::harness::outcome;
 use super::upstream::header;
@@ -53,6 +53,100 @@ async fn requirements_hold_for_a_route_and_for_a_method() {
             assert!(challenge.contains("scope=\"orders:write\""), "{challenge}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_requirement_may_ask_for_anything_that_a_token_says() {
+    let world = World::with(
+        r#"ISSUER
+        [[routes]]
+        path = "/role"
+        upstream = "ORDERS"
+        require = { role = "clerk" }
+        [[routes]]
+        path = "/permission"
+        upstream = "ORDERS"
+        require = { permission_or_wildcard = "order:read" }
+        [[routes]]
+        path = "/pattern"
+        upstream = "ORDERS"
+        require = { permission_pattern = "order:*" }
+        [[routes]]
+        path = "/group"
+        upstream = "ORDERS"
+        require = { group = "staff" }
+        [[routes]]
+        path = "/issuer"
+        upstream = "ORDERS"
+        require = { issuer = "https://other.example.com/" }
+        [[routes]]
+        path = "/client"
+        upstream = "ORDERS"
+        require = { client = "app" }
+        [[routes]]
+        path = "/subject"
+        upstream = "ORDERS"
+        require = { subject = "alice" }
+        [[routes]]
+        path = "/tenant"
+        upstream = "ORDERS"
+        require = { claim = ["org", "tenant"], is = "acme" }
+        [[routes]]
+        path = "/level"
+        upstream = "ORDERS"
+        require = { claim = "level", at_least = 3 }
+        [[routes]]
+        path = "/acr"
+        upstream = "ORDERS"
+        require = { acr = "gold" }
+        [[routes]]
+        path = "/recent"
+        upstream = "ORDERS"
+        require = { max_age = 300 }
+        [[routes]]
+        path = "/not"
+        upstream = "ORDERS"
+        require = { not = { claim = "level", at_most = 2 } }
+        "#,
+    )
+    .await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let all = world
+        .issuer
+        .token("alice")
+        .role("clerk")
+        .permission("order:*");
+    let all = all.claim("groups", json!(["staff"])).claim("azp", "app");
+    let all = all
+        .claim("org", json!({ "tenant": "acme" }))
+        .claim("level", 3);
+    let all = all.claim("acr", "gold").claim("auth_time", now - 9).sign();
+    let none = world.issuer.token("bob").claim("level", 2);
+    let none = none.claim("auth_time", now - 999).sign();
+    let step_up = (401, "insufficient_user_authentication".to_owned());
+    let refused = (403, "insufficient_scope".to_owned());
+    for (path, answer) in [
+        ("/role", &refused),
+        ("/permission", &refused),
+        ("/pattern", &refused),
+        ("/group", &refused),
+        ("/client", &refused),
+        ("/subject", &refused),
+        ("/tenant", &refused),
+        ("/level", &refused),
+        ("/acr", &step_up),
+        ("/recent", &step_up),
+        ("/not", &refused),
+    ] {
+        let ask = |token| outcome(world.get(path).bearer_auth(token));
+        assert_eq!(ask(&all).await.0, 200, "{path}");
+        assert_eq!(ask(&none).await, *answer, "{path}");
+    }
+    assert_eq!(
+        outcome(world.get("/issuer").bearer_auth(&all)).await,
+        refused
+    );
 }
 
 #[tokio::test]
@@ -142,6 +236,10 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         path = "/others"
         upstream = "ORDERS"
         consumers = { deny = ["acme", "zoe"] }
+        [[routes]]
+        path = "/not-acme"
+        upstream = "ORDERS"
+        consumers = { deny = ["acme"] }
         "#,
     )
     .await;
@@ -149,9 +247,11 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         .issuer
         .token("alice")
         .claim("azp", "acme-mobile")
-        .claim("org", serde_json::json!({ "tenant": "t-1" }))
+        .claim("org", json!({ "tenant": "t-1" }))
         .sign();
     let zoe = world.issuer.token("zoe").sign();
+    // A consumer of her own, whatever client she uses.
+    let zoe_at_acme = world.issuer.token("zoe").claim("azp", "acme-mobile").sign();
     let other = world.issuer.token("bob").claim("client_id", "other").sign();
     for (path, token, status, consumer) in [
         ("/any", &acme, 200, Some("acme")),
@@ -163,6 +263,12 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         ("/others", &acme, 403, None),
         ("/others", &zoe, 403, None),
         ("/others", &other, 200, None),
+        ("/any", &zoe_at_acme, 200, Some("zoe")),
+        ("/acme", &zoe_at_acme, 403, None),
+        ("/others", &zoe_at_acme, 403, None),
+        ("/not-acme", &zoe_at_acme, 200, Some("zoe")),
+        ("/not-acme", &acme, 403, None),
+        ("/not-acme", &other, 200, None),
     ] {
         let request = world
             .get(path)

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
+use super::world::World;
 
 #[tokio::test]
 async fn operators_learn_whether_it_is_ready_and_what_it_does() {
@@ -73,25 +74,97 @@ async fn operators_learn_whether_it_is_ready_and_what_it_does() {
     }
     assert!(!metrics.contains("secret") && !metrics.contains("alice"));
 
-    let (_, routes) = ask(gateway.admin("/routes")).await;
-    let routes: Value = serde_json::from_str(&routes).unwrap();
-    let route = &routes[0];
-    for (field, value) in [
-        ("path", json!("/orders")),
-        ("methods", json!(["GET"])),
-        ("requires", json!("scope:orders:read")),
-        ("propagates", json!("forward")),
-        ("mode", json!("enforce")),
-        ("public", json!(false)),
-    ] {
-        assert_eq!(route[field], value, "{routes}");
-    }
-    assert_eq!(
-        route["limits"][0]["admits"],
-        json!({ "requests": 9, "per_seconds": 60.0, "burst": 3 })
-    );
     // None of it is for clients.
     for path in ["/readyz", "/metrics", "/routes"] {
         assert_eq!(ask(gateway.url(path)).await.0, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn each_route_tells_what_stands_before_it() {
+    let world = World::with(
+        r#"ISSUER
+        [identity_headers]
+        x-user-id = "sub"
+        x-consumer = "consumer"
+        [plans.pro]
+        requests = 1000
+        per = "1m"
+        [[consumers]]
+        name = "acme"
+        client = "acme-mobile"
+        plan = "pro"
+        [[consumers]]
+        name = "zoe"
+        subject = "zoe"
+        [[routes]]
+        path = "/orders"
+        host = "api.example.com"
+        methods = ["GET", "POST"]
+        upstream = "ORDERS"
+        timeout = "1500ms"
+        require = { scope = "orders:read" }
+        require_for = { POST = { any = [{ scope = "orders:write" }, { not = { acr = "low" } }] } }
+        consumers = { allow = ["acme"] }
+        rate_limits = [
+            { name = "per-user", key = "subject", requests = 9, per = "1m", burst = 3 },
+            { name = "plan", key = "client", plan = true },
+        ]
+        propagate = "forward"
+        mode = "report"
+        [[routes]]
+        path = "/public"
+        upstream = "OTHER"
+        public = true
+        rate_limits = [{ name = "per-address", key = "address", requests = 60, per = "1m" }]
+        "#,
+    )
+    .await;
+    let routes = world.client.get(world.gateway.admin("/routes")).send();
+    let routes: Value = serde_json::from_str(&routes.await.unwrap().text().await.unwrap()).unwrap();
+    let guard = |does: &str, policy: &str, what: &str| json!({ "does": does, "policy": policy, "what": what });
+    let reported = |does: &str, policy: &str, what: &str| {
+        let mut guard = guard(does, policy, what);
+        guard["mode"] = json!("report");
+        guard
+    };
+    let tokens = format!("tokens of {} for orders-api", world.issuer.issuer());
+    assert_eq!(
+        routes,
+        json!([{
+            "route": "api.example.com/orders",
+            "path": "/orders",
+            "host": "api.example.com",
+            "methods": ["GET", "POST"],
+            "upstream": format!("{}/", world.orders.url()),
+            "timeout_seconds": 1.5,
+            "public": false,
+            "propagate": "forward",
+            "mode": "report",
+            "guards": [
+                guard("authenticates", "jwt", &tokens),
+                guard("propagates", "identity_headers", "x-user-id, x-consumer"),
+                reported("limits", "per-user", "3 at once and 1 more every 6.666666667s, by subject"),
+                reported("limits", "plan", "any number, by client, or the caller's own quota"),
+                reported("requires", "consumers", "all requests all(any(client:acme-mobile), not(any(subject:zoe)))"),
+                reported("requires", "require", "POST any(scope:orders:write, not(acr:low))"),
+                reported("requires", "require", "otherwise scope:orders:read"),
+            ],
+        }, {
+            "route": "/public",
+            "path": "/public",
+            "host": null,
+            "methods": null,
+            "upstream": format!("{}/", world.other.url()),
+            "timeout_seconds": 30.0,
+            "public": true,
+            "propagate": "none",
+            "mode": "enforce",
+            "guards": [
+                guard("limits", "per-address", "60 at once and 1 more every 1s, by address"),
+                guard("propagates", "identity_headers", "x-user-id, x-consumer"),
+            ],
+        }]),
+        "{routes:#}"
+    );
 }

@@ -128,11 +128,7 @@ fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> 
         let named = RateLimitLayer::new(Quota::per_second(1)).named(&name);
         named.map(|_| name).map_err(|error| problem(error).into())
     });
-    let keys = [
-        ("subject", LimitKey::Subject),
-        ("client", LimitKey::Client),
-        ("address", LimitKey::Address),
-    ];
+    let keys = LimitKey::ALL.map(|key| (key.name(), key));
     let key_place = section.place_of("key");
     let key = section.required("key", choice(&keys));
     if is_public && key.is_some_and(|key| key != LimitKey::Address) {

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use ipnet::IpNet;
+pub(crate) use portcullis::Mode;
 use portcullis::Quota;
 use portcullis::propagate::IdentityField;
 
 use super::secrets::Secret;
 pub(crate) use issuer::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
 pub(crate) use route::{
-    Access, Allowance, ConsumerFilter, LimitKey, Mode, Propagate, RateLimit, Requirement, Route,
-    UpstreamHost,
+    Access, Allowance, ConsumerFilter, LimitKey, Propagate, RateLimit, Route, UpstreamHost,
 };
 
 /// Everything that a configuration file says.

@@ -1,55 +1,51 @@
-//! `require`: what a caller must have, as nested tables.
+//! `require`: what a caller must have, as nested tables. The library reads them; here they keep their places.
 
 use axum::http::Method;
+use portcullis::Rule;
+use serde_json::{Number, Value as Json};
 
-use super::document::Item;
-use super::model::Requirement;
+use super::document::{Item, Value};
+use super::model::Place;
 use super::names::method;
 use super::section::Fault;
-use super::values::name;
-
-const FORMS: &str = "give one of { role = \"..\" }, { scope = \"..\" }, { permission = \"..\" }, { any = [..] } and { all = [..] }";
+use super::values::claim;
 
 /// One rule, with whatever is inside it.
-pub(super) fn read(item: &Item) -> Result<Requirement, Fault> {
-    let table = item.table().map_err(|_| Fault::from(FORMS).at(item))?;
-    let mut entries = table.into_iter();
+pub(super) fn read(item: &Item) -> Result<Rule, Fault> {
+    let table = item.table()?;
+    let mut entries = table.iter();
     let (Some((form, value)), None) = (entries.next(), entries.next()) else {
-        return Err(Fault::from(FORMS).at(item));
+        return leaf(item);
     };
     let read = match form.as_str() {
-        "role" => leaf(&value).map(Requirement::Role),
-        "scope" => scope(&value).map(Requirement::Scope),
-        "permission" => leaf(&value).map(Requirement::Permission),
-        "any" => list(&value).map(Requirement::Any),
-        "all" => list(&value).map(Requirement::All),
-        _ => Err(Fault::from(FORMS)),
+        "any" => list(value).map(Rule::any),
+        "all" => list(value).map(Rule::all),
+        "not" => read(value).map(Rule::not),
+        "scope" if value.text().is_ok_and(|scope| scope.contains(' ')) => {
+            Err("this is more than one scope: use { all = [..] } or { any = [..] }".into())
+        }
+        _ if value.text().is_ok_and(|name| name.trim().is_empty()) => {
+            Err("it must not be empty".into())
+        }
+        _ => leaf(item),
     };
-    read.map_err(|fault| fault.at(&value))
+    read.map_err(|fault| fault.at(value))
 }
 
 /// A rule for each of some methods.
-pub(super) fn by_method(item: &Item) -> Result<Vec<(Method, Requirement)>, Fault> {
-    let rule = |(name, item): (String, Item)| {
+pub(super) fn by_method(item: &Item) -> Result<Vec<(Method, Rule)>, Fault> {
+    let rule = |(mut name, item): (String, Item)| {
+        // What variables name has lost its case.
+        if let Place::Variable(_) = item.place {
+            name.make_ascii_uppercase();
+        }
         let method = method(&name).map_err(|text| Fault::from(text).at(&item))?;
         Ok((method, read(&item)?))
     };
     item.table()?.into_iter().map(rule).collect()
 }
 
-fn leaf(item: &Item) -> Result<String, Fault> {
-    Ok(name(item.text()?)?)
-}
-
-fn scope(item: &Item) -> Result<String, Fault> {
-    let scope = leaf(item)?;
-    if scope.contains(' ') {
-        return Err("this is more than one scope: use { all = [..] } or { any = [..] }".into());
-    }
-    Ok(scope)
-}
-
-fn list(item: &Item) -> Result<Vec<Requirement>, Fault> {
+fn list(item: &Item) -> Result<Vec<Rule>, Fault> {
     let list = item.all(read)?;
     if list.is_empty() {
         return Err(
@@ -57,4 +53,47 @@ fn list(item: &Item) -> Result<Vec<Requirement>, Fault> {
         );
     }
     Ok(list)
+}
+
+/// A rule without others inside it.
+fn leaf(item: &Item) -> Result<Rule, Fault> {
+    let table = item.table()?;
+    if let Some(place) = table.get("claim") {
+        claim(place).map_err(|fault| fault.at(place))?;
+    }
+    let entries = table.iter().map(|(key, value)| {
+        // A variable's text is a number or a flag only where one is asked for.
+        let json = match key.as_str() {
+            "max_age" | "at_least" | "at_most" => value.integer().and_then(number),
+            "exists" => value.flag().map(Json::from),
+            _ => json(value),
+        };
+        Ok((key.clone(), json.map_err(|fault| fault.at(value))?))
+    });
+    let json = Json::Object(entries.collect::<Result<_, Fault>>()?);
+    serde_json::from_value(json).map_err(|error| Fault::from(error.to_string()).at(item))
+}
+
+/// The same without places.
+fn json(item: &Item) -> Result<Json, Fault> {
+    let item = item.expanded().unwrap_or_else(|| item.clone());
+    Ok(match item.value {
+        Value::Text(text) | Value::Variable(text) => text.into(),
+        Value::Boolean(flag) => flag.into(),
+        Value::Integer(integer) => number(integer)?,
+        Value::List(list) => list.iter().map(json).collect::<Result<_, _>>()?,
+        Value::Table(table) => {
+            let entries = table.into_iter();
+            let entries = entries.map(|(key, item)| Ok((key, json(&item)?)));
+            Json::Object(entries.collect::<Result<_, Fault>>()?)
+        }
+        Value::Unusable => {
+            return Err("give a string in quotes, a whole number, true or false".into());
+        }
+    })
+}
+
+fn number(integer: i128) -> Result<Json, Fault> {
+    let number = Number::from_i128(integer).map(Json::from);
+    number.ok_or_else(|| "this is too large".into())
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::{
-    Access, Consumer, ConsumerFilter, Mode, Propagate, Requirement, Route, UpstreamHost,
-};
+use super::model::{Access, Consumer, ConsumerFilter, Mode, Propagate, Route, UpstreamHost};
 use super::names::{host, method, upstream};
 use super::section::{Fault, Section};
 use super::values::{choice, name, period, some, text};
@@ -90,7 +88,7 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
 }
 
 fn verified(section: &mut Section<'_>, methods: Option<&[axum::http::Method]>) -> Access {
-    let require: Option<Requirement> = section.get("require", requirement::read);
+    let require = section.get("require", requirement::read);
     let require_for = section.or("require_for", Vec::new(), |item| {
         let rules = requirement::by_method(item)?;
         let unused = rules.iter().map(|(method, _)| method);

@@ -130,16 +130,20 @@ fn the_sample_is_a_configuration() {
         panic!("{:?}", orders.place)
     };
     assert_eq!(Some(place), line.map(|line| line + 1));
-    let get = orders.access.rule(&"GET".parse().unwrap()).unwrap();
-    assert_eq!(get.to_string(), "scope:orders:read");
-    let post = orders.access.rule(&"POST".parse().unwrap()).unwrap();
-    assert_eq!(post.to_string(), "scope:orders:write");
-    let rule = admin.access.rule(&"GET".parse().unwrap()).unwrap();
-    assert_eq!(
-        rule.to_string(),
-        "any(role:admin, all(scope:orders:admin, permission:user:write))"
-    );
-    assert_eq!(public.access.rule(&"GET".parse().unwrap()), None);
+    for (route, rules) in [
+        (
+            orders,
+            Some("POST scope:orders:write; otherwise scope:orders:read"),
+        ),
+        (
+            admin,
+            Some("any(role:admin, all(scope:orders:admin, permission:user:write))"),
+        ),
+        (public, None),
+    ] {
+        let own = route.access.rules().map(|rules| rules.to_string());
+        assert_eq!(own.as_deref(), rules, "{}", route.path);
+    }
     assert_eq!(orders.timeout.as_secs(), 10);
     assert_eq!(admin.timeout.as_secs(), 30);
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Uri;
 use clap::ValueEnum;
+use portcullis::Rule;
 use tokio::net::TcpListener;
 
-use crate::config::model::{Access, Configuration, KeySource, LimitKey, RateLimit, Requirement};
+use crate::config::model::{Access, Configuration, KeySource, LimitKey, RateLimit};
 use crate::preset;
 use crate::process::{Bound, Process};
 use crate::serve::{Servers, told_to_end};
@@ -144,9 +145,8 @@ fn configuration(places: &Places, issuer: &str) -> Result<Configuration, Box<dyn
     let by_subject = |name, requests, per, burst| -> Vec<RateLimit> {
         vec![preset::limit(name, LimitKey::Subject, requests, per, burst)]
     };
-    let role = |name: &str| Requirement::Role(name.to_owned());
-    let require = |requirement| Access::Verified {
-        require: Some(requirement),
+    let require = |rule| Access::Verified {
+        require: Some(rule),
         require_for: Vec::new(),
     };
 
@@ -154,11 +154,11 @@ fn configuration(places: &Places, issuer: &str) -> Result<Configuration, Box<dyn
     auth.access = Access::Public;
     auth.rate_limits = vec![by_address("auth")];
     let mut orders = preset::route("/api/orders", upstream(&places.orders)?);
-    orders.access = require(Requirement::Any(vec![role("reader"), role("admin")]));
+    orders.access = require(Rule::role("reader") | Rule::role("admin"));
     // So few orders may be asked for at once that a hand can reach the limit.
     orders.rate_limits = by_subject("orders", 12, MINUTE, 5);
     let mut admin = preset::route("/api/admin", upstream(&places.admin)?);
-    admin.access = require(role("admin"));
+    admin.access = require(Rule::role("admin"));
     admin.rate_limits = by_subject("admin", 500, SECOND, 1_000);
     let mut public = preset::route("/public", upstream(&places.orders)?);
     public.access = Access::Public;

@@ -32,11 +32,12 @@ impl Describe for RateLimitLayer {
                 format!("at most {most} in flight, by {by}"),
             );
         }
-        let limited = self
-            .quotas
-            .iter()
-            .filter(|(_, quota)| !quota.is_unlimited());
-        for (name, quota) in limited {
+        for (name, quota) in &self.quotas {
+            let quota = match quota.is_unlimited() {
+                false => quota.to_string(),
+                true if self.quota_for.is_some() => "any number".to_owned(),
+                true => continue,
+            };
             entry.limits(name, self.mode, format!("{what}{quota}, by {by}{own}"));
         }
     }

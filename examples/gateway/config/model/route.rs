@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, Uri};
-use portcullis::Rule;
+use portcullis::{Mode, Rule, Rules};
 
 use super::{File, Limit, Place};
 
@@ -29,6 +29,7 @@ pub(crate) struct Route {
     pub(crate) rate_limits: Vec<RateLimit>,
     /// Never `Forward` on a public route.
     pub(crate) propagate: Propagate,
+    /// Of authorization and limits. Authentication always decides.
     pub(crate) mode: Mode,
 }
 
@@ -49,22 +50,10 @@ pub(crate) enum Access {
     /// Verified callers.
     Verified {
         /// `None` for any of them.
-        require: Option<Requirement>,
+        require: Option<Rule>,
         /// Replaces `require` for a method.
-        require_for: Vec<(Method, Requirement)>,
+        require_for: Vec<(Method, Rule)>,
     },
-}
-
-/// What a caller must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Requirement {
-    Role(String),
-    Scope(String),
-    Permission(String),
-    /// Never empty.
-    Any(Vec<Requirement>),
-    /// Never empty.
-    All(Vec<Requirement>),
 }
 
 /// Which consumers may pass, by name. All names are in [`Configuration::consumers`].
@@ -114,19 +103,11 @@ pub(crate) enum Propagate {
     Forward,
 }
 
-/// Whether authorization and limits decide. Authentication always does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Enforce,
-    /// They decide, log and count, and let through.
-    Report,
-}
-
 // === impl Access ===
 
 impl Access {
-    /// What a caller must have for a method; `None` where nothing is asked.
-    pub(crate) fn rule(&self, method: &Method) -> Option<Rule> {
+    /// What a caller must have, by method; `None` where nobody is asked who he is.
+    pub(crate) fn rules(&self) -> Option<Rules> {
         let Self::Verified {
             require,
             require_for,
@@ -134,23 +115,35 @@ impl Access {
         else {
             return None;
         };
-        let own = require_for.iter().find(|(own, _)| own == method);
-        let requirement = own.map(|(_, own)| own).or(require.as_ref());
-        requirement.map(Requirement::rule)
+        let all = require.clone().unwrap_or_else(Rule::verified);
+        let own = require_for.iter().cloned();
+        Some(own.fold(Rules::from(all), |rules, (method, rule)| {
+            rules.method(method, rule)
+        }))
     }
 }
 
-// === impl Requirement ===
+// === impl LimitKey ===
 
-impl Requirement {
-    /// The same for the library.
-    pub(crate) fn rule(&self) -> Rule {
+impl LimitKey {
+    pub(crate) const ALL: [Self; 3] = [Self::Subject, Self::Client, Self::Address];
+
+    pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Role(name) => Rule::role(name),
-            Self::Scope(name) => Rule::scope(name),
-            Self::Permission(name) => Rule::permission(name),
-            Self::Any(list) => Rule::any(list.iter().map(Self::rule)),
-            Self::All(list) => Rule::all(list.iter().map(Self::rule)),
+            Self::Subject => "subject",
+            Self::Client => "client",
+            Self::Address => "address",
+        }
+    }
+}
+
+// === impl Propagate ===
+
+impl Propagate {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Forward => "forward",
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use portcullis::Rule;
+use serde_json::Value;
+
 use super::{List, Quoted, Span, path, texts};
 use crate::config::model::{
-    Access, Allowance, ConsumerFilter, Limit, LimitKey, Mode, Propagate, RateLimit, Requirement,
-    Route, UpstreamHost,
+    Access, Allowance, ConsumerFilter, Limit, RateLimit, Route, UpstreamHost,
 };
 
 pub(super) fn print(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
@@ -55,23 +57,12 @@ pub(super) fn print(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
     }
     let limits = own.rate_limits.iter().map(rate_limit);
     writeln!(f, "rate_limits = {}", List(limits))?;
-    let propagate = match own.propagate {
-        Propagate::None => "none",
-        Propagate::Forward => "forward",
-    };
-    let mode = match own.mode {
-        Mode::Enforce => "enforce",
-        Mode::Report => "report",
-    };
+    let (propagate, mode) = (own.propagate.name(), own.mode.name());
     writeln!(f, "propagate = \"{propagate}\"\nmode = \"{mode}\"")
 }
 
 fn rate_limit(own: &RateLimit) -> String {
-    let key = match own.key {
-        LimitKey::Subject => "subject",
-        LimitKey::Client => "client",
-        LimitKey::Address => "address",
-    };
+    let key = own.key.name();
     let allowance = match &own.allowance {
         Allowance::Plan => "plan = true".to_owned(),
         Allowance::Fixed(Limit {
@@ -91,13 +82,30 @@ fn rate_limit(own: &RateLimit) -> String {
     )
 }
 
-fn requirement(own: &Requirement) -> String {
-    let (form, list) = match own {
-        Requirement::Role(name) => return format!("{{ role = {} }}", Quoted(name)),
-        Requirement::Scope(name) => return format!("{{ scope = {} }}", Quoted(name)),
-        Requirement::Permission(name) => return format!("{{ permission = {} }}", Quoted(name)),
-        Requirement::Any(list) => ("any", list),
-        Requirement::All(list) => ("all", list),
-    };
-    format!("{{ {form} = {} }}", List(list.iter().map(requirement)))
+fn requirement(own: &Rule) -> String {
+    inline(&serde_json::to_value(own).unwrap_or_default())
+}
+
+/// TOML on one line, of what JSON knows too.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::String(text) => Quoted(text).to_string(),
+        Value::Array(list) => List(list.iter().map(inline)).to_string(),
+        Value::Object(table) => {
+            let entries = table.iter();
+            let entries = entries.map(|(key, value)| format!("{} = {}", bare(key), inline(value)));
+            let entries: Vec<String> = entries.collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A key without quotes where it needs none.
+fn bare(key: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if !key.is_empty() && key.bytes().all(is_bare) {
+        return key.to_owned();
+    }
+    Quoted(key).to_string()
 }

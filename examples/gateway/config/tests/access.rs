@@ -1,6 +1,6 @@
 //! Who may pass a route, how often, and what becomes of the token.
 
-use super::{ROUTE, accepts, refuses};
+use super::{ROUTE, accepts, read, refuses};
 use crate::config::model::{Access, ConsumerFilter};
 
 #[track_caller]
@@ -12,36 +12,148 @@ fn check(lines: &str, problem: &str) {
 }
 
 #[test]
-fn requirements() {
-    const FORMS: &str = "give one of { role = \"..\" }, { scope = \"..\" }, { permission = \"..\" }, { any = [..] } and { all = [..] }";
-    for rule in [
-        "\"admin\"",
-        "{}",
-        "{ role = \"a\", scope = \"b\" }",
-        "{ not = { role = \"a\" } }",
-        "{ any = [\"a\"] }",
+fn requirements_of_every_kind_are_read_and_shown_again() {
+    for (rule, text) in [
+        ("{ role = \"a\" }", "role:a"),
+        ("{ scope = \"a:b\" }", "scope:a:b"),
+        ("{ permission = \"order:*\" }", "permission:order:*"),
+        (
+            "{ permission_pattern = \"order:*\" }",
+            "permission_pattern:order:*",
+        ),
+        (
+            "{ permission_or_wildcard = \"order:read\" }",
+            "permission_or_wildcard:order:read",
+        ),
+        ("{ group = \"staff\" }", "group:staff"),
+        (
+            "{ issuer = \"https://id.example.com/\" }",
+            "issuer:https://id.example.com/",
+        ),
+        ("{ client = \"acme\" }", "client:acme"),
+        ("{ subject = \"alice\" }", "subject:alice"),
+        ("{ acr = \"gold\" }", "acr:gold"),
+        ("{ max_age = 300 }", "max_age:300"),
+        (
+            "{ claim = \"tenant\", is = \"acme\" }",
+            "claim(tenant is \"acme\")",
+        ),
+        (
+            "{ claim = [\"org\", \"tier\"], contains = 7 }",
+            "claim([\"org\",\"tier\"] contains 7)",
+        ),
+        (
+            "{ claim = \"level\", at_least = 3 }",
+            "claim(level at_least 3)",
+        ),
+        (
+            "{ claim = \"level\", at_most = -1 }",
+            "claim(level at_most -1)",
+        ),
+        (
+            "{ claim = \"a b\", exists = true }",
+            "claim(\"a b\" exists)",
+        ),
+        (
+            "{ claim = \"flags\", is = { \"a b\" = [true, \"x\"] } }",
+            "claim(flags is {\"a b\":[true,\"x\"]})",
+        ),
+        (
+            "{ not = { any = [{ role = \"a\" }, { all = [{ acr = \"b\" }] }] } }",
+            "not(any(role:a, all(acr:b)))",
+        ),
     ] {
+        let configuration = accepts(&format!("{ROUTE}require = {rule}\n"));
+        let rules = configuration.routes[0].access.rules().unwrap();
+        assert_eq!(rules.to_string(), text);
+        // What --check prints is what was read.
+        let again = accepts(&configuration.to_string());
+        assert_eq!(again.routes[0].access.rules(), Some(rules));
+    }
+}
+
+#[test]
+fn a_requirement_from_the_environment_may_be_a_word_or_a_table() {
+    for (variable, value, rules) in [
+        ("REQUIRE__ROLE", "admin", "role:admin"),
+        ("REQUIRE__MAX_AGE", "300", "max_age:300"),
+        (
+            "REQUIRE",
+            "{\"claim\":\"level\",\"at_least\":3}",
+            "claim(level at_least 3)",
+        ),
+        (
+            "REQUIRE_FOR__POST__SCOPE",
+            "w",
+            "POST scope:w; otherwise verified",
+        ),
+    ] {
+        let name = format!("PORTCULLIS__ROUTES__0__{variable}");
+        let configuration = read(ROUTE, &[(&name, value)]).unwrap();
+        let own = configuration.routes[0].access.rules().unwrap();
+        assert_eq!(own.to_string(), rules);
+    }
+}
+
+#[test]
+fn requirements_that_ask_for_nothing_that_there_is() {
+    const FORMS: &str = "give one form in each table, such as { role = \"..\" }, { any = [..] } or { claim = \"..\", is = .. }";
+    const LEAST: &str = "say what the claim must be: is, contains, at_least, at_most or exists";
+    #[track_caller]
+    fn require(rule: &str, problem: &str) {
         check(
             &format!("require = {rule}"),
-            &format!("`routes[0].require`: {FORMS}"),
+            &format!("`routes[0].require`: {problem}"),
         );
     }
-    check(
-        "require = { all = [] }",
-        "`routes[0].require`: an empty list asks for nothing that anybody could have: name something",
+    require("\"admin\"", "give a table, { .. }");
+    require("{ any = [\"a\"] }", "give a table, { .. }");
+    require("{ not = [] }", "give a table, { .. }");
+    for rule in [
+        "{}",
+        "{ role = \"a\", scope = \"b\" }",
+        "{ claim = \"a\", is = 1, role = \"b\" }",
+    ] {
+        require(rule, FORMS);
+    }
+    require("{ claim = \"a\" }", LEAST);
+    require("{ is = \"a\" }", "name the claim: claim = \"..\"");
+    require("{ claim = \"\", is = 1 }", "it must not be empty");
+    require("{ claim = [], is = 1 }", "name at least one");
+    require(
+        "{ claim = \"a\", is = 1.5 }",
+        "give a string in quotes, a whole number, true or false",
     );
-    check(
-        "require = { scope = \"a b\" }",
-        "`routes[0].require`: this is more than one scope: use { all = [..] } or { any = [..] }",
+    require("{ max_age = \"1h\" }", "give a whole number");
+    require(
+        "{ max_age = -1 }",
+        "invalid value: integer `-1`, expected u64",
     );
-    check(
-        "require = { role = 1 }",
-        "`routes[0].require`: give a string in quotes",
+    require("{ claim = \"a\", exists = 1 }", "give true or false");
+    require(
+        "{ claim = \"a\", exists = false }",
+        "`exists` is always true: put the rule into { not = .. }",
+    );
+    require(
+        "{ all = [] }",
+        "an empty list asks for nothing that anybody could have: name something",
+    );
+    require(
+        "{ scope = \"a b\" }",
+        "this is more than one scope: use { all = [..] } or { any = [..] }",
+    );
+    require(
+        "{ role = 1 }",
+        "invalid type: integer `1`, expected a string",
     );
     refuses(
         &format!("{ROUTE}require = {{ any = [\n{{ role = \"a\" }},\n{{ role = \"\" }}] }}\n"),
         "gateway.toml:9: `routes[0].require`: it must not be empty",
     );
+    let unknown = format!("{ROUTE}require = {{ not = {{ all = [\n{{ rol = \"a\" }}] }} }}\n");
+    let invalid = read(&unknown, &[]).unwrap_err().to_string();
+    let start = "gateway.toml:8: `routes[0].require`: unknown variant `rol`, expected one of `role`, `scope`, ";
+    assert!(invalid.starts_with(start), "{invalid}");
     check(
         "require_for = { post = { role = \"a\" } }",
         "`routes[0].require_for`: there is no method \"post\" that a route could match; methods are in capitals",
