@@ -1,5 +1,6 @@
 //! Who may pass a route, who else may be looked at, and what becomes of his token.
 
+use portcullis::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -110,8 +111,7 @@ async fn a_requirement_may_ask_for_anything_that_a_token_says() {
         "#,
     )
     .await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.unwrap().as_secs();
+    let now = Clock::System.unix_time().as_secs();
     let all = world
         .issuer
         .token("alice")

@@ -1,8 +1,6 @@
 //! Which routes can be reached: paths that arrive as they are written, and none that stands in another's way.
 
-use axum::http::Method;
-
-use super::model::{Place, Route};
+use super::model::Route;
 use super::problems::Problems;
 
 /// What the gateway answers itself on `listen`.
@@ -44,43 +42,18 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Two routes with one host, path and method: one of them would never be chosen.
+/// Two routes with one host and path: the path chooses the route, whatever the method, so the second has no request.
 pub(super) fn overlaps(routes: &[Route], problems: &Problems) {
     for (at, route) in routes.iter().enumerate() {
-        let earlier = routes.iter().take(at);
-        let mut twins = earlier.filter(|own| own.path == route.path && own.host == route.host);
-        let Some((other, method)) = twins.find_map(|own| Some((own, shared(own, route)?))) else {
+        let is_twin = |own: &&Route| own.path == route.path && own.host == route.host;
+        let Some(other) = routes.iter().take(at).find(is_twin) else {
             continue;
         };
-        let text = overlap(&other.place, route, method);
+        let (place, path) = (&other.place, &route.path);
+        let text = format!(
+            "nothing can reach this route: {place} has {path:?} on the same host already; for rules by method use `require_for` there"
+        );
         problems.add(&route.place, text);
-    }
-}
-
-fn overlap(other: &Place, route: &Route, method: Shared<'_>) -> String {
-    let path = &route.path;
-    let what = match method {
-        Shared::All => "every method".to_owned(),
-        Shared::One(method) => method.to_string(),
-    };
-    format!(
-        "nothing can reach this route: {other} has {path:?} for {what} on the same host already"
-    )
-}
-
-enum Shared<'r> {
-    All,
-    One(&'r Method),
-}
-
-fn shared<'r>(a: &'r Route, b: &'r Route) -> Option<Shared<'r>> {
-    match (&a.methods, &b.methods) {
-        (None, None) => Some(Shared::All),
-        (None, Some(some)) | (Some(some), None) => some.first().map(Shared::One),
-        (Some(some), Some(others)) => {
-            let mut some = some.iter();
-            some.find(|own| others.contains(own)).map(Shared::One)
-        }
     }
 }
 
