@@ -35,8 +35,12 @@ mod protocols;
 mod revocations;
 #[path = "gateway/routes.rs"]
 mod routes;
+#[path = "support/redis.rs"]
+mod server;
 #[path = "gateway/startup.rs"]
 mod startup;
+#[path = "gateway/stores.rs"]
+mod stores;
 #[path = "gateway/streams.rs"]
 mod streams;
 #[path = "gateway/tls.rs"]

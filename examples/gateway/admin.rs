@@ -49,10 +49,21 @@ async fn readyz(State(process): State<Arc<Process>>) -> impl IntoResponse {
             "last_error": status.last_error,
         })
     });
+    // It makes no gateway unready: `on_error` says what becomes of requests.
+    let store = gateway.kept.store().map(|store| {
+        let status = store.status();
+        json!({
+            "up": status.is_up,
+            "degraded_seconds": status.degraded.as_secs_f64(),
+            "errors": status.errors,
+            "last_error": status.last_error,
+        })
+    });
     let body = json!({
         "ready": is_ready,
         "draining": is_draining,
         "issuers": issuers.collect::<Vec<_>>(),
+        "rate_limit_store": store,
     });
     let status = match is_ready {
         true => StatusCode::OK,

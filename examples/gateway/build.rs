@@ -22,6 +22,8 @@ pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gat
     let mut keeping = Keeping::from(before);
     let (issuers, keys) = issuers(&configuration, &mut keeping)?;
     let consumers = Arc::new(Consumers::of(&configuration));
+    let store = &configuration.rate_limit_store;
+    keeping.store(store).map_err(anywhere)?;
     let failed_auth = configuration.failed_auth_limit.as_ref().map(|limit| {
         let layer = keeping.limit("failed_auth".to_owned());
         let layer = layer.named("failed-auth")?.by_address();

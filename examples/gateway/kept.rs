@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 
+use portcullis::rate_limit::RedisStore;
 use portcullis::revoke::Revocations;
 use portcullis::{ConfigError, JwksCache, Quota, RateLimitLayer};
 
 use crate::clients::{Authorities, Clients};
-use crate::config::model::{IssuerSettings, KeySource, Route};
+use crate::config::model::{IssuerSettings, KeySource, RateLimitStore, RedisSettings, Route};
 use crate::tls::Unusable;
 
 /// What the gateway before had, to be taken over where the new configuration still has it.
 #[derive(Clone, Default)]
 pub(crate) struct Kept {
-    /// The counts of each limit of each route.
+    /// The counts of each limit of each route, where they are in memory.
     limits: HashMap<String, RateLimitLayer>,
+    /// The connection to the store that has them otherwise, and what it holds of its permits.
+    store: Option<(RedisSettings, RedisStore)>,
     /// The fetched keys of each issuer, by all that says how they are fetched.
     keys: HashMap<String, JwksCache>,
     /// The connections to upstreams.
@@ -28,6 +31,14 @@ pub(crate) struct Keeping<'b> {
     pub(crate) now: Kept,
 }
 
+// === impl Kept ===
+
+impl Kept {
+    pub(crate) fn store(&self) -> Option<&RedisStore> {
+        self.store.as_ref().map(|(_, store)| store)
+    }
+}
+
 // === impl Keeping ===
 
 impl<'b> Keeping<'b> {
@@ -39,10 +50,34 @@ impl<'b> Keeping<'b> {
         Self { before, now }
     }
 
+    /// Where the limits of this configuration are counted.
+    pub(crate) fn store(&mut self, store: &RateLimitStore) -> Result<(), ConfigError> {
+        let RateLimitStore::Redis(settings) = store else {
+            return Ok(());
+        };
+        let before = self.before.store.as_ref();
+        self.now.store = match before.filter(|(before, _)| before == settings) {
+            Some(before) => Some(before.clone()),
+            None => {
+                if settings.secret.is_none() {
+                    tracing::warn!(
+                        "whoever can read the store of rate limits can find out who was counted: give it a `secret`"
+                    );
+                }
+                Some((settings.clone(), settings.store()?))
+            }
+        };
+        Ok(())
+    }
+
     /// A limit without counts, or the one that counted here before.
     pub(crate) fn limit(&mut self, place: String) -> RateLimitLayer {
+        let new = || RateLimitLayer::new(Quota::per_second(1));
+        if let Some((_, store)) = &self.now.store {
+            return new().store(store);
+        }
         let before = self.before.limits.get(&place).cloned();
-        let limit = before.unwrap_or_else(|| RateLimitLayer::new(Quota::per_second(1)));
+        let limit = before.unwrap_or_else(new);
         self.now.limits.entry(place).or_insert(limit).clone()
     }
 

@@ -11,10 +11,9 @@ use portcullis::Profile;
 use crate::config::keys::ASYMMETRIC;
 use crate::config::model::{
     Access, Allowance, ClaimPlace, Configuration, ConsumerFilter, CorsPreflight, IdentityHeader,
-    IdentityValue, IssuerSettings, JwksSettings, KeySource, Limit, LimitKey, Mode, OnError, Place,
-    Propagate, RateLimit, RateLimitStore, Route, StoreKind, StoreMode, UpstreamHost,
+    IdentityValue, IssuerSettings, JwksSettings, KeySource, Limit, LimitKey, Mode, Place,
+    Propagate, RateLimit, RateLimitStore, Route, UpstreamHost,
 };
-use crate::config::secrets::Secret;
 
 /// Nothing is let through yet. Upstreams are told who is calling, and which roles and scopes they have.
 pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
@@ -43,13 +42,7 @@ pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
         ],
         consumers: Vec::new(),
         plans: Default::default(),
-        rate_limit_store: RateLimitStore {
-            kind: StoreKind::Memory,
-            url: Secret::new(""),
-            mode: StoreMode::Exact,
-            on_error: OnError::Local,
-            expected_nodes: NonZeroU32::MIN,
-        },
+        rate_limit_store: RateLimitStore::Memory,
         failed_auth_limit: None,
         revocation: None,
         routes: Vec::new(),

@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
-use portcullis::{PeerAddr, Protocol, Reason};
+use portcullis::{PeerAddr, Protocol, Reason, RouteTemplate};
 use tokio::net::TcpListener;
 use tower::service_fn;
 
@@ -139,6 +139,8 @@ impl Process {
         let response = match gateway.find(&request) {
             Ok(way) => {
                 entry.route = Some(Arc::clone(&way.template));
+                let template = RouteTemplate(Arc::clone(&way.template));
+                request.extensions_mut().insert(template);
                 gateway.pass(&way, request).await
             }
             Err(reason) => answer(reason.into(), protocol).map(Body::new),

@@ -51,12 +51,10 @@ impl Common {
         route: &Route,
         keeping: &mut Keeping<'_>,
     ) -> Result<Pile, ConfigError> {
-        let limits = |key: fn(LimitKey) -> bool| {
-            let limits = route.rate_limits.iter().rev();
-            limits.filter(move |limit| key(limit.key))
-        };
-        let is_address = |key| key == LimitKey::Address;
-        let is_caller = |key| key != LimitKey::Address;
+        // Outermost: a flood is stopped before any signature is verified. Inside, none but callers use up what they share.
+        let is_outermost = |limit: &&RateLimit| limit.key == LimitKey::Address;
+        let (outermost, inside): (Vec<_>, Vec<_>) =
+            route.rate_limits.iter().rev().partition(is_outermost);
         let mut pile = Pile {
             stack: upstream,
             layers: Vec::new(),
@@ -66,9 +64,9 @@ impl Common {
             if let Some(rule) = self.consumers.rule(&route.consumers) {
                 pile.put(self.require("consumers", rule.into(), route)?);
             }
-            for limit in limits(is_caller) {
-                pile.put(self.limit(limit, route, keeping)?);
-            }
+        }
+        for limit in inside {
+            pile.put(self.limit(limit, route, keeping)?);
         }
         if let Some(identity) = &self.identity {
             pile.put(identity.clone());
@@ -79,8 +77,7 @@ impl Common {
                 pile.put(failed_auth.clone());
             }
         }
-        // Outermost: a flood is stopped before any signature is verified.
-        for limit in limits(is_address) {
+        for limit in outermost {
             pile.put(self.limit(limit, route, keeping)?);
         }
         Ok(pile)
@@ -111,10 +108,14 @@ impl Common {
         let host = route.host.as_deref().unwrap_or("*");
         let place = format!("{host} {} {}", route.path, limit.name);
         let layer = keeping.limit(place).named(&limit.name)?;
-        let layer = match limit.key {
+        // A store counts together what it cannot tell apart.
+        let layer = layer.per_route();
+        let layer = match &limit.key {
             LimitKey::Subject => layer.by_subject(),
             LimitKey::Client => layer.by_client(),
             LimitKey::Address => layer.by_address(),
+            LimitKey::Route => layer.by_route(),
+            LimitKey::Claim(place) => layer.by_claim(place.path()),
         };
         let layer = match &limit.allowance {
             Allowance::Fixed(limit) => layer.with_quota(limit.quota()),

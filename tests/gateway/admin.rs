@@ -144,8 +144,8 @@ async fn each_route_tells_what_stands_before_it() {
             "guards": [
                 guard("authenticates", "jwt", &tokens),
                 guard("propagates", "identity_headers", "x-user-id, x-consumer"),
-                reported("limits", "per-user", "3 at once and 1 more every 6.666666667s, by subject"),
-                reported("limits", "plan", "any number, by client, or the caller's own quota"),
+                reported("limits", "per-user", "3 at once and 1 more every 6.666666667s, by subject and route"),
+                reported("limits", "plan", "any number, by client and route, or the caller's own quota"),
                 reported("requires", "consumers", "all requests all(any(client:acme-mobile), not(any(subject:zoe)))"),
                 reported("requires", "require", "POST any(scope:orders:write, not(acr:low))"),
                 reported("requires", "require", "otherwise scope:orders:read"),
@@ -161,7 +161,7 @@ async fn each_route_tells_what_stands_before_it() {
             "propagate": "none",
             "mode": "enforce",
             "guards": [
-                guard("limits", "per-address", "60 at once and 1 more every 1s, by address"),
+                guard("limits", "per-address", "60 at once and 1 more every 1s, by address and route"),
                 guard("propagates", "identity_headers", "x-user-id, x-consumer"),
             ],
         }]),

@@ -53,6 +53,12 @@ const DRIVEN: &[(&str, &str)] = &[
     ("plans.pro.requests", "limits::a_consumers_plan_says_how_much"),
     ("plans.pro.per", "limits::a_consumers_plan_says_how_much"),
     ("plans.pro.burst", "limits::a_consumers_plan_says_how_much"),
+    ("rate_limit_store.kind", "stores::two_gateways_count_together_where_they_share_a_server_and_a_secret"),
+    ("rate_limit_store.url", "stores::two_gateways_count_together_where_they_share_a_server_and_a_secret"),
+    ("rate_limit_store.secret", "stores::two_gateways_count_together_where_they_share_a_server_and_a_secret"),
+    ("rate_limit_store.mode", "stores::leased_permits_exceed_a_quota_by_no_more_than_is_stated"),
+    ("rate_limit_store.on_error", "stores::without_the_server_each_policy_decides_as_it_says_and_the_server_is_used_again"),
+    ("rate_limit_store.expected_nodes", "stores::without_the_server_each_policy_decides_as_it_says_and_the_server_is_used_again"),
     ("failed_auth_limit.requests", "limits::an_address_that_guesses_is_stopped_and_nobody_else"),
     ("failed_auth_limit.per", "limits::an_address_that_guesses_is_stopped_and_nobody_else"),
     ("revocation.kind", "revocations::what_is_revoked_is_refused_at_once_and_after_a_reload"),
@@ -74,11 +80,6 @@ const DRIVEN: &[(&str, &str)] = &[
 
 /// Keys that change nothing: read and checked at start-up, or refused there as not supported yet.
 const AT_START_UP: &[&str] = &[
-    "rate_limit_store.kind",
-    "rate_limit_store.url",
-    "rate_limit_store.mode",
-    "rate_limit_store.on_error",
-    "rate_limit_store.expected_nodes",
     "revocation.url",
     "revocation.when_stale",
     "mint.issuer",

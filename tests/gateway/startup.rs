@@ -338,7 +338,12 @@ const WRONG: &[(usize, &str, usize, &str)] = &[
     (12, "timeout = \"0s\"", 12, "no time"),
     (12, "upstream_ca = \"server.pem\"", 12, "for https alone"),
     (12, "upstream_host = \"both\"", 12, "choose one of"),
-    (12, "require = { user = \"a\" }", 12, "give one of"),
+    (
+        12,
+        "require = { user = \"a\" }",
+        12,
+        "unknown variant `user`, expected one of `role`",
+    ),
     (
         12,
         "require = { any = [{ role = \"a\" }, { scope = \"b c\" }] }",
@@ -376,13 +381,19 @@ const WRONG: &[(usize, &str, usize, &str)] = &[
         12,
         "nothing can reach this route",
     ),
-    // What is not there yet.
     (
         12,
-        "[rate_limit_store]\nkind = \"redis\"",
-        13,
-        "not supported yet",
+        "[rate_limit_store]\nkind = \"redis\"\nurl = \"rediss://a\"",
+        14,
+        "TLS (rediss) is not supported",
     ),
+    (
+        12,
+        "[rate_limit_store]\nsecret = \"short\"",
+        13,
+        "16 bytes or more",
+    ),
+    // What is not there yet.
     (
         12,
         "[revocation]\nkind = \"redis\"",

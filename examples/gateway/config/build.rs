@@ -1,8 +1,13 @@
 //! The library's values, made from the model. Reading tries them out, so that what the library refuses names a line.
 
+use portcullis::rate_limit::{OnStoreError, RedisStore};
 use portcullis::{ConfigError, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet};
 
-use super::model::{IssuerSettings, KeySource};
+use super::model::{IssuerSettings, KeySource, OnError, RedisSettings, StoreMode};
+use super::secrets::Secret;
+
+/// In place of a secret: all gateways have it, and so has everybody else.
+const NO_SECRET: &[u8] = b"portcullis gateway without a secret";
 
 /// What to change, without the name that the library has for it.
 pub(super) fn problem(error: ConfigError) -> String {
@@ -84,4 +89,32 @@ impl IssuerSettings {
         };
         JwtAuthLayer::new([policy]).map(drop)
     }
+}
+
+// === impl RedisSettings ===
+
+impl RedisSettings {
+    /// The store, not yet connected.
+    pub(crate) fn store(&self) -> Result<RedisStore, ConfigError> {
+        let url = String::from_utf8_lossy(self.url.reveal());
+        let secret = self.secret.as_ref().map_or(NO_SECRET, Secret::reveal);
+        let store = RedisStore::new(&url, secret)?;
+        let store = match self.mode {
+            StoreMode::Exact => store.exact(),
+            // So much over a quota may be admitted as the library thinks sensible.
+            StoreMode::Leased => store,
+        };
+        Ok(store.on_error(match self.on_error {
+            OnError::Local => OnStoreError::LocalFallback {
+                expected_nodes: self.expected_nodes,
+            },
+            OnError::Open => OnStoreError::Open,
+            OnError::Closed => OnStoreError::Closed,
+        }))
+    }
+}
+
+/// Whether there could be a store at this place.
+pub(super) fn try_redis(url: &str) -> Result<(), ConfigError> {
+    RedisStore::new(url, NO_SECRET).map(drop)
 }

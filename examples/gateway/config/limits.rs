@@ -1,19 +1,14 @@
-//! `[plans]`, `[rate_limit_store]`, `[failed_auth_limit]`, and the limits of a route.
+//! `[plans]`, `[failed_auth_limit]`, and the limits of a route.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 
 use portcullis::{Quota, RateLimitLayer};
 
 use super::build::problem;
-use super::model::{
-    Allowance, Limit, LimitKey, OnError, RateLimit, RateLimitStore, StoreKind, StoreMode,
-};
-use super::secrets::Secret;
+use super::document::Item;
+use super::model::{Allowance, Limit, LimitKey, RateLimit};
 use super::section::{Fault, Section};
-use super::values::{choice, count, name, period, text};
-
-const STORE_URL: &str = "redis://127.0.0.1:6379";
+use super::values::{choice, claim, count, name, period, text};
 
 /// Limits by name.
 pub(super) fn plans(root: &mut Section<'_>) -> BTreeMap<String, Limit> {
@@ -32,47 +27,6 @@ pub(super) fn plans(root: &mut Section<'_>) -> BTreeMap<String, Limit> {
         }
     }
     plans
-}
-
-pub(super) fn store(root: &mut Section<'_>) -> RateLimitStore {
-    let mut store = RateLimitStore {
-        kind: StoreKind::Memory,
-        url: Secret::new(STORE_URL),
-        mode: StoreMode::Leased,
-        on_error: OnError::Local,
-        expected_nodes: NonZeroU32::MIN.saturating_add(1),
-    };
-    let Some(mut section) = root.section("rate_limit_store") else {
-        return store;
-    };
-    section.get("kind", |item| match item.text()? {
-        "redis" => Err(
-            "\"redis\" is not supported yet: use \"memory\", which counts in this process alone"
-                .into(),
-        ),
-        _ => choice(&[("memory", ()), ("redis", ())])(item),
-    });
-    let url = section.secret("url", "url_file", redis_url);
-    store.url = url.unwrap_or(store.url);
-    let modes = [("exact", StoreMode::Exact), ("leased", StoreMode::Leased)];
-    store.mode = section.or("mode", store.mode, choice(&modes));
-    let policies = [
-        ("local", OnError::Local),
-        ("open", OnError::Open),
-        ("closed", OnError::Closed),
-    ];
-    store.on_error = section.or("on_error", store.on_error, choice(&policies));
-    store.expected_nodes = section.or("expected_nodes", store.expected_nodes, count);
-    section.finish();
-    store
-}
-
-pub(super) fn redis_url(bytes: Vec<u8>) -> Result<Secret, Fault> {
-    let schemes = [b"redis://".as_slice(), b"rediss://"];
-    if !schemes.iter().any(|scheme| bytes.starts_with(scheme)) {
-        return Err("give a URL with redis:// or rediss://".into());
-    }
-    Ok(Secret::new(bytes))
 }
 
 pub(super) fn failed_auth(root: &mut Section<'_>) -> Option<Limit> {
@@ -128,23 +82,23 @@ fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> 
         let named = RateLimitLayer::new(Quota::per_second(1)).named(&name);
         named.map(|_| name).map_err(|error| problem(error).into())
     });
-    let keys = LimitKey::ALL.map(|key| (key.name(), key));
     let key_place = section.place_of("key");
-    let key = section.required("key", choice(&keys));
-    if is_public && key.is_some_and(|key| key != LimitKey::Address) {
+    let key = section.required("key", key);
+    let is_callers = key.as_ref().is_some_and(LimitKey::is_callers);
+    if is_public && is_callers {
         section.problem(
             &key_place,
             "key",
-            "must be \"address\" on a public route, where nobody is known",
+            "must be \"address\" or \"route\" on a public route, where nobody is known",
         );
     }
     let plan_place = section.place_of("plan");
     let allowance = if section.or("plan", false, |item| item.flag()) {
-        if key == Some(LimitKey::Address) {
+        if key.is_some() && !is_callers {
             section.problem(
                 &plan_place,
                 "plan",
-                "belongs to a consumer, not to an address: use the key \"client\" or \"subject\"",
+                "belongs to a consumer, whom this key does not know: use \"client\" or \"subject\"",
             );
         }
         for own in ["requests", "per", "burst"] {
@@ -167,4 +121,16 @@ fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> 
         key: key?,
         allowance: allowance?,
     })
+}
+
+/// A word, or `{ claim = ".." }`.
+fn key(item: &Item) -> Result<LimitKey, Fault> {
+    let Ok(table) = item.table() else {
+        return choice(&LimitKey::WORDS)(item);
+    };
+    let mut entries = table.iter();
+    match (entries.next(), entries.next()) {
+        (Some((form, place)), None) if form == "claim" => Ok(LimitKey::Claim(claim(place)?)),
+        _ => Err("give one of the words, or { claim = \"..\" }".into()),
+    }
 }

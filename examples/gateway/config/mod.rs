@@ -22,6 +22,7 @@ mod route;
 mod routes;
 pub(crate) mod secrets;
 mod section;
+mod store;
 mod values;
 
 pub(crate) use names::upstream;

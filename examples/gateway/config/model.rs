@@ -2,6 +2,7 @@
 
 mod issuer;
 mod route;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,11 +18,11 @@ pub(crate) use portcullis::Mode;
 use portcullis::Quota;
 use portcullis::propagate::IdentityField;
 
-use super::secrets::Secret;
 pub(crate) use issuer::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
 pub(crate) use route::{
     Access, Allowance, ConsumerFilter, LimitKey, Propagate, RateLimit, Route, UpstreamHost,
 };
+pub(crate) use store::{OnError, RateLimitStore, RedisSettings, StoreMode};
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug)]
@@ -173,44 +174,11 @@ pub(crate) struct Limit {
     pub(crate) burst: NonZeroU32,
 }
 
-/// Where limits are counted. Only memory is supported yet; the other settings are read and checked, and change nothing.
-#[derive(Clone, Debug)]
-#[allow(dead_code)] // What a shared store needs.
-pub(crate) struct RateLimitStore {
-    pub(crate) kind: StoreKind,
-    /// May hold a password.
-    pub(crate) url: Secret,
-    pub(crate) mode: StoreMode,
-    pub(crate) on_error: OnError,
-    pub(crate) expected_nodes: NonZeroU32,
-}
-
 /// Where revocations are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RevocationStore {
     /// In this process alone.
     Memory,
-}
-
-/// Which store counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoreKind {
-    Memory,
-}
-
-/// How a shared store is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoreMode {
-    Exact,
-    Leased,
-}
-
-/// What decides while a shared store is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnError {
-    Local,
-    Open,
-    Closed,
 }
 
 // === impl Place ===

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::issuers::PROFILES;
 use super::model::{
     Callers, ClaimPlace, Configuration, CorsPreflight, IdentityValue, IssuerSettings, KeySource,
-    Limit, RevocationStore, StoreKind,
+    Limit, RateLimitStore, RevocationStore,
 };
 
 /// A text in quotes. JSON's escapes are TOML's, but TOML has DEL escaped too.
@@ -102,10 +102,7 @@ impl Configuration {
     }
 
     fn limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nothing else of the section is in force.
-        match self.rate_limit_store.kind {
-            StoreKind::Memory => writeln!(f, "\n[rate_limit_store]\nkind = \"memory\"")?,
-        }
+        store(f, &self.rate_limit_store)?;
         match &self.failed_auth_limit {
             None => writeln!(f, "\n# failed_auth_limit: none")?,
             Some(limit) => {
@@ -172,6 +169,22 @@ fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
         writeln!(f, "{name} = {}", Span(duration))?;
     }
     Ok(())
+}
+
+fn store(f: &mut fmt::Formatter<'_>, own: &RateLimitStore) -> fmt::Result {
+    writeln!(f, "\n[rate_limit_store]")?;
+    let RateLimitStore::Redis(own) = own else {
+        // Nothing else of the section is in force.
+        return writeln!(f, "kind = \"memory\"");
+    };
+    writeln!(f, "kind = \"redis\"\nurl = \"{:?}\"", own.url)?;
+    match &own.secret {
+        Some(secret) => writeln!(f, "secret = \"{secret:?}\"")?,
+        None => writeln!(f, "# secret: none")?,
+    }
+    writeln!(f, "mode = \"{}\"", own.mode.name())?;
+    writeln!(f, "on_error = \"{}\"", own.on_error.name())?;
+    writeln!(f, "expected_nodes = {}", own.expected_nodes)
 }
 
 fn told(value: &IdentityValue) -> String {

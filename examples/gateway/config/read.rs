@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::document::{self, Item};
 use super::files::{self, Files};
-use super::limits::redis_url;
 use super::model::{Configuration, CorsPreflight, Place, RevocationStore, Tls};
 use super::names::{log, network, realm, socket};
 use super::problems::{Invalid, Problem, Problems};
 use super::route::Others;
 use super::section::{Context, Section};
+use super::store::redis_url;
 use super::values::{choice, period, size, text};
-use super::{callers, environment, issuers, limits, route, routes};
+use super::{callers, environment, issuers, limits, route, routes, store};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
@@ -95,7 +95,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let identity_headers = callers::identity_headers(&mut root);
     let plans = limits::plans(&mut root);
     let consumers = callers::consumers(&mut root, &plans);
-    let rate_limit_store = limits::store(&mut root);
+    let rate_limit_store = store::read(&mut root);
     let failed_auth_limit = limits::failed_auth(&mut root);
     let others = Others {
         request_timeout,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{Method, Uri};
 use portcullis::{Mode, Rule, Rules};
 
-use super::{File, Limit, Place};
+use super::{ClaimPlace, File, Limit, Place};
 
 /// A path and everything below it, the service that answers there, and who may ask it.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Route {
     pub(crate) timeout: Duration,
     pub(crate) access: Access,
     pub(crate) consumers: ConsumerFilter,
-    /// No two have the same name. On a public route all count addresses.
+    /// No two have the same name. On a public route none counts callers.
     pub(crate) rate_limits: Vec<RateLimit>,
     /// Never `Forward` on a public route.
     pub(crate) propagate: Propagate,
@@ -78,11 +78,15 @@ pub(crate) struct RateLimit {
 }
 
 /// Whom a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LimitKey {
     Subject,
     Client,
     Address,
+    /// Everybody together.
+    Route,
+    /// Those whose token has the same value there, such as a tenant.
+    Claim(ClaimPlace),
 }
 
 /// How much a limit admits.
@@ -90,7 +94,7 @@ pub(crate) enum LimitKey {
 pub(crate) enum Allowance {
     /// The same for everybody.
     Fixed(Limit),
-    /// What the plan of the caller's consumer says; no limit without one. The key is never the address.
+    /// What the plan of the caller's consumer says; no limit without one. The key is a caller's.
     Plan,
 }
 
@@ -126,14 +130,17 @@ impl Access {
 // === impl LimitKey ===
 
 impl LimitKey {
-    pub(crate) const ALL: [Self; 3] = [Self::Subject, Self::Client, Self::Address];
+    /// Those that are one word.
+    pub(crate) const WORDS: [(&str, Self); 4] = [
+        ("subject", Self::Subject),
+        ("client", Self::Client),
+        ("address", Self::Address),
+        ("route", Self::Route),
+    ];
 
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Subject => "subject",
-            Self::Client => "client",
-            Self::Address => "address",
-        }
+    /// Whether it takes a verified caller to count.
+    pub(crate) const fn is_callers(&self) -> bool {
+        matches!(self, Self::Subject | Self::Client | Self::Claim(_))
     }
 }
 

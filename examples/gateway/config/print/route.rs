@@ -5,9 +5,9 @@ use std::fmt;
 use portcullis::Rule;
 use serde_json::Value;
 
-use super::{List, Quoted, Span, path, texts};
+use super::{List, Quoted, Span, claim, path, texts};
 use crate::config::model::{
-    Access, Allowance, ConsumerFilter, Limit, RateLimit, Route, UpstreamHost,
+    Access, Allowance, ConsumerFilter, Limit, LimitKey, RateLimit, Route, UpstreamHost,
 };
 
 pub(super) fn print(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
@@ -62,7 +62,11 @@ pub(super) fn print(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
 }
 
 fn rate_limit(own: &RateLimit) -> String {
-    let key = own.key.name();
+    let word = LimitKey::WORDS.iter().find(|(_, key)| *key == own.key);
+    let key = match &own.key {
+        LimitKey::Claim(place) => format!("{{ claim = {} }}", claim(place)),
+        _ => Quoted(word.map_or("subject", |(word, _)| word)).to_string(),
+    };
     let allowance = match &own.allowance {
         Allowance::Plan => "plan = true".to_owned(),
         Allowance::Fixed(Limit {
@@ -77,7 +81,7 @@ fn rate_limit(own: &RateLimit) -> String {
         }
     };
     format!(
-        "{{ name = {}, key = \"{key}\", {allowance} }}",
+        "{{ name = {}, key = {key}, {allowance} }}",
         Quoted(&own.name)
     )
 }

@@ -185,7 +185,7 @@ fn a_public_route_knows_nobody() {
     );
     check(
         "rate_limits = [{ name = \"a\", key = \"subject\", requests = 1, per = \"1s\" }]\npublic = true",
-        "`routes[0].rate_limits[0].key` must be \"address\" on a public route, where nobody is known",
+        "`routes[0].rate_limits[0].key` must be \"address\" or \"route\" on a public route, where nobody is known",
     );
     let configuration = accepts(&format!("{ROUTE}public = true\n"));
     assert!(matches!(configuration.routes[0].access, Access::Public));
@@ -231,11 +231,27 @@ fn limits_of_a_route() {
     );
     limit(
         "{ name = \"a\", key = \"ip\", requests = 1, per = \"1s\" }",
-        "`routes[0].rate_limits[0].key`: there is no \"ip\": choose one of subject, client, address",
+        "`routes[0].rate_limits[0].key`: there is no \"ip\": choose one of subject, client, address, route",
     );
+    for key in ["address", "route"] {
+        limit(
+            &format!("{{ name = \"a\", key = \"{key}\", plan = true }}"),
+            "`routes[0].rate_limits[0].plan` belongs to a consumer, whom this key does not know: use \"client\" or \"subject\"",
+        );
+    }
+    for key in [
+        "{ header = \"x-tenant\" }",
+        "{}",
+        "{ claim = \"a\", b = 1 }",
+    ] {
+        limit(
+            &format!("{{ name = \"a\", key = {key}, plan = true }}"),
+            "`routes[0].rate_limits[0].key`: give one of the words, or { claim = \"..\" }",
+        );
+    }
     limit(
-        "{ name = \"a\", key = \"address\", plan = true }",
-        "`routes[0].rate_limits[0].plan` belongs to a consumer, not to an address: use the key \"client\" or \"subject\"",
+        "{ name = \"a\", key = { claim = [] }, plan = true }",
+        "`routes[0].rate_limits[0].key`: name at least one",
     );
     limit(
         "{ name = \"a\", key = \"client\", plan = true, requests = 1 }",

@@ -1,7 +1,7 @@
 //! Secrets, which nobody gets to see.
 
 use super::{Folder, ISSUER, accepts, read, refuses};
-use crate::config::model::{Configuration, KeySource};
+use crate::config::model::{Configuration, KeySource, RateLimitStore};
 
 const SECRET: &str = "the-quick-brown-fox-jumps-over-it";
 
@@ -90,16 +90,38 @@ fn what_is_wrong_with_a_secret_does_not_tell_it() {
 }
 
 #[test]
-fn the_password_of_a_store_is_not_shown() {
-    let url = "redis://me:p@ss@10.0.0.1:6379/0";
-    let configuration = accepts(&format!("[rate_limit_store]\nurl = \"{url}\"\n"));
-    assert_eq!(configuration.rate_limit_store.url.reveal(), url.as_bytes());
-    let shown = configuration.to_string();
-    assert!(!shown.contains("redis"), "nothing asks it: {shown}");
-    assert!(!format!("{configuration:?}").contains("p@ss"));
-    let folder = Folder::new().with("url", format!("{url}\n"));
-    let read = folder
-        .read("[rate_limit_store]\nurl_file = \"url\"\n")
-        .unwrap();
-    assert_eq!(read.rate_limit_store.url.reveal(), url.as_bytes());
+fn the_password_and_the_secret_of_a_store_are_not_shown() {
+    #[track_caller]
+    fn check(read: Configuration) {
+        let RateLimitStore::Redis(own) = &read.rate_limit_store else {
+            panic!("it is redis")
+        };
+        assert_eq!(own.url.reveal(), URL.as_bytes());
+        assert_eq!(own.secret.as_ref().unwrap().reveal(), SHARED.as_bytes());
+        for shown in [read.to_string(), format!("{read:?}")] {
+            assert!(
+                !shown.contains("p@ss") && !shown.contains(SHARED),
+                "{shown}"
+            );
+        }
+        assert!(
+            read.to_string()
+                .contains("kind = \"redis\"\nurl = \"(redacted)\"\nsecret = \"(redacted)\"\n")
+        );
+    }
+    const URL: &str = "redis://me:p@ss@10.0.0.1:6379/0";
+    const SHARED: &str = "of all gateways and nobody else";
+    let store = "[rate_limit_store]\nkind = \"redis\"\n";
+    check(accepts(&format!(
+        "{store}url = \"{URL}\"\nsecret = \"{SHARED}\"\n"
+    )));
+    let folder = Folder::new();
+    let folder = folder
+        .with("url", format!("{URL}\n"))
+        .with("secret", SHARED);
+    let text = format!("{store}url_file = \"url\"\nsecret_file = \"secret\"\n");
+    check(folder.read(&text).unwrap());
+    // Nothing asks it.
+    let shown = accepts(&format!("[rate_limit_store]\nurl = \"{URL}\"\n")).to_string();
+    assert!(!shown.contains("redis"), "{shown}");
 }

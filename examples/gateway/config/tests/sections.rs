@@ -1,7 +1,7 @@
 //! Texts that are no configuration, settings of the gateway itself, limits.
 
 use super::{accepts, refuses};
-use crate::config::model::RevocationStore;
+use crate::config::model::{OnError, RateLimitStore, RevocationStore, StoreMode};
 
 #[test]
 fn what_is_no_toml_names_its_line_and_quotes_nothing() {
@@ -142,14 +142,6 @@ fn plans_stores_and_limits() {
         "gateway.toml:2: `plans.pro`: give a table",
     );
     refuses(
-        "[rate_limit_store]\nkind = \"redis\"\n",
-        "gateway.toml:2: `rate_limit_store.kind`: \"redis\" is not supported yet: use \"memory\", which counts in this process alone",
-    );
-    refuses(
-        "[rate_limit_store]\nurl = \"http://x\"\n",
-        "gateway.toml:2: `rate_limit_store.url`: give a URL with redis:// or rediss://",
-    );
-    refuses(
         "[failed_auth_limit]\nrequests = 20\n",
         "gateway.toml:1: `failed_auth_limit.per` is required",
     );
@@ -159,6 +151,63 @@ fn plans_stores_and_limits() {
     );
     let limit = accepts("[failed_auth_limit]\nrequests = 20\nper = \"1m\"\n").failed_auth_limit;
     assert_eq!(limit.unwrap().burst.get(), 20);
+}
+
+#[test]
+fn limits_are_counted_in_memory_or_by_a_server() {
+    const URL: &str = "`rate_limit_store.url`: use redis://host:port/database, or unix:///path; TLS (rediss) is not supported: use a tunnel such as stunnel on this machine";
+    for (lines, problem) in [
+        (
+            "kind = \"disk\"",
+            "`rate_limit_store.kind`: there is no \"disk\": choose one of memory, redis",
+        ),
+        ("url = \"http://x\"", URL),
+        ("kind = \"redis\"\nurl = \"rediss://x\"", URL),
+        (
+            "secret = \"short\"",
+            "`rate_limit_store.secret`: use 16 bytes or more, generated randomly, the same in all gateways",
+        ),
+        (
+            "mode = \"lazy\"",
+            "`rate_limit_store.mode`: there is no \"lazy\": choose one of exact, leased",
+        ),
+        (
+            "on_error = \"panic\"",
+            "`rate_limit_store.on_error`: there is no \"panic\": choose one of local, open, closed",
+        ),
+        (
+            "expected_nodes = 0",
+            "`rate_limit_store.expected_nodes`: give a number between 1 and 4294967295",
+        ),
+        (
+            "timeout = \"1s\"",
+            "`rate_limit_store.timeout` is no key; there are kind, url, url_file, secret, secret_file, mode, on_error, expected_nodes",
+        ),
+    ] {
+        let line = lines.lines().count() + 1;
+        refuses(
+            &format!("[rate_limit_store]\n{lines}\n"),
+            &format!("gateway.toml:{line}: {problem}"),
+        );
+    }
+    for text in [
+        "",
+        "[rate_limit_store]\n",
+        "[rate_limit_store]\nmode = \"exact\"\n",
+    ] {
+        assert_eq!(accepts(text).rate_limit_store, RateLimitStore::Memory);
+    }
+    let RateLimitStore::Redis(least) =
+        accepts("[rate_limit_store]\nkind = \"redis\"\n").rate_limit_store
+    else {
+        panic!("it is redis")
+    };
+    assert_eq!(least.url.reveal(), b"redis://127.0.0.1:6379");
+    assert_eq!(
+        (least.mode, least.on_error, least.expected_nodes.get()),
+        (StoreMode::Leased, OnError::Local, 2)
+    );
+    assert_eq!(least.secret, None);
 }
 
 #[test]
@@ -195,7 +244,7 @@ fn revocations_are_kept_in_memory_and_come_through_the_admin_listener() {
         ),
         (
             "url = \"http://a\"",
-            "`revocation.url`: give a URL with redis:// or rediss://",
+            "`revocation.url`: use redis://host:port/database, or unix:///path; TLS (rediss) is not supported: use a tunnel such as stunnel on this machine",
         ),
         (
             "when_stale = \"open\"",
