@@ -5,6 +5,8 @@
 mod access;
 #[path = "gateway/admin.rs"]
 mod admin;
+#[path = "gateway/answers.rs"]
+mod answers;
 #[path = "gateway/authority.rs"]
 mod authority;
 #[path = "gateway/contract.rs"]

@@ -111,7 +111,8 @@ fn identity(
     consumers: &Arc<Consumers>,
 ) -> Result<Option<IdentityHeadersLayer>, Unbuildable> {
     let headers = &configuration.identity_headers;
-    let mut layer = IdentityHeadersLayer::none();
+    let layer = IdentityHeadersLayer::none().realm(&configuration.realm);
+    let mut layer = layer.map_err(anywhere)?;
     for IdentityHeader { place, name, value } in headers {
         let consumer = || {
             let consumers = Arc::clone(consumers);

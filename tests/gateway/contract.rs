@@ -72,7 +72,7 @@ const DRIVEN: &[(&str, &str)] = &[
     ("routes.require", "access::requirements_hold_for_a_route_and_for_a_method"),
     ("routes.require_for", "access::requirements_hold_for_a_route_and_for_a_method"),
     ("routes.consumers", "access::consumers_are_known_by_name_and_may_be_let_in_or_kept_out"),
-    ("routes.rate_limits", "limits::subjects_clients_and_addresses_are_counted_apart"),
+    ("routes.rate_limits", "limits::callers_addresses_and_routes_are_counted_apart"),
     ("routes.propagate", "access::a_token_goes_where_the_route_forwards_it_and_nowhere_else"),
     ("routes.mode", "access::report_mode_decides_and_lets_through_and_authenticates_all_the_same"),
     ("routes.public", "headers::no_spelling_of_a_header_passes_for_the_gateways_own"),

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-use super::harness::{Gateway, issuer, section};
+use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
 
 /// In spellings that some server takes for the same, and by ways that some gateway overlooks.
@@ -154,4 +156,69 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
     );
     assert_eq!(headers["x-forwarded-for"], ["192.0.2.8, 127.0.0.1"]);
     assert_eq!(gateway.logged("standard").await["client"], "192.0.2.8");
+}
+
+/// Answers each connection's first request with these bytes, and ends the connection.
+async fn upstream_that_says(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                connection.read_buf(&mut head).await.unwrap();
+            }
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    format!("[[routes]]\npath = \"/\"\nupstream = \"http://{address}\"\npublic = true\n")
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_of_its_connection_stays_behind_and_all_else_comes_through() {
+    let upstream = upstream_that_says(concat!(
+        "HTTP/1.1 203 Odd\r\nconnection: x-hop, keep-alive\r\nX-Hop: 1\r\nkeep-alive: timeout=5\r\n",
+        "proxy-authenticate: Basic\r\nproxy-connection: keep-alive\r\nupgrade: h2c\r\n",
+        "Set-Cookie: a=1\r\nset-cookie: b=2\r\nx-kept: \u{e4}\r\nwww-authenticate: Custom\r\n",
+        "location: /elsewhere\r\ncontent-length: 2\r\n\r\nok",
+    ));
+    let gateway = Gateway::start(&upstream.await).await;
+    let answer = gateway.raw(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 203"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    for gone in ["x-hop", "keep-alive", "proxy-", "upgrade", "connection:"] {
+        assert!(!answer.contains(gone), "{gone} in {answer}");
+    }
+    for kept in [
+        "set-cookie: a=1\r\nset-cookie: b=2\r\n",
+        "x-kept: \u{e4}\r\n",
+        "www-authenticate: Custom\r\n",
+        "location: /elsewhere\r\n",
+    ] {
+        assert!(answer.contains(kept), "{kept} not in {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_speaks_nonsense_is_our_outage_and_half_an_answer_is_no_whole() {
+    for nonsense in [
+        "SSH-2.0-OpenSSH\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        "",
+    ] {
+        let gateway = Gateway::start(&upstream_that_says(nonsense).await).await;
+        let answer = gateway.raw(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 502"), "{nonsense}: {answer}");
+    }
+    for half in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let gateway = Gateway::start(&upstream_that_says(half).await).await;
+        let answer = client().get(gateway.url("/")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.bytes().await.is_err(), "{half}");
+    }
 }

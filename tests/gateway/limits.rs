@@ -12,7 +12,7 @@ async fn gateway(configuration: &str) -> (Gateway, portcullis::TestIssuer, Upstr
 }
 
 #[tokio::test]
-async fn subjects_clients_and_addresses_are_counted_apart() {
+async fn callers_addresses_and_routes_are_counted_apart() {
     let (gateway, issuer, _upstream) = gateway(
         r#"trusted_proxies = ["127.0.0.0/8"]
         ISSUER
@@ -24,6 +24,14 @@ async fn subjects_clients_and_addresses_are_counted_apart() {
         path = "/client"
         upstream = "ORDERS"
         rate_limits = [{ name = "c", key = "client", requests = 2, per = "1h", burst = 1 }]
+        [[routes]]
+        path = "/tenant"
+        upstream = "ORDERS"
+        rate_limits = [{ name = "t", key = { claim = ["org", "tenant"] }, requests = 1, per = "1h" }]
+        [[routes]]
+        path = "/route"
+        upstream = "ORDERS"
+        rate_limits = [{ name = "r", key = "route", requests = 2, per = "1h" }]
         [[routes]]
         path = "/address"
         upstream = "ORDERS"
@@ -39,8 +47,9 @@ async fn subjects_clients_and_addresses_are_counted_apart() {
     .await;
     let client = client();
     let ask = async |path: &str, subject: &str, app: &str, from: &str| {
-        let token = issuer.token(subject).claim("azp", app).sign();
-        let request = client.get(gateway.url(path)).bearer_auth(token);
+        let token = issuer.token(subject).claim("azp", app);
+        let token = token.claim("org", serde_json::json!({ "tenant": app }));
+        let request = client.get(gateway.url(path)).bearer_auth(token.sign());
         outcome(request.header("x-forwarded-for", from)).await.0
     };
     for (path, subject, app, from, status) in [
@@ -51,6 +60,12 @@ async fn subjects_clients_and_addresses_are_counted_apart() {
         ("/client", "alice", "app", "192.0.2.1", 200),
         ("/client", "bob", "app", "192.0.2.1", 429),
         ("/client", "bob", "other", "192.0.2.1", 200),
+        ("/tenant", "alice", "app", "192.0.2.1", 200),
+        ("/tenant", "bob", "app", "192.0.2.2", 429),
+        ("/tenant", "bob", "other", "192.0.2.2", 200),
+        ("/route", "alice", "app", "192.0.2.1", 200),
+        ("/route", "bob", "other", "192.0.2.2", 200),
+        ("/route", "carol", "third", "192.0.2.3", 429),
         ("/address", "alice", "app", "192.0.2.1", 200),
         ("/address", "bob", "other", "6.6.6.6, 192.0.2.1", 429),
         ("/address", "alice", "app", "192.0.2.2", 200),
@@ -62,6 +77,11 @@ async fn subjects_clients_and_addresses_are_counted_apart() {
             status,
             "{path} {subject} {app} {from}"
         );
+    }
+    // What all callers share nobody uses up who is no caller.
+    for path in ["/route", "/tenant"] {
+        let stranger = client.get(gateway.url(path));
+        assert_eq!(outcome(stranger).await.0, 401, "{path}");
     }
 }
 

@@ -7,7 +7,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::harness::{Gateway, issuer, outcome, section};
+use super::authority::Authority;
+use super::harness::{Folder, Gateway, issuer, outcome, section};
 use super::upstream::{Upstream, header, told};
 
 #[tokio::test]
@@ -107,4 +108,31 @@ async fn a_grpc_client_speaks_through_it_and_learns_why_it_may_not() {
         stream.message().await.unwrap().unwrap().status(),
         ServingStatus::NotServing
     );
+}
+
+#[tokio::test]
+async fn a_grpc_service_behind_tls_is_reached_as_well() {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter
+        .set_service_status("orders", tonic_health::ServingStatus::Serving)
+        .await;
+    let routes = tonic::service::Routes::new(service).into_axum_router();
+    let authority = Authority::new();
+    let url = authority.issue().serve(&[b"h2"], routes).await;
+    let folder = Folder::new();
+    folder.write("ca.pem", authority.pem());
+    let route = format!(
+        "[[routes]]\npath = \"/\"\nupstream = \"{url}\"\nupstream_ca = \"ca.pem\"\npublic = true\n"
+    );
+    let gateway = Gateway::start_in(folder, &route).await;
+    let channel = tonic::transport::Endpoint::from_shared(gateway.url("")).unwrap();
+    let mut client = HealthClient::new(channel.connect().await.unwrap());
+    let mut check = async |service: &str| {
+        let service = service.to_owned();
+        let answer = client.check(HealthCheckRequest { service }).await;
+        answer.map(|answer| answer.into_inner().status())
+    };
+    assert_eq!(check("orders").await.unwrap(), ServingStatus::Serving);
+    let unknown = check("unknown").await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
 }
