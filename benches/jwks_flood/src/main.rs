@@ -2,10 +2,11 @@
 //!
 //! Ten thousand junk kids a second for ten seconds, beside a thousand good tokens a second, each with a signature to verify; before
 //! and after, the good ones alone. It fails unless this crate asks the issuer at most twice, answers good tokens within
-//! twice the time of the quiet seconds (99th percentile) and holds no more than 8 MiB for it. jwks_client_rs is put through
-//! the same, for comparison.
+//! twice the time of the quiet seconds (99th percentile) and never holds more than 8 MiB for it. jwks_client_rs is put through
+//! the same, for comparison; a good token that it keeps for five seconds is given up.
 //!
-//! `cargo run --release --manifest-path benches/jwks_flood/Cargo.toml`, on a machine that does nothing else.
+//! `cargo run --release --manifest-path benches/jwks_flood/Cargo.toml`, on a machine that does nothing else: two processors at
+//! least, one of which is busy with making the flood.
 
 #[allow(dead_code)] // shared with the comparison, which asks more
 #[path = "../../compare/src/fixture.rs"]
@@ -29,8 +30,9 @@ use http::{Request, Response};
 use jwks_client_rs::JwksClient;
 use jwks_client_rs::source::WebSource;
 use portcullis::{Issuer, JwksCache, JwksSource, JwtAuthLayer};
-use tokio::runtime::Builder;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tower::{Layer, ServiceExt, service_fn};
 
 use fixture::{AUDIENCE, Algorithm, ISSUER, Keys};
@@ -42,6 +44,8 @@ const GOOD_A_SECOND: u64 = 1_000;
 /// The cooldown is 30 seconds, so that the flood is over before the next.
 const MAX_FETCHES: u64 = 2;
 const MAX_GROWTH: u64 = 8 << 20;
+/// Nobody waits longer for an answer.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// Whether a token is accepted.
 type Verdict = Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -49,10 +53,13 @@ type Verify = Arc<dyn Fn(String) -> Verdict + Send + Sync>;
 
 /// What a flood did.
 struct Outcome {
-    quiet: Vec<Duration>,
-    flooded: Vec<Duration>,
+    before: Vec<Duration>,
+    during: Vec<Duration>,
+    after: Vec<Duration>,
+    /// How much of the junk was answered.
     junk: u64,
     fetches: u64,
+    /// The most bytes of memory above those before the flood.
     growth: u64,
 }
 
@@ -63,20 +70,29 @@ struct Site {
 }
 
 fn main() -> ExitCode {
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all();
-    let runtime = { runtime }.build().expect("a runtime");
     let keys = Keys::generate();
     let good = Arc::new(keys.tokens(Algorithm::ES256, 4096));
     let jwks = keys.jwks(Algorithm::ES256);
 
     let site = Site::open(&jwks);
+    let runtime = Runtime::new().expect("a runtime");
     let ours = runtime.block_on(async { flood(portcullis(&site).await, &site, &good).await });
     let site = Site::open(&jwks);
     let theirs = runtime.block_on(async { flood(jwks_client_rs(&site), &site, &good).await });
+    // Whoever waits there still is not waited for.
+    runtime.shutdown_background();
 
     println!(
-        "{:16} {:>9} {:>9} {:>9} {:>9} {:>7} {:>8} {:>9}",
-        "", "quiet p50", "p99", "flood p50", "p99", "fetches", "junk", "growth"
+        "{:14} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>13} {:>10}",
+        "",
+        "before: p50",
+        "p99",
+        "during: p50",
+        "p99",
+        "after: p99",
+        "fetches",
+        "junk answered",
+        "memory"
     );
     ours.print("portcullis");
     theirs.print("jwks_client_rs");
@@ -128,25 +144,24 @@ fn jwks_client_rs(site: &Site) -> Verify {
 }
 
 async fn flood(verify: Verify, site: &Site, good: &Arc<Vec<String>>) -> Outcome {
-    for token in good.iter().take(1000) {
-        assert!(verify(token.clone()).await, "a good token passes");
-    }
-    let mut quiet = honest(&verify, good, QUIET).await;
+    let before = honest(&verify, good, QUIET).await;
 
-    let (warm, before) = (site.fetches(), resident());
-    let junk = tokio::spawn(junk(Arc::clone(&verify), good[0].clone()));
-    let flooded = honest(&verify, good, FLOOD).await;
-    let sent = junk.await.unwrap();
-    let growth = resident().saturating_sub(before);
-    let fetches = site.fetches() - warm;
+    let (warm, held) = (site.fetches(), resident());
+    let refused = Arc::new(AtomicU64::new(0));
+    let junk = junk(Arc::clone(&verify), good[0].clone(), Arc::clone(&refused));
+    let peak = tokio::spawn(junk);
+    let during = honest(&verify, good, FLOOD).await;
+    let growth = peak.await.unwrap().saturating_sub(held);
+    let (junk, fetches) = (refused.load(Ordering::Relaxed), site.fetches() - warm);
 
     // Whatever still waits for the issuer.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    quiet.extend(honest(&verify, good, QUIET).await);
+    let after = honest(&verify, good, QUIET).await;
     Outcome {
-        quiet,
-        flooded,
-        junk: sent,
+        before,
+        during,
+        after,
+        junk,
         fetches,
         growth,
     }
@@ -157,37 +172,41 @@ async fn honest(verify: &Verify, good: &Arc<Vec<String>>, duration: Duration) ->
     let count = duration.as_secs() * GOOD_A_SECOND;
     let mut ticks = interval(Duration::from_micros(1_000_000 / GOOD_A_SECOND));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut running = Vec::with_capacity(count as usize);
+    // Times, not tasks, which would be kept until they are asked.
+    let (told, mut heard) = mpsc::unbounded_channel();
     for at in 0..count as usize {
         ticks.tick().await;
-        let (verify, good) = (Arc::clone(verify), Arc::clone(good));
+        let (verify, good, told) = (Arc::clone(verify), Arc::clone(good), told.clone());
         let start = Instant::now();
-        running.push(tokio::spawn(async move {
-            assert!(
-                verify(good[at % good.len()].clone()).await,
-                "a good token passes"
-            );
-            start.elapsed()
-        }));
+        tokio::spawn(async move {
+            let verdict = timeout(LONGEST, verify(good[at % good.len()].clone())).await;
+            assert!(verdict.unwrap_or(true), "a good token passes");
+            told.send(start.elapsed())
+        });
     }
-    let mut times = Vec::with_capacity(running.len());
-    for request in running {
-        times.push(request.await.unwrap());
+    drop(told);
+    let mut times = Vec::with_capacity(count as usize);
+    while let Some(time) = heard.recv().await {
+        times.push(time);
     }
+    assert_eq!(times.len(), count as usize, "every good token passes");
     times
 }
 
-/// Tokens like `template` but for their kids, which nobody has. Returns how many were refused.
-async fn junk(verify: Verify, template: String) -> u64 {
+/// Sends tokens like `template` but for their kids, which nobody has. Returns the most memory that was held meanwhile.
+async fn junk(verify: Verify, template: String, refused: Arc<AtomicU64>) -> u64 {
     const BATCH: u64 = 10;
     let (_, rest) = template.split_once('.').unwrap();
     let rest: Arc<str> = rest.into();
-    let refused = Arc::new(AtomicU64::new(0));
     let mut ticks = interval(Duration::from_micros(1_000_000 * BATCH / JUNK_A_SECOND));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut peak = 0;
     for at in 0..FLOOD.as_secs() * JUNK_A_SECOND {
         if at % BATCH == 0 {
             ticks.tick().await;
+        }
+        if at % (JUNK_A_SECOND / 20) == 0 {
+            peak = peak.max(resident());
         }
         let (verify, rest, refused) =
             (Arc::clone(&verify), Arc::clone(&rest), Arc::clone(&refused));
@@ -198,7 +217,7 @@ async fn junk(verify: Verify, template: String) -> u64 {
             refused.fetch_add(1, Ordering::Relaxed);
         });
     }
-    refused.load(Ordering::Relaxed)
+    peak.max(resident())
 }
 
 /// Bytes of memory that this process occupies.
@@ -247,11 +266,12 @@ impl Outcome {
         let micros =
             |times: &[Duration], share| format!("{} us", percentile(times, share).as_micros());
         println!(
-            "{name:16} {:>9} {:>9} {:>9} {:>9} {:>7} {:>8} {:>5} KiB",
-            micros(&self.quiet, 50),
-            micros(&self.quiet, 99),
-            micros(&self.flooded, 50),
-            micros(&self.flooded, 99),
+            "{name:14} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>13} {:>6} KiB",
+            micros(&self.before, 50),
+            micros(&self.before, 99),
+            micros(&self.during, 50),
+            micros(&self.during, 99),
+            micros(&self.after, 99),
             self.fetches,
             self.junk,
             self.growth >> 10,
@@ -260,7 +280,8 @@ impl Outcome {
 
     fn failures(&self) -> Vec<&'static str> {
         let junk = FLOOD.as_secs() * JUNK_A_SECOND;
-        let (quiet, flooded) = (percentile(&self.quiet, 99), percentile(&self.flooded, 99));
+        let quiet = [&*self.before, &*self.after].concat();
+        let (quiet, during) = (percentile(&quiet, 99), percentile(&self.during, 99));
         let checks = [
             (
                 self.fetches <= MAX_FETCHES,
@@ -271,13 +292,13 @@ impl Outcome {
                 "no fetch at all: an unknown key is asked for",
             ),
             (
-                flooded <= 2 * quiet,
+                during <= 2 * quiet,
                 "good tokens took more than twice as long",
             ),
             (self.growth <= MAX_GROWTH, "memory grew by more than 8 MiB"),
             (
                 self.junk >= junk * 99 / 100,
-                "the flood was not as large as it should be",
+                "not all of the flood was answered",
             ),
         ];
         let failed = checks.into_iter().filter(|(holds, _)| !holds);
