@@ -1,9 +1,11 @@
-//! A flood of tokens whose keys nobody has, against a warm stack: who else suffers?
+//! A flood of tokens whose keys nobody has, against a warm stack; then an issuer that falls silent when its keys are due: who else
+//! suffers?
 //!
 //! Ten thousand junk kids a second for ten seconds, beside a thousand good tokens a second, each with a signature to verify; before
 //! and after, the good ones alone. It fails unless this crate asks the issuer at most twice, answers good tokens within
-//! twice the time of the quiet seconds (99th percentile) and never holds more than 8 MiB for it. jwks_client_rs is put through
-//! the same, for comparison; a good token that it keeps for five seconds is given up.
+//! twice the time of the quiet seconds (99th percentile) and never holds more than 8 MiB for it; and unless good tokens take no
+//! more than twice their time while the issuer accepts connections and says nothing. jwks_client_rs is put through the same, for
+//! comparison; a good token that it keeps for five seconds is given up.
 //!
 //! `cargo run --release --manifest-path benches/jwks_flood/Cargo.toml`, on a machine that does nothing else: two processors at
 //! least, one of which is busy with making the flood.
@@ -19,7 +21,7 @@ use std::net::TcpListener;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,9 @@ const GOOD_A_SECOND: u64 = 1_000;
 /// The cooldown is 30 seconds, so that the flood is over before the next.
 const MAX_FETCHES: u64 = 2;
 const MAX_GROWTH: u64 = 8 << 20;
+/// How long keys are fresh, in a flood and before a silence.
+const LONG: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_secs(1);
 /// Nobody waits longer for an answer.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -51,7 +56,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 type Verdict = Pin<Box<dyn Future<Output = bool> + Send>>;
 type Verify = Arc<dyn Fn(String) -> Verdict + Send + Sync>;
 
-/// What a flood did.
+/// What a flood did, or a silence.
 struct Outcome {
     before: Vec<Duration>,
     during: Vec<Duration>,
@@ -67,6 +72,7 @@ struct Outcome {
 struct Site {
     uri: String,
     fetches: Arc<AtomicU64>,
+    is_silent: Arc<AtomicBool>,
 }
 
 fn main() -> ExitCode {
@@ -74,29 +80,39 @@ fn main() -> ExitCode {
     let good = Arc::new(keys.tokens(Algorithm::ES256, 4096));
     let jwks = keys.jwks(Algorithm::ES256);
 
-    let site = Site::open(&jwks);
     let runtime = Runtime::new().expect("a runtime");
-    let ours = runtime.block_on(async { flood(portcullis(&site).await, &site, &good).await });
-    let site = Site::open(&jwks);
-    let theirs = runtime.block_on(async { flood(jwks_client_rs(&site), &site, &good).await });
+    let run = |verify: fn(&Site, Duration) -> Verify| {
+        let site = Site::open(&jwks);
+        let flooded = runtime.block_on(flood(verify(&site, LONG), &site, &good));
+        let site = Site::open(&jwks);
+        let silent = runtime.block_on(silence(verify(&site, SHORT), &site, &good));
+        (flooded, silent)
+    };
+    let (ours, theirs) = (run(portcullis), run(jwks_client_rs));
     // Whoever waits there still is not waited for.
     runtime.shutdown_background();
 
-    println!(
-        "{:14} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>13} {:>10}",
-        "",
-        "before: p50",
-        "p99",
-        "during: p50",
-        "p99",
-        "after: p99",
-        "fetches",
-        "junk answered",
-        "memory"
-    );
-    ours.print("portcullis");
-    theirs.print("jwks_client_rs");
-    let failures = ours.failures();
+    for (title, ours, theirs) in [
+        ("flood", &ours.0, &theirs.0),
+        ("silence", &ours.1, &theirs.1),
+    ] {
+        println!(
+            "{title:14} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>13} {:>10}",
+            "before: p50",
+            "p99",
+            "during: p50",
+            "p99",
+            "after: p99",
+            "fetches",
+            "junk answered",
+            "memory"
+        );
+        ours.print("portcullis");
+        theirs.print("jwks_client_rs");
+    }
+    let mut failures = ours.0.failures();
+    failures.extend(ours.0.failures_of_a_flood());
+    failures.extend(ours.1.failures());
     for failure in &failures {
         println!("portcullis: {failure}");
     }
@@ -104,10 +120,9 @@ fn main() -> ExitCode {
 }
 
 /// The layer, as a service with its defaults; but every good token is verified anew.
-async fn portcullis(site: &Site) -> Verify {
+fn portcullis(site: &Site, ttl: Duration) -> Verify {
     let source = JwksSource::uri(ISSUER, &site.uri).unwrap();
-    let keys = JwksCache::new([source]).unwrap();
-    keys.warm().await.expect("keys");
+    let keys = JwksCache::new([source.default_ttl(ttl).min_ttl(ttl)]).unwrap();
     let policy = Issuer::new(ISSUER).audience(AUDIENCE).with_keys(keys);
     let layer = JwtAuthLayer::new([policy]).unwrap().token_cache(0);
     let service = layer.layer(service_fn(|_: Request<Body>| async {
@@ -127,11 +142,11 @@ async fn portcullis(site: &Site) -> Verify {
     })
 }
 
-fn jwks_client_rs(site: &Site) -> Verify {
+fn jwks_client_rs(site: &Site, ttl: Duration) -> Verify {
     let source = WebSource::builder()
         .build(site.uri.parse().unwrap())
         .unwrap();
-    let client: JwksClient<WebSource> = JwksClient::builder().build(source);
+    let client: JwksClient<WebSource> = JwksClient::builder().time_to_live(ttl).build(source);
     Arc::new(move |token| {
         let client = client.clone();
         Box::pin(async move {
@@ -162,6 +177,25 @@ async fn flood(verify: Verify, site: &Site, good: &Arc<Vec<String>>) -> Outcome 
         during,
         after,
         junk,
+        fetches,
+        growth,
+    }
+}
+
+async fn silence(verify: Verify, site: &Site, good: &Arc<Vec<String>>) -> Outcome {
+    let before = honest(&verify, good, QUIET).await;
+    let (warm, held) = (site.fetches(), resident());
+    site.is_silent.store(true, Ordering::Relaxed);
+    let during = honest(&verify, good, FLOOD).await;
+    let (growth, fetches) = (resident().saturating_sub(held), site.fetches() - warm);
+    site.is_silent.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = honest(&verify, good, QUIET).await;
+    Outcome {
+        before,
+        during,
+        after,
+        junk: 0,
         fetches,
         growth,
     }
@@ -238,20 +272,28 @@ impl Site {
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{jwks}",
             jwks.len()
         );
-        let count = Arc::clone(&fetches);
+        let is_silent = Arc::<AtomicBool>::default();
+        let (count, silent) = (Arc::clone(&fetches), Arc::clone(&is_silent));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (mut stream, answer, count) =
-                    (stream.unwrap(), answer.clone(), Arc::clone(&count));
+                let (mut stream, answer) = (stream.unwrap(), answer.clone());
+                let (count, silent) = (Arc::clone(&count), Arc::clone(&silent));
                 thread::spawn(move || {
                     let _ = stream.read(&mut [0; 4096]);
                     count.fetch_add(1, Ordering::Relaxed);
+                    while silent.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(50));
+                    }
                     thread::sleep(Duration::from_millis(50));
                     let _ = stream.write_all(answer.as_bytes());
                 });
             }
         });
-        Self { uri, fetches }
+        Self {
+            uri,
+            fetches,
+            is_silent,
+        }
     }
 
     fn fetches(&self) -> u64 {
@@ -279,10 +321,17 @@ impl Outcome {
     }
 
     fn failures(&self) -> Vec<&'static str> {
-        let junk = FLOOD.as_secs() * JUNK_A_SECOND;
         let quiet = [&*self.before, &*self.after].concat();
         let (quiet, during) = (percentile(&quiet, 99), percentile(&self.during, 99));
-        let checks = [
+        failed([(
+            during <= 2 * quiet,
+            "good tokens took more than twice as long",
+        )])
+    }
+
+    fn failures_of_a_flood(&self) -> Vec<&'static str> {
+        let junk = FLOOD.as_secs() * JUNK_A_SECOND;
+        failed([
             (
                 self.fetches <= MAX_FETCHES,
                 "more than two fetches in a cooldown",
@@ -291,19 +340,18 @@ impl Outcome {
                 self.fetches > 0,
                 "no fetch at all: an unknown key is asked for",
             ),
-            (
-                during <= 2 * quiet,
-                "good tokens took more than twice as long",
-            ),
             (self.growth <= MAX_GROWTH, "memory grew by more than 8 MiB"),
             (
                 self.junk >= junk * 99 / 100,
                 "not all of the flood was answered",
             ),
-        ];
-        let failed = checks.into_iter().filter(|(holds, _)| !holds);
-        failed.map(|(_, problem)| problem).collect()
+        ])
     }
+}
+
+fn failed<const N: usize>(checks: [(bool, &'static str); N]) -> Vec<&'static str> {
+    let failed = checks.into_iter().filter(|(holds, _)| !holds);
+    failed.map(|(_, problem)| problem).collect()
 }
 
 fn percentile(times: &[Duration], share: usize) -> Duration {
