@@ -85,8 +85,8 @@ impl InForce {
     pub(super) fn put(&self, snapshot: Snapshot) {
         let serves_until = nanos(snapshot.serves_until);
         self.current.store(Some(Arc::new(snapshot)));
-        self.serves_until.store(serves_until, Ordering::Release);
         self.revision.store(next_revision(), Ordering::Release);
+        self.serves_until.store(serves_until, Ordering::Release);
     }
 
     /// Whether this very key is in force.
@@ -94,9 +94,11 @@ impl InForce {
     /// `seen` keeps the revision in which it was found to be, for the next time: while that is in force, so is the key. A
     /// new one starts with [`UNSEEN`].
     pub(super) fn holds(&self, key: &Arc<Key>, now: Duration, seen: &AtomicU64) -> bool {
-        // Before the snapshot: if another one comes into force meanwhile, `seen` keeps a number that is over.
+        // The other way round than they are stored: a snapshot's time is never taken for that of the one before it, and if
+        // another comes into force meanwhile, `seen` keeps a number that is over.
+        let serves_until = self.serves_until.load(Ordering::Acquire);
         let revision = self.revision.load(Ordering::Acquire);
-        if nanos(now) >= self.serves_until.load(Ordering::Acquire) {
+        if nanos(now) >= serves_until {
             return false;
         }
         if seen.load(Ordering::Relaxed) == revision {

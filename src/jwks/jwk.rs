@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::der::strip_zeros;
 use super::key::Skipped;
@@ -16,6 +17,8 @@ pub(super) struct Jwk {
     pub(super) kid: Option<Box<str>>,
     /// What it may verify: its `alg`, or every algorithm of its kind.
     pub(super) algorithms: Algorithms,
+    /// The one issuer that it signs for, where it says so.
+    pub(super) issuer: Option<Box<str>>,
 }
 
 /// The members that decide. Others are ignored; one of these that has the wrong type, is null or appears twice spoils the key.
@@ -32,6 +35,9 @@ struct Members {
     usage: Option<String>,
     #[serde(default, deserialize_with = "stated")]
     key_ops: Option<Vec<String>>,
+    /// Not of RFC 7517: Entra ID says by it whose a key is, in sets that issuers share. It may be anything elsewhere.
+    #[serde(default)]
+    issuer: Value,
     #[serde(flatten)]
     others: BTreeMap<String, IgnoredAny>,
 }
@@ -53,7 +59,10 @@ pub(super) fn parse<T>(
     let members: Members = serde_json::from_str(text).map_err(|_| Skipped::Unparsable)?;
     let kind = members.check()?;
     let algorithms = members.algorithms(kind)?;
+    // `https://login.microsoftonline.com/{tenantid}/v2.0` is everybody's.
+    let issuer = members.issuer.as_str().filter(|name| !name.contains('{'));
     let jwk = Jwk {
+        issuer: issuer.map(Into::into),
         kid: members.kid,
         algorithms,
     };
@@ -282,6 +291,22 @@ mod tests {
                     .allows(Algorithm::EdDSA)
             );
         }
+    }
+
+    #[test]
+    fn a_key_that_says_whose_it_is_serves_no_other_issuer() {
+        #[track_caller]
+        fn check(named: Value, own: bool, other: bool) {
+            let key = load(Algorithm::ES256, json!({ "issuer": named })).unwrap();
+            let served = ["https://id.example.com/a", "https://id.example.com/b"];
+            assert_eq!(served.map(|issuer| key.serves(issuer)), [own, other]);
+        }
+        check(json!("https://id.example.com/a"), true, false);
+        check(json!("https://id.example.com/a/"), false, false);
+        check(json!(""), false, false);
+        check(json!("https://id.example.com/{tenantid}"), true, true);
+        check(json!(null), true, true);
+        check(json!(7), true, true);
     }
 
     #[test]

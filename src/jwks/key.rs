@@ -14,6 +14,8 @@ use crate::error::ConfigError;
 pub(crate) struct Key {
     kid: Option<Box<str>>,
     algorithms: Algorithms,
+    /// The one issuer that it signs for, if it says so.
+    issuer: Option<Box<str>>,
     verifier: Verifier,
     /// The JWK as its issuer wrote it; `None` for a secret.
     source: Option<Box<str>>,
@@ -65,6 +67,7 @@ impl Key {
             Ok(Self {
                 kid: jwk.kid,
                 algorithms: jwk.algorithms,
+                issuer: jwk.issuer,
                 verifier,
                 source: Some(text.into()),
                 fingerprint: Fingerprint::of(material),
@@ -130,6 +133,7 @@ impl Key {
         Ok(Self {
             kid: None,
             algorithms,
+            issuer: None,
             verifier: Verifier::new(material, algorithms).ok_or_else(unreadable)?,
             source: Some(pem.into()),
             fingerprint: Fingerprint::of(material),
@@ -150,6 +154,7 @@ impl Key {
         Ok(Self {
             kid: None,
             algorithms,
+            issuer: None,
             verifier,
             source: None,
             fingerprint: None,
@@ -166,6 +171,11 @@ impl Key {
 
     pub(crate) fn allows(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(algorithm)
+    }
+
+    /// Whether it may sign in the name of this issuer. In a set that issuers share, a key may say whose it is.
+    pub(crate) fn serves(&self, issuer: &str) -> bool {
+        self.issuer.as_deref().is_none_or(|own| own == issuer)
     }
 
     /// Whether `signature` is this key's on `signed`; never, if the key does not allow the algorithm.

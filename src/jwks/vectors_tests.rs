@@ -38,8 +38,8 @@ const DEVIATIONS: &[(&str, u64, &str)] = &[
     ("signature", 367, "accepted"),
     ("signature", 370, "accepted"),
     // Called valid with a `?` inside of a part. It is no base64url (RFC 7515 section 2).
-    ("signature", 372, "malformed_token"),
-    ("signature", 373, "malformed_token"),
+    ("signature", 372, "invalid_request"),
+    ("signature", 373, "invalid_request"),
     // Secrets in a set, which are never taken from there.
     ("key", 2, "key: a shared secret"),
     ("crypto", 48, "key: a shared secret"),
@@ -50,6 +50,7 @@ const VERDICTS: &[(&str, usize)] = &[
     ("accepted", 49),
     ("algorithm_not_allowed", 10),
     ("bad_signature", 312),
+    ("invalid_request", 20),
     ("key: `alg` is no known signature", 2),
     ("key: `alg`, `kty` and `crv` do not go together", 2),
     ("key: `key_ops` without `verify`", 2),
@@ -58,7 +59,7 @@ const VERDICTS: &[(&str, usize)] = &[
     ("key: a weak key", 4),
     ("key: an unsupported `kty` or `crv`", 2),
     ("key: the numbers make no key", 1),
-    ("malformed_token", 64),
+    ("malformed_token", 44),
     ("secret: too short", 4),
     ("secret: too short for its algorithm", 2),
     ("unknown_key", 11),

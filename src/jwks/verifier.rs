@@ -4,9 +4,16 @@
 
 use crate::algorithm::{Algorithm, Algorithms};
 
-#[cfg(all(feature = "aws-lc-rs", not(all(test, feature = "rust-crypto"))))]
+#[cfg(all(
+    feature = "aws-lc-rs",
+    not(all(any(test, both_backends), feature = "rust-crypto"))
+))]
 pub(super) use aws_lc::Verifier;
-#[cfg(all(test, feature = "aws-lc-rs", feature = "rust-crypto"))]
+#[cfg(all(
+    any(test, both_backends),
+    feature = "aws-lc-rs",
+    feature = "rust-crypto"
+))]
 pub(super) use both::Verifier;
 #[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 pub(super) use none::Verifier;
@@ -128,7 +135,10 @@ mod aws_lc {
 }
 
 // Beside aws-lc it is compiled for tests alone, which hold the two to the same answers.
-#[cfg(all(feature = "rust-crypto", any(test, not(feature = "aws-lc-rs"))))]
+#[cfg(all(
+    feature = "rust-crypto",
+    any(test, both_backends, not(feature = "aws-lc-rs"))
+))]
 mod rust_crypto {
     use jsonwebtoken::DecodingKey;
     use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
@@ -208,8 +218,13 @@ mod rust_crypto {
     }
 }
 
-/// With both in a build, every signature that a unit test verifies is judged by both, and they must agree.
-#[cfg(all(test, feature = "aws-lc-rs", feature = "rust-crypto"))]
+/// With both in a build, every signature that a unit test verifies is judged by both, and they must agree. So is every other test's
+/// where the compiler is told `--cfg both_backends`, as `.ci/run` does.
+#[cfg(all(
+    any(test, both_backends),
+    feature = "aws-lc-rs",
+    feature = "rust-crypto"
+))]
 mod both {
     use super::{Material, aws_lc, rust_crypto};
     use crate::algorithm::{Algorithm, Algorithms};

@@ -80,7 +80,9 @@ impl Sources {
     pub(super) fn discard<B>(&self, request: &mut Request<B>) {
         if let Some(name) = &self.query {
             let uri = request.uri_mut();
-            *uri = without(uri, name).unwrap_or_default();
+            if pairs(uri).any(|pair| stands_for(pair, name)) {
+                *uri = without(uri, name).unwrap_or_default();
+            }
         }
         let headers = request.headers_mut();
         headers.remove(AUTHORIZATION);
@@ -225,11 +227,7 @@ fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
 /// `name=<token>`, as RFC 6750 section 2.3 has it. The rest of the query stays as it is, byte for byte.
 fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
     // To whoever reads the query behind us it would be a token, and perhaps another than ours.
-    let is_disguised = |pair: &str| {
-        let (own, _) = pair.split_once('=').unwrap_or((pair, ""));
-        own.contains('%') && percent_decode_str(own).eq(name.bytes())
-    };
-    if pairs(uri).any(is_disguised) {
+    if pairs(uri).any(|pair| is_disguised(pair, name)) {
         return Err(Reason::InvalidRequest);
     }
     let tokens: Vec<&str> = pairs(uri).filter_map(|pair| value(pair, name)).collect();
@@ -243,9 +241,7 @@ fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
 }
 
 fn without(uri: &Uri, name: &str) -> Option<Uri> {
-    let rest: Vec<&str> = pairs(uri)
-        .filter(|pair| value(pair, name).is_none())
-        .collect();
+    let rest: Vec<&str> = pairs(uri).filter(|pair| !stands_for(pair, name)).collect();
     let separator = if rest.is_empty() { "" } else { "?" };
     let path_and_query = format!("{}{separator}{}", uri.path(), rest.join("&"));
     let mut parts = uri.clone().into_parts();
@@ -259,6 +255,17 @@ fn pairs(uri: &Uri) -> impl Iterator<Item = &str> {
 
 fn value<'p>(pair: &'p str, name: &str) -> Option<&'p str> {
     pair.strip_prefix(name)?.strip_prefix('=')
+}
+
+/// Whether it is the parameter to whoever undoes escapes, and not as it is written.
+fn is_disguised(pair: &str, name: &str) -> bool {
+    let (own, _) = pair.split_once('=').unwrap_or((pair, ""));
+    own.contains('%') && percent_decode_str(own).eq(name.bytes())
+}
+
+/// Whether anybody could take it for the token.
+fn stands_for(pair: &str, name: &str) -> bool {
+    value(pair, name).is_some() || is_disguised(pair, name)
 }
 
 #[cfg(test)]
@@ -429,6 +436,21 @@ mod tests {
         check(other, Ok(None), other);
         let twice = "/a?access_token=a&access_token=b";
         check(twice, Err(Reason::InvalidRequest), twice);
+    }
+
+    #[test]
+    fn what_could_be_taken_for_a_token_is_discarded_and_nothing_else() {
+        #[track_caller]
+        fn check(uri: &str, left: &str) {
+            let mut request = Request::connect(uri).body(()).unwrap();
+            sources().discard(&mut request);
+            assert_eq!(request.uri(), left);
+        }
+        check("/a?access_token=a&b&access_token=", "/a?b");
+        check("http://h/a?access%5Ftoken=a&b=%61", "http://h/a?b=%61");
+        for other in ["/a?access_tokens=a&access_token", "/a?", "*", "h:443"] {
+            check(other, other);
+        }
     }
 
     #[test]

@@ -303,7 +303,8 @@ impl Verifier {
             }
         };
         match keys.find(header.kid.as_deref(), algorithm, patience) {
-            Found::Key(key) => Ok(key),
+            Found::Key(key) if key.serves(iss) => Ok(key),
+            Found::Key(_) => Err(Reason::UnknownKey.into()),
             Found::Wait(waiter) => Err(Obstacle::Wait(waiter)),
             Found::Unknown => Err(Reason::UnknownKey.into()),
             Found::Unavailable { retry_after } => Err(unavailable(retry_after)),

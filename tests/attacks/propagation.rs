@@ -212,6 +212,21 @@ async fn leaks(board: &mut Board, site: &Site, alice: &Caller) {
         board.row(id, if is_gone { "removed" } else { "kept" });
     }
 
+    let trial = site.auth.clone().dangerous_query_parameter("access_token");
+    let trial = over(
+        trial.unwrap().dangerous_report_authentication(),
+        |request| request.uri().to_string(),
+    );
+    let mut disguised = with(&[]);
+    let query = format!("/orders?theme=dark&access%5Ftoken={token}");
+    *disguised.uri_mut() = query.parse().unwrap();
+    let seen = send(&trial, disguised).await.body;
+    let told = match std::str::from_utf8(&seen).unwrap() {
+        "/orders?theme=dark" => "removed",
+        other => other,
+    };
+    board.row("token-in-escapes-passed-on-by-a-trial", told);
+
     let client = layer().layer(service_fn(|request: Request<()>| async move {
         let logged = format!(
             "{:?} {:?}",

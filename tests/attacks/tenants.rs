@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, Uri};
-use portcullis::{Clock, Issuer, JwksCache, JwksSource, JwtAuthLayer, ManualClock};
+use portcullis::{Clock, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, ManualClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -147,6 +147,7 @@ async fn keys_of(State(desk): State<Desk>, uri: Uri) -> String {
 pub(crate) async fn mount(board: &mut Board) {
     names(board).await;
     others(board).await;
+    shared(board).await;
     floods(board).await;
 }
 
@@ -242,6 +243,38 @@ async fn others(board: &mut Board) {
         present(&realms.behind(realms.policy()), &good).await,
         "200",
         "control"
+    );
+}
+
+/// One key set for all tenants, in which one key says whose it is.
+async fn shared(board: &mut Board) {
+    const PATTERN: &str = "https://id.example.com/{tenant}/v2.0";
+    let iss = |tenant| PATTERN.replace("{tenant}", tenant);
+    let (all, consumers) = (Forge::new(), Forge::new());
+    let mut jwks = [all.jwk("all"), consumers.jwk("consumers")];
+    jwks[0]["issuer"] = json!(iss("{tenantid}"));
+    jwks[1]["issuer"] = json!(iss("consumers"));
+    let keys = KeySet::from_json(json!({ "keys": jwks }).to_string().as_bytes()).unwrap();
+    let keys = JwksCache::new([JwksSource::keys(PATTERN, keys)]).unwrap();
+    let policy = Issuer::tenants(PATTERN).unwrap().audience("orders-api");
+    let auth = JwtAuthLayer::new([policy.with_keys(keys)]).unwrap();
+    let stack = stack(auth.clock(ManualClock::at(NOW).into()));
+    let token = |key: &Forge, kid, tenant| {
+        let header = format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#);
+        key.sign(header, claims(&iss(tenant), "orders-api"))
+    };
+    for (key, kid, tenant) in [
+        (&all, "all", "acme"),
+        (&all, "all", "consumers"),
+        (&consumers, "consumers", "consumers"),
+    ] {
+        let answer = present(&stack, &token(key, kid, tenant)).await;
+        assert_eq!(answer, "200", "control");
+    }
+    let forged = token(&consumers, "consumers", "acme");
+    board.row(
+        "key-of-one-tenant-in-a-set-of-all",
+        present(&stack, &forged).await,
     );
 }
 

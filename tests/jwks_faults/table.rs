@@ -9,11 +9,12 @@ pub(super) struct Row {
     pub(super) known: String,
     pub(super) new: String,
     pub(super) forged: String,
+    pub(super) added: String,
     pub(super) fetches: usize,
     pub(super) recovery: String,
 }
 
-const HEAD: &str = "| id | fault | a valid token, known key | a valid token, new key | a forged token | fetches | recovery |";
+const HEAD: &str = "| id | fault | a valid token, known key | a valid token, new key | a forged token | added p99 | fetches | recovery |";
 
 const UNAVAILABLE: &str = "503 keys_unavailable";
 
@@ -32,8 +33,8 @@ pub(super) fn rows(document: &str) -> Vec<Row> {
 #[track_caller]
 fn row(line: &str) -> Row {
     let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
-    let [id, _, known, new, forged, fetches, recovery] = cells[..] else {
-        panic!("not seven cells: {line}");
+    let [id, _, known, new, forged, added, fetches, recovery] = cells[..] else {
+        panic!("not eight cells: {line}");
     };
     let text = |cell: &str| cell.replace('`', "");
     Row {
@@ -41,6 +42,7 @@ fn row(line: &str) -> Row {
         known: text(known),
         new: text(new),
         forged: text(forged),
+        added: added.to_owned(),
         fetches: fetches.parse().expect(line),
         recovery: recovery.to_owned(),
     }
@@ -83,9 +85,7 @@ impl Row {
 
     /// What tokens of the known key are answered once the first fetch has ended.
     pub(super) fn known_at_last(&self) -> &str {
-        match self.known.split_once(", then ") {
-            Some((_, then)) => then,
-            None => self.known.trim_end_matches(" after a wait"),
-        }
+        let then = self.known.split_once(", then ");
+        then.map_or(&*self.known, |(_, then)| then)
     }
 }

@@ -383,6 +383,12 @@ async fn authentication_on_trial_passes_nobody_off_as_somebody_and_no_token_on()
             &format!("?c=d&access_token={good}&access_token={bad}"),
             json!([null, ["a=b"], "c=d"]),
         ),
+        // What the next reader would take for the token does not stay either.
+        (
+            vec![],
+            &format!("?%61ccess%5Ftoken={good}&c=d&access%5ftoken"),
+            json!([null, none, "c=d"]),
+        ),
     ] {
         let mut asked = request(None);
         *asked.uri_mut() = format!("/orders{query}").parse().unwrap();

@@ -321,6 +321,15 @@ fn a_public_key_is_no_secret() {
     assert!(JwtAuthLayer::new([issuer.algorithms([Algorithm::ES256, Algorithm::HS256])]).is_err());
 }
 
+/// The other backend takes 4096 bits at most, so this says which of them counts in a build with both.
+#[test]
+fn an_rsa_key_of_8192_bits_can_be_used_whatever_other_backend_there_is() {
+    let mut modulus = [0xa5; 1024];
+    modulus[1023] = 0x0b;
+    let jwk = json!({"kty": "RSA", "kid": "large", "n": encode(modulus), "e": "AQAB"});
+    assert_eq!(keys(&[jwk]).len(), 1);
+}
+
 /// A key that anybody can sign with, beside a good one, and a token that it verifies.
 fn weak(name: &str) -> (KeySet, String) {
     let weak: Vec<Value> = serde_json::from_str(include_str!("weak_keys.json")).unwrap();
