@@ -164,7 +164,7 @@ impl IssuerKeys {
         if left.is_zero() {
             return Err(Unfit::TooOld);
         }
-        let keys = KeySet::from_json(saved.jwks.get().as_bytes()).map_err(|_| Unfit::KeySet)?;
+        let keys = saved.keys()?;
         // Held while the snapshot is replaced, or it could take the place of what a fetch has just brought.
         let mut ledger = lock(&self.ledger);
         if !self.is_cold() {
@@ -182,6 +182,21 @@ impl IssuerKeys {
             serves_until: now.saturating_add(left),
         });
         Ok(count)
+    }
+}
+
+// === impl Saved ===
+
+impl Saved {
+    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+    fn keys(&self) -> Result<KeySet, Unfit> {
+        KeySet::from_json(self.jwks.get().as_bytes()).map_err(|_| Unfit::KeySet)
+    }
+
+    /// Nothing here could verify with them.
+    #[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+    fn keys(&self) -> Result<KeySet, Unfit> {
+        Err(Unfit::KeySet)
     }
 }
 

@@ -3,6 +3,9 @@
 //! A node notes before and after each request what time it is. It decided somewhere between the two, so a request that took
 //! a millisecond or less is counted at its end, and the bound is stretched by that millisecond; one that took longer, since
 //! its process stood still, proves nothing and is left out.
+//!
+//! All nodes hoard together and then fire together, as an adversary would have it: most of each second they ask for what the
+//! busiest caller's quota just gives, so that they hold leases while the bucket is full; then all ask for all they can get.
 
 use std::env;
 use std::fs::{self, File};
@@ -19,9 +22,14 @@ use tokio::task::JoinSet;
 use crate::server::{Server, signal};
 use crate::{SECRET, ask, limited};
 
-const CALLERS: u64 = 4;
-const RATE: u32 = 5_000;
-const BURST: u32 = 1_000;
+const CALLERS: u64 = 8;
+const RATE: u32 = 2_000;
+const BURST: u32 = 400;
+/// Of which so many are running at a time, the others are paused.
+const AWAKE: f64 = 0.5;
+/// What the nodes ask for while they are calm, of one caller's rate.
+const CALM: f64 = 0.7;
+const TASKS: u64 = 8;
 const RECORD: usize = 24;
 const BLUR: u64 = 1_000_000;
 
@@ -60,22 +68,27 @@ fn a_fleet_of_sixteen_keeps_the_bound_over_a_million_grants() {
 #[test]
 #[ignore = "started by the runs above"]
 fn a_node() {
-    let (Ok(url), Ok(file)) = (env::var("FLEET_URL"), env::var("FLEET_FILE")) else {
+    let vars = ["FLEET_URL", "FLEET_FILE", "FLEET_NODES"].map(env::var);
+    let [Ok(url), Ok(file), Ok(nodes)] = vars else {
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(call_for_ever(&url, Path::new(&file)));
+    let nodes: f64 = nodes.parse().unwrap();
+    let of_the_busiest = (CALLERS + 1) as f64 / (2 * CALLERS) as f64;
+    let requests_a_second = CALM * f64::from(RATE) / of_the_busiest;
+    let pause = Duration::from_secs_f64(nodes * AWAKE * TASKS as f64 / requests_a_second);
+    runtime.block_on(call_for_ever(&url, Path::new(&file), pause));
 }
 
-async fn call_for_ever(url: &str, file: &Path) {
+async fn call_for_ever(url: &str, file: &Path, pause: Duration) {
     let store = RedisStore::new(url, SECRET)
         .unwrap()
         .on_error(OnStoreError::Closed);
     let service = limited(&store, quota());
-    let mut tasks: JoinSet<()> = (0..8_u64)
+    let mut tasks: JoinSet<()> = (0..TASKS)
         .map(|task| {
             let service = service.clone();
             let mut file = File::options()
@@ -84,17 +97,21 @@ async fn call_for_ever(url: &str, file: &Path) {
                 .open(file)
                 .unwrap();
             async move {
-                let mut random = Random(task + 8 * u64::from(std::process::id()));
+                let mut random = Random(task + TASKS * u64::from(std::process::id()));
                 loop {
-                    // Half of the requests are one caller's.
                     let caller = (random.next() % (2 * CALLERS)).min(CALLERS) % CALLERS;
                     let before = now();
+                    let is_calm = before % 1_000_000_000 < 700_000_000;
                     let status = ask(&service, &caller.to_string()).await;
                     let after = now();
                     if status == 200 {
                         let record = [caller, before, after].map(u64::to_le_bytes).concat();
                         // Unbuffered: what was written survives the process.
                         file.write_all(&record).unwrap();
+                    }
+                    if is_calm {
+                        tokio::time::sleep(pause).await;
+                    } else if status == 200 {
                         tokio::task::yield_now().await;
                     } else {
                         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -123,7 +140,7 @@ impl Run {
         let folder = Folder::new();
         let mut random = Random(now());
         let (mut pauses, mut kills) = (0, 0);
-        let start = |number| Node::start(number, &server.url(), &folder.0);
+        let start = |number| Node::start(number, self.nodes, &server.url(), &folder.0);
         let mut nodes: Vec<Node> = (0..self.nodes).map(start).collect();
         let began = now();
         while folder.grants() < self.grants {
@@ -138,7 +155,7 @@ impl Run {
             if node.paused {
                 node.resume();
             } else if random.next().is_multiple_of(8) {
-                nodes[which] = Node::start(which, &server.url(), &folder.0);
+                nodes[which] = start(which);
                 kills += 1;
             } else {
                 node.pause();
@@ -209,11 +226,12 @@ fn the_meter_finds_the_fullest_window() {
 // === impl Node ===
 
 impl Node {
-    fn start(number: usize, url: &str, folder: &Path) -> Self {
+    fn start(number: usize, nodes: usize, url: &str, folder: &Path) -> Self {
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "fleet::a_node", "--ignored"])
             .env("FLEET_URL", url)
             .env("FLEET_FILE", folder.join(number.to_string()))
+            .env("FLEET_NODES", nodes.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();

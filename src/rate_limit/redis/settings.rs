@@ -73,7 +73,7 @@ const SECRET_BYTES: usize = 16;
 // === impl RedisStore ===
 
 impl RedisStore {
-    /// About 40 MB when full.
+    /// About 50 MB when full.
     const DEFAULT_KEYS: NonZeroUsize = match NonZeroUsize::new(65_536) {
         Some(keys) => keys,
         None => NonZeroUsize::MIN,
@@ -148,7 +148,7 @@ impl RedisStore {
         self.made_anew()
     }
 
-    /// For how many callers this process remembers what it has leased, and who is refused: 65,536 by default, at about 600
+    /// For how many callers this process remembers what it has leased, and who is refused: 65,536 by default, at about 750
     /// bytes each. Who is forgotten costs one more question to the server.
     pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
         self.max_keys = keys;
@@ -163,6 +163,9 @@ impl RedisStore {
     }
 
     /// The most that all processes together admit of a quota in *any* window of this length, while the store answers.
+    ///
+    /// It holds for the moments at which requests are counted. One that the server was asked about goes on when the answer is
+    /// there: at most 25 ms later, unless this process itself stood still.
     #[must_use]
     pub fn bound(&self, quota: &Quota, window: Duration) -> u64 {
         let excess = Terms::new(Gcra::new(quota), self.percent).excess();
