@@ -432,6 +432,17 @@ fn the_syntax_of_the_configuration_is_strict() {
     assert!(not(31).parse::<Rule>().is_ok());
     assert!(not(32).parse::<Rule>().is_err());
     assert!(not(100_000).parse::<Rule>().is_err());
+    // Values nest too.
+    let list = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(format!("claim(a is {})", list(100)).parse::<Rule>().is_ok());
+    for text in [
+        format!("claim(a is {})", list(100_000)),
+        format!("claim({} exists)", list(100_000)),
+    ] {
+        assert!(text.parse::<Rule>().is_err());
+    }
+    let json = format!(r#"{{ "claim": "a", "is": {} }}"#, list(100_000));
+    assert!(serde_json::from_str::<Rule>(&json).is_err());
 }
 
 #[test]
@@ -680,6 +691,26 @@ mod missing {
         let rule = Rule::all((0..50).map(many));
         let missing = of(&rule, &nobody_in_particular()).unwrap();
         assert_eq!(missing.text.split(", ").count(), 50);
+    }
+
+    /// Callers choose when they are refused, so this must not become expensive: it was cubic once.
+    #[test]
+    fn a_rule_of_ten_thousand_leaves_is_answered_before_the_caller_loses_patience() {
+        let roles = |word: &str, count: usize| {
+            let names = (0..count).map(|at| format!("{word}-{at}"));
+            names.map(Rule::role).collect::<Vec<_>>()
+        };
+        let listed = Rule::any((0..10_000).map(|at| Rule::client(at.to_string())));
+        let one = Rule::any(roles("one", 32));
+        let rule = Rule::all(roles("all", 500)) & one.clone() & !listed.clone();
+        let missing = of(&rule, &nobody_in_particular()).unwrap();
+        assert_eq!(missing.text.split(", ").count(), 501);
+        let missing = of(&(listed.clone() | one), &nobody_in_particular()).unwrap();
+        assert_eq!(missing.text, "role:one-0");
+        assert_eq!(
+            of(&(listed & Rule::nobody()), &nobody_in_particular()),
+            None
+        );
     }
 }
 
