@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::error::ConfigError;
+use crate::gate::{Begin, Gate};
 use crate::identity::tests::{caller, verified};
-use crate::identity::{Identity, Verified};
+use crate::identity::{Caller, Identity, Verified};
+use crate::rejection::Reason;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -506,6 +508,59 @@ fn roles_scopes_and_permissions_are_told_apart() {
         (Rule::verified(), true),
     ] {
         assert_eq!(rule.holds(&me), holds, "{rule}");
+    }
+}
+
+#[test]
+fn the_time_of_a_login_is_read_as_other_times_are() {
+    let rule = Rule::max_age(Duration::from_secs(60));
+    let now = NOW as f64;
+    for (at, holds, opposite) in [
+        (json!(NOW - 60), true, false),
+        (json!(NOW - 61), false, true),
+        (json!(now - 60.5), false, true),
+        (json!(now - 59.5), true, false),
+        // A clock that runs ahead, and one that is wrong.
+        (json!(NOW + 60), true, false),
+        (json!(NOW + 61), false, false),
+        (json!(1e300), false, false),
+        (json!(-1), false, false),
+        (json!(-0.5), false, false),
+        (json!(NOW.to_string()), false, false),
+        (json!([NOW]), false, false),
+        (json!(true), false, false),
+        (json!(null), false, false),
+    ] {
+        let payload = serde_json::to_vec(&json!({ "auth_time": at })).unwrap();
+        let me = Identity::new(Verified {
+            payload,
+            ..verified()
+        });
+        let truth = |rule: &Rule| rule.truth(&me, &clock()).is_yes();
+        assert_eq!(
+            (truth(&rule), truth(&!rule.clone())),
+            (holds, opposite),
+            "{at}"
+        );
+    }
+}
+
+/// The layer is asked, and not the rule: a rule is never even shown an anonymous caller.
+#[test]
+fn a_missing_identity_is_refused_by_every_rule() {
+    let mut dice = Dice(10);
+    for case in 0..2_000 {
+        let rule = rule(&asked(&mut dice, 4));
+        for rule in [rule.clone(), !rule] {
+            let text = rule.to_string();
+            let gate = service::RequireGate::new(rule.into());
+            let mut request = http::Request::new(());
+            request.extensions_mut().insert(Caller::Anonymous);
+            match gate.begin(&mut request) {
+                Begin::Reject(refusal) if refusal.reason() == Reason::MissingToken => {}
+                _ => panic!("case {case}: {text} lets strangers in"),
+            }
+        }
     }
 }
 
