@@ -5,7 +5,9 @@
 
 use std::error::Error;
 
-use portcullis::{Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, TestIssuer};
+use portcullis::{
+    Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, Rule, Rules, TestIssuer,
+};
 use tokio_stream::Empty;
 use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
 use tonic::transport::{Channel, Server};
@@ -45,11 +47,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let auth = JwtAuthLayer::from_issuer(issuer.issuer(), "health-api")?;
     let floods = RateLimitLayer::new(Quota::per_second(1_000))
         .peer_from(|connection: &TcpConnectInfo| connection.remote_addr());
+    // A method is a path. Nobody may call what has no rule.
+    let rules = Rules::new()
+        .path("/grpc.health.v1.Health/Check", Rule::role("probe"))
+        .path("/grpc.health.v1.Health/Watch", Rule::role("watcher"));
     let server = Server::builder()
         .layer(floods)
         .layer(auth)
-        .layer(RateLimitLayer::new(Quota::per_minute(2)).by_subject())
-        .layer(RequireRoleLayer::any(["probe"]))
+        .layer(RateLimitLayer::new(Quota::per_minute(3)).by_subject())
+        .layer(RequireRoleLayer::rule(rules))
         .add_service(HealthServer::new(Service));
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?;
     let url = format!("http://{}", incoming.local_addr()?);
@@ -66,6 +72,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .audience("health-api")
         .role("guest")
         .sign();
+    let mut watch = Request::new(HealthCheckRequest::default());
+    let value = format!("Bearer {probe}").parse()?;
+    watch.metadata_mut().insert("authorization", value);
+    let refused = client.watch(watch).await.err();
+    assert_eq!(
+        refused.map(|status| status.code()),
+        Some(Code::PermissionDenied)
+    );
     for (token, expected) in [
         (Some(&probe), Code::Ok),
         (None, Code::Unauthenticated),

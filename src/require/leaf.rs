@@ -67,7 +67,7 @@ impl Leaf {
                 _ => Truth::Unknown,
             },
             Self::MaxAge(seconds) => {
-                let authenticated = caller.member("auth_time").and_then(Value::as_u64);
+                let authenticated = caller.member("auth_time").and_then(whole_seconds);
                 authenticated.map_or(Truth::Unknown, |at| is_recent(at, *seconds, clock))
             }
         }
@@ -129,6 +129,13 @@ fn in_group(groups: Option<&Value>, name: &str) -> Truth {
         Some(own) => is(own),
         None => Truth::Unknown,
     }
+}
+
+/// A `NumericDate` may have a fraction (RFC 7519 section 2).
+fn whole_seconds(date: &Value) -> Option<u64> {
+    let fraction = || date.as_f64().filter(|seconds| *seconds >= 0.0);
+    date.as_u64()
+        .or_else(|| fraction().map(|seconds| seconds as u64))
 }
 
 fn is_recent(authenticated: u64, max_age: u64, clock: &Clock) -> Truth {

@@ -33,8 +33,20 @@ pub(super) struct Missing {
     pub(super) is_login: bool,
 }
 
-/// How many ways are kept. Beyond it the smallest survive, so that what is found is enough still, if not the least.
+/// Looks for the ways, as far as it is worth.
+struct Search<H> {
+    /// Whether the caller has something; `None` for somebody without anything.
+    held: H,
+    /// How many ways are kept at each node. Beyond it the smallest survive, so that what is found is enough still, if not the
+    /// least.
+    kept: usize,
+}
+
 const KEPT: usize = 32;
+
+/// How many leaves are looked at in so many ways. Callers choose when they are refused, so a long rule is searched less
+/// widely, and costs the square of its length at most.
+const WIDELY: usize = 1_024;
 
 // === impl Rule ===
 
@@ -42,9 +54,18 @@ impl Rule {
     /// What `caller` lacks, or what somebody without anything would need. `None` if nothing would help.
     pub(super) fn missing(&self, caller: Option<&Identity>, clock: &Clock) -> Option<Missing> {
         let held = |leaf: &Leaf| caller.map(|caller| leaf.truth(caller, clock));
-        let ways = ways(self, true, &held);
+        let kept = (WIDELY / self.leaves().max(1)).clamp(1, KEPT);
+        let ways = Search { held, kept }.ways(self, true);
         let best = ways.first()?;
         Some(Missing::of(best, &ways))
+    }
+
+    fn leaves(&self) -> usize {
+        match &self.0 {
+            Node::Leaf(_) => 1,
+            Node::Not(rule) => rule.leaves(),
+            Node::Any(rules) | Node::All(rules) => rules.iter().map(Self::leaves).sum(),
+        }
     }
 }
 
@@ -102,42 +123,54 @@ fn acr_values<'r>(best: &Way<'r>, all: &[Way<'r>]) -> Vec<&'r str> {
     values
 }
 
-/// The ways to make `rule` hold, or to make it known not to hold, the best first.
-fn ways<'r>(rule: &'r Rule, holds: bool, held: &impl Fn(&Leaf) -> Option<Truth>) -> Vec<Way<'r>> {
-    let found = match (&rule.0, holds) {
-        (Node::Leaf(leaf), true) => vec![Way::with(leaf, held(leaf) == Some(Truth::Yes))],
-        // What the caller has cannot be taken away, and what is unknown stays so.
-        (Node::Leaf(leaf), false) => match held(leaf) {
-            None | Some(Truth::No) => vec![Way::without(leaf)],
-            Some(Truth::Yes | Truth::Unknown) => Vec::new(),
-        },
-        (Node::Not(rule), holds) => ways(rule, !holds, held),
-        (Node::Any(rules), true) | (Node::All(rules), false) => {
-            let each = rules.iter().flat_map(|rule| ways(rule, holds, held));
-            each.collect()
+// === impl Search ===
+
+impl<H: Fn(&Leaf) -> Option<Truth>> Search<H> {
+    /// The ways to make `rule` hold, or to make it known not to hold, the best first.
+    fn ways<'r>(&self, rule: &'r Rule, holds: bool) -> Vec<Way<'r>> {
+        match (&rule.0, holds) {
+            (Node::Leaf(leaf), true) => {
+                vec![Way::with(leaf, (self.held)(leaf) == Some(Truth::Yes))]
+            }
+            // What the caller has cannot be taken away, and what is unknown stays so.
+            (Node::Leaf(leaf), false) => match (self.held)(leaf) {
+                None | Some(Truth::No) => vec![Way::without(leaf)],
+                Some(Truth::Yes | Truth::Unknown) => Vec::new(),
+            },
+            (Node::Not(rule), holds) => self.ways(rule, !holds),
+            (Node::Any(rules), true) | (Node::All(rules), false) => {
+                let each = rules.iter().flat_map(|rule| self.ways(rule, holds));
+                self.best(each.collect())
+            }
+            (Node::All(rules), true) | (Node::Any(rules), false) => {
+                let start = vec![Way::default()];
+                rules.iter().fold(start, |found, rule| {
+                    self.best(both(found, &self.ways(rule, holds)))
+                })
+            }
         }
-        (Node::All(rules), true) | (Node::Any(rules), false) => {
-            let start = vec![Way::default()];
-            rules.iter().fold(start, |found, rule| {
-                best(both(&found, &ways(rule, holds, held)))
-            })
-        }
-    };
-    best(found)
+    }
+
+    fn best<'r>(&self, mut ways: Vec<Way<'r>>) -> Vec<Way<'r>> {
+        // Stable: of two equals the one that the rule names first.
+        ways.sort_by_cached_key(Way::cost);
+        ways.truncate(self.kept);
+        ways
+    }
 }
 
-fn both<'r>(found: &[Way<'r>], more: &[Way<'r>]) -> Vec<Way<'r>> {
+fn both<'r>(found: Vec<Way<'r>>, more: &[Way<'r>]) -> Vec<Way<'r>> {
+    // Long lists come one by one, and copies of what grows would make a square of them.
+    if let [only] = more {
+        let found = found.into_iter();
+        return found.filter_map(|way| way.and(only)).collect();
+    }
     let pairs = found
         .iter()
         .flat_map(|way| more.iter().map(move |other| (way, other)));
-    pairs.filter_map(|(way, other)| way.and(other)).collect()
-}
-
-fn best(mut ways: Vec<Way<'_>>) -> Vec<Way<'_>> {
-    // Stable: of two equals the one that the rule names first.
-    ways.sort_by_cached_key(Way::cost);
-    ways.truncate(KEPT);
-    ways
+    pairs
+        .filter_map(|(way, other)| way.clone().and(other))
+        .collect()
 }
 
 // === impl Way ===
@@ -158,34 +191,35 @@ impl<'r> Way<'r> {
         }
     }
 
-    /// Both at once, if nobody would have to have and not have the same thing.
-    fn and(&self, other: &Self) -> Option<Self> {
-        let mut sum = self.clone();
+    /// Both at once, if somebody can have all that they need and nothing that they avoid.
+    fn and(mut self, other: &Self) -> Option<Self> {
+        let is_possible = other.needs.iter().all(|new| self.allows(new))
+            && self.needs.iter().all(|own| !other.is_spoilt_by(own));
+        if !is_possible {
+            return None;
+        }
         for leaf in &other.needs {
-            if !sum.needs.contains(leaf) {
-                sum.needs.push(leaf);
+            if !self.needs.contains(leaf) {
+                self.needs.push(leaf);
             }
         }
         for leaf in &other.lacks {
-            if !sum.lacks.contains(leaf) {
-                sum.lacks.push(leaf);
+            // Who gets the one has the other.
+            if !self.lacks.iter().any(|own| own.brings(leaf)) {
+                self.lacks.retain(|own| !leaf.brings(own));
+                self.lacks.push(leaf);
             }
         }
-        sum.avoids.extend(&other.avoids);
-        // Who gets the one has the other.
-        let whole = sum.lacks.clone();
-        let brought = |leaf: &&Leaf| {
-            let mut others = whole.iter().filter(|own| **own != *leaf);
-            others.any(|own| own.brings(leaf))
-        };
-        sum.lacks.retain(|leaf| !brought(leaf));
-        sum.is_possible().then_some(sum)
+        self.avoids.extend(&other.avoids);
+        Some(self)
     }
 
-    fn is_possible(&self) -> bool {
-        let is_avoided = |leaf: &&Leaf| self.avoids.iter().any(|avoided| leaf.brings(avoided));
-        let is_excluded = |leaf: &&Leaf| self.needs.iter().any(|other| leaf.excludes(other));
-        !self.needs.iter().any(is_avoided) && !self.needs.iter().any(is_excluded)
+    fn allows(&self, leaf: &Leaf) -> bool {
+        !self.is_spoilt_by(leaf) && !self.needs.iter().any(|own| own.excludes(leaf))
+    }
+
+    fn is_spoilt_by(&self, leaf: &Leaf) -> bool {
+        self.avoids.iter().any(|avoided| leaf.brings(avoided))
     }
 
     /// First who would have to be somebody else, then how much, then how much of it no client can ask for.

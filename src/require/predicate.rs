@@ -104,6 +104,15 @@ fn same(value: &Value, claim: &Value) -> Truth {
         (Value::Number(own), Value::Number(number)) => {
             (own == number || own.as_f64() == number.as_f64() && !is_whole(own, number)).into()
         }
+        (Value::Array(own), Value::Array(list)) if own.len() == list.len() => {
+            Truth::all(own.iter().zip(list).map(|(own, value)| same(own, value)))
+        }
+        (Value::Object(own), Value::Object(map)) if own.len() == map.len() => {
+            Truth::all(own.iter().map(|(name, own)| {
+                let value = map.get(name);
+                value.map_or(Truth::No, |value| same(own, value))
+            }))
+        }
         (value, claim) if discriminant(value) == discriminant(claim) => (value == claim).into(),
         _ => Truth::Unknown,
     }
@@ -147,6 +156,12 @@ mod tests {
             (Predicate::is(7), json!("7"), Unknown),
             (Predicate::is(i64::MAX), json!(i64::MAX - 1), No),
             (Predicate::is("a"), json!(null), Unknown),
+            (Predicate::is(json!(["a", 7])), json!(["a", 7.0]), Yes),
+            (Predicate::is(json!(["a", 7])), json!(["a", "7"]), Unknown),
+            (Predicate::is(json!(["a", 7])), json!(["a"]), No),
+            (Predicate::is(json!({"a": [7]})), json!({"a": [7.0]}), Yes),
+            (Predicate::is(json!({"a": 7})), json!({"b": 7}), No),
+            (Predicate::is(json!({"a": 7})), json!({"a": true}), Unknown),
             (Predicate::contains("a"), json!(["b", "a"]), Yes),
             (Predicate::contains("a"), json!("a"), Yes),
             (Predicate::contains("a"), json!("ab"), No),

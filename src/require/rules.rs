@@ -72,8 +72,10 @@ impl Rules {
         self.with(Kind::Method(method), rule)
     }
 
-    /// For one path, whatever its method: a gRPC method is the path `/package.Service/Method`. The path is compared
-    /// byte for byte, as it arrives at the layer.
+    /// For one path, whatever its method: a gRPC method is the path `/package.Service/Method`.
+    ///
+    /// The path is compared byte for byte, as it arrives at the layer. Another spelling (`/a/`, `//a`, `/%61`, `/x/../a`) is
+    /// another path, so before a service that reads them as one give [`otherwise`](Self::otherwise) no weaker rule.
     pub fn path(self, path: impl AsRef<str>, rule: Rule) -> Self {
         self.with(Kind::Path(path.as_ref().into()), rule)
     }

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::error::ConfigError;
+use crate::gate::{Begin, Gate};
 use crate::identity::tests::{caller, verified};
-use crate::identity::{Identity, Verified};
+use crate::identity::{Caller, Identity, Verified};
+use crate::rejection::Reason;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -432,6 +434,17 @@ fn the_syntax_of_the_configuration_is_strict() {
     assert!(not(31).parse::<Rule>().is_ok());
     assert!(not(32).parse::<Rule>().is_err());
     assert!(not(100_000).parse::<Rule>().is_err());
+    // Values nest too.
+    let list = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(format!("claim(a is {})", list(100)).parse::<Rule>().is_ok());
+    for text in [
+        format!("claim(a is {})", list(100_000)),
+        format!("claim({} exists)", list(100_000)),
+    ] {
+        assert!(text.parse::<Rule>().is_err());
+    }
+    let json = format!(r#"{{ "claim": "a", "is": {} }}"#, list(100_000));
+    assert!(serde_json::from_str::<Rule>(&json).is_err());
 }
 
 #[test]
@@ -495,6 +508,59 @@ fn roles_scopes_and_permissions_are_told_apart() {
         (Rule::verified(), true),
     ] {
         assert_eq!(rule.holds(&me), holds, "{rule}");
+    }
+}
+
+#[test]
+fn the_time_of_a_login_is_read_as_other_times_are() {
+    let rule = Rule::max_age(Duration::from_secs(60));
+    let now = NOW as f64;
+    for (at, holds, opposite) in [
+        (json!(NOW - 60), true, false),
+        (json!(NOW - 61), false, true),
+        (json!(now - 60.5), false, true),
+        (json!(now - 59.5), true, false),
+        // A clock that runs ahead, and one that is wrong.
+        (json!(NOW + 60), true, false),
+        (json!(NOW + 61), false, false),
+        (json!(1e300), false, false),
+        (json!(-1), false, false),
+        (json!(-0.5), false, false),
+        (json!(NOW.to_string()), false, false),
+        (json!([NOW]), false, false),
+        (json!(true), false, false),
+        (json!(null), false, false),
+    ] {
+        let payload = serde_json::to_vec(&json!({ "auth_time": at })).unwrap();
+        let me = Identity::new(Verified {
+            payload,
+            ..verified()
+        });
+        let truth = |rule: &Rule| rule.truth(&me, &clock()).is_yes();
+        assert_eq!(
+            (truth(&rule), truth(&!rule.clone())),
+            (holds, opposite),
+            "{at}"
+        );
+    }
+}
+
+/// The layer is asked, and not the rule: a rule is never even shown an anonymous caller.
+#[test]
+fn a_missing_identity_is_refused_by_every_rule() {
+    let mut dice = Dice(10);
+    for case in 0..2_000 {
+        let rule = rule(&asked(&mut dice, 4));
+        for rule in [rule.clone(), !rule] {
+            let text = rule.to_string();
+            let gate = service::RequireGate::new(rule.into());
+            let mut request = http::Request::new(());
+            request.extensions_mut().insert(Caller::Anonymous);
+            match gate.begin(&mut request) {
+                Begin::Reject(refusal) if refusal.reason() == Reason::MissingToken => {}
+                _ => panic!("case {case}: {text} lets strangers in"),
+            }
+        }
     }
 }
 
@@ -680,6 +746,26 @@ mod missing {
         let rule = Rule::all((0..50).map(many));
         let missing = of(&rule, &nobody_in_particular()).unwrap();
         assert_eq!(missing.text.split(", ").count(), 50);
+    }
+
+    /// Callers choose when they are refused, so this must not become expensive: it was cubic once.
+    #[test]
+    fn a_rule_of_ten_thousand_leaves_is_answered_before_the_caller_loses_patience() {
+        let roles = |word: &str, count: usize| {
+            let names = (0..count).map(|at| format!("{word}-{at}"));
+            names.map(Rule::role).collect::<Vec<_>>()
+        };
+        let listed = Rule::any((0..10_000).map(|at| Rule::client(at.to_string())));
+        let one = Rule::any(roles("one", 32));
+        let rule = Rule::all(roles("all", 500)) & one.clone() & !listed.clone();
+        let missing = of(&rule, &nobody_in_particular()).unwrap();
+        assert_eq!(missing.text.split(", ").count(), 501);
+        let missing = of(&(listed.clone() | one), &nobody_in_particular()).unwrap();
+        assert_eq!(missing.text, "role:one-0");
+        assert_eq!(
+            of(&(listed & Rule::nobody()), &nobody_in_particular()),
+            None
+        );
     }
 }
 

@@ -297,6 +297,67 @@ async fn grpc_methods_have_rules_by_path() {
     }
 }
 
+#[tokio::test]
+async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
+    let (issuer, auth) = warm_auth().await;
+    let rules = Rules::new()
+        .path("/status", Rule::verified())
+        .reads(Rule::role("reader"))
+        .writes(Rule::role("writer"));
+    let stack = stack((auth, RequireRoleLayer::rule(rules)));
+    let [reader, guest] = ["reader", "guest"].map(|role| issuer.token("a").role(role).sign());
+    let asked = |method: &str, uri: &str, token| {
+        with_method(
+            Method::from_bytes(method.as_bytes()).unwrap(),
+            uri,
+            Some(token),
+        )
+    };
+    // What a path admits to, its other spellings do not.
+    for (uri, status) in [
+        ("/status", 200),
+        ("/status?a=/status", 200),
+        ("http://other.example/status", 200),
+        ("/status/", 403),
+        ("//status", 403),
+        ("/./status", 403),
+        ("/x/../status", 403),
+        ("/%73tatus", 403),
+        ("/status%2f", 403),
+        ("/status%00", 403),
+        ("/status;a=b", 403),
+        ("/STATUS", 403),
+        ("/?/status", 403),
+    ] {
+        let answer = send(&stack, asked("GET", uri, &guest)).await;
+        assert_eq!(answer.status, status, "{uri}");
+    }
+    for (method, status) in [
+        ("GET", 200),
+        ("HEAD", 200),
+        ("OPTIONS", 200),
+        ("POST", 403),
+        ("DELETE", 403),
+        ("TRACE", 403),
+        ("CONNECT", 403),
+        ("PROPFIND", 403),
+        // Methods are told apart by case (RFC 9110 section 9.1).
+        ("get", 403),
+        ("Get", 403),
+    ] {
+        let mut asked = asked(method, "/", &reader);
+        // Whoever believes these must do it before the layer.
+        for name in [
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+        ] {
+            asked.headers_mut().insert(name, "GET".parse().unwrap());
+        }
+        assert_eq!(send(&stack, asked).await.status, status, "{method}");
+    }
+}
+
 /// A stack that answers with what reached the handler: its caller, and the places where a token could stand.
 fn seen(auth: JwtAuthLayer) -> Stack {
     let service = auth.layer(service_fn(|request: Request<Body>| async move {
