@@ -504,6 +504,53 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
     }
 }
 
+#[test]
+fn operators_see_an_outage_its_length_and_its_errors() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let told = |name: &str| {
+        let text = handle.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|value| value.trim().parse::<f64>().unwrap())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let engine = engine(&server.url());
+            let policies = policies(&[Quota::per_hour(2), Quota::per_day(2)]);
+            let orders = [Order::exactly(1); 2];
+            ask(&engine, Action::Charge, key("alice"), &policies, &orders).await;
+            assert_eq!(told("portcullis_ratelimit_store_up"), None, "no outage yet");
+
+            server.kill();
+            while engine.is_up(engine.now()) {
+                let answer = engine.ask(Action::Charge, key("alice"), &policies, &orders);
+                assert!(answer.await.is_err());
+            }
+            for policy in ["p0", "p1"] {
+                let name =
+                    format!("portcullis_ratelimit_store_errors_total{{policy=\"{policy}\"}}");
+                assert_eq!(told(&name), Some(5.0));
+            }
+            assert_eq!(told("portcullis_ratelimit_store_up"), Some(0.0));
+
+            server.restart();
+            while !engine.is_up(engine.now()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(told("portcullis_ratelimit_store_up"), Some(1.0));
+            let degraded = told("portcullis_ratelimit_store_degraded_seconds");
+            assert_eq!(degraded, Some(engine.record().degraded.as_secs_f64()));
+        });
+    });
+}
+
 /// A server that answers every script with the same bytes.
 async fn impostor(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
