@@ -147,7 +147,9 @@ impl Limit {
             Ok(outcome) => self.judge(outcome, &asked.ready, asked.key, asked.permit),
             Err(StoreError) => {
                 let rejection = Rejection::new(Reason::StoreUnavailable);
-                Err(rejection.with_retry_after(StoreError::RETRY_AFTER))
+                let mut rejection = rejection.with_retry_after(StoreError::RETRY_AFTER);
+                rejection.details_mut().source = Some(StoreError::SOURCE);
+                Err(rejection)
             }
         }
     }

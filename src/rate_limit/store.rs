@@ -162,6 +162,9 @@ impl FromIterator<Verdict> for Verdicts {
 impl StoreError {
     /// What clients are told to wait: longer than it takes to notice that the store is back.
     pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+    /// Beside the names of [`Source`], for a refusal that nobody decided.
+    pub(crate) const SOURCE: &'static str = "closed";
 }
 
 // === impl Source ===

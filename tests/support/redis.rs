@@ -24,8 +24,14 @@ impl Server {
     /// that a failure.
     #[track_caller]
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// A running server that is set up like this.
+    #[track_caller]
+    pub(crate) fn start_with(settings: &[&str]) -> Option<Self> {
         let port = free_port();
-        match spawn(port) {
+        match spawn(port, settings) {
             Ok(child) => {
                 let server = Self { child, port };
                 server.wait_until_ready();
@@ -67,7 +73,7 @@ impl Server {
 
     /// Starts it again on the same port, empty.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(self.port).expect("redis-server");
+        self.child = spawn(self.port, &[]).expect("redis-server");
         self.wait_until_ready();
     }
 
@@ -125,7 +131,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
     assert!(sent.expect("kill").success());
 }
 
-fn spawn(port: u16) -> std::io::Result<Child> {
+fn spawn(port: u16, settings: &[&str]) -> std::io::Result<Child> {
     let port = port.to_string();
     Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port])
@@ -137,13 +143,14 @@ fn spawn(port: u16) -> std::io::Result<Child> {
             "--maxmemory-policy",
             "noeviction",
         ])
+        .args(settings)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }

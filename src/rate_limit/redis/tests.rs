@@ -405,6 +405,34 @@ fn stored(server: &Server) -> String {
 }
 
 #[tokio::test]
+async fn a_node_of_a_cluster_holds_all_quotas_of_a_caller() {
+    let (bus, folder) = (server::free_port().to_string(), std::env::temp_dir());
+    let file = format!("portcullis-cluster-{}-{bus}.conf", std::process::id());
+    let settings = [
+        ["--cluster-enabled", "yes"],
+        ["--cluster-port", &bus],
+        ["--dir", folder.to_str().unwrap()],
+        ["--cluster-config-file", &file],
+    ];
+    let Some(server) = Server::start_with(settings.as_flattened()) else {
+        return;
+    };
+    server.ask("CLUSTER ADDSLOTSRANGE 0 16383");
+    while !server.ask("CLUSTER INFO").contains("cluster_state:ok") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let elsewhere = server.ask("EVAL \"return 1\" 2 pc1:{a}:1 pc1:{b}:1");
+    assert!(elsewhere.starts_with("-CROSSSLOT"), "control: {elsewhere}");
+    let policies = policies(&[Quota::per_hour(3), Quota::per_day(100)]);
+    for caller in ["alice", "bob", "carol"] {
+        let store = store(&server.url(), 0);
+        assert_eq!(admitted(&store, caller, &policies, 9).await, 3, "{caller}");
+    }
+    drop(server);
+    std::fs::remove_file(folder.join(file)).unwrap();
+}
+
+#[tokio::test]
 async fn a_server_whose_clock_was_set_back_locks_nobody_out() {
     let Some(server) = Server::start() else {
         return;

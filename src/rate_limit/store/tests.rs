@@ -122,6 +122,7 @@ fn a_store_that_does_not_answer_is_our_fault() {
         assert_eq!(response.headers()["retry-after"], "1");
         let rejection = response.extensions().get::<Rejection>().unwrap();
         assert_eq!(rejection.reason(), Reason::StoreUnavailable);
+        assert_eq!(rejection.details().unwrap().source, Some("closed"));
     }
 }
 
