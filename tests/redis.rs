@@ -14,6 +14,8 @@ mod fleet;
 mod limits;
 #[path = "support/redis.rs"]
 mod server;
+#[path = "redis/tls.rs"]
+mod tls;
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;

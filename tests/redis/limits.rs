@@ -221,7 +221,7 @@ async fn neither_the_password_nor_the_secret_is_shown() {
     assert!(!shown.contains(SECRET), "{shown}");
     for wrong in [
         "http://:hush-hush@127.0.0.1/",
-        "rediss://:hush-hush@127.0.0.1/",
+        "rediss://:hush-hush@127.0.0.1/none",
         "hush-hush",
     ] {
         let error = RedisStore::new(wrong, SECRET).unwrap_err().to_string();

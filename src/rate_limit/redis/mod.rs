@@ -22,7 +22,8 @@
 //! Deployment: give limits a server, or a database, of their own with `maxmemory-policy noeviction`: a key that is evicted
 //! is a caller with a full quota. A server that restarts empty, or a replica that takes over without the last writes,
 //! forgets in the same way. All processes must be the same build: a caller who is counted by a claim or a closure
-//! of your own may have another key under another compiler. Redis Cluster is not supported yet.
+//! of your own may have another key under another compiler. TLS needs the feature `redis-tls`. Redis Cluster is not supported yet.
+//! `docs/rate-limits.md` in the repository helps to choose, and says what was measured.
 //!
 //! ```
 //! use std::num::NonZeroU32;

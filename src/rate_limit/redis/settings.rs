@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Client;
+use redis::{Client, ConnectionAddr};
 use siphasher::sip128::SipHasher24;
 
 use super::engine::Engine;
@@ -67,6 +67,12 @@ pub struct StoreStatus {
     pub last_error: Option<&'static str>,
 }
 
+const URLS: &str = if cfg!(feature = "redis-tls") {
+    "use redis://host:port/database, rediss://host:port/database for TLS, or unix:///path"
+} else {
+    "use redis://host:port/database or unix:///path; rediss:// (TLS) needs the feature redis-tls"
+};
+
 /// Processes of one fleet must agree on what this makes of their secret.
 const SECRET_BYTES: usize = 16;
 
@@ -79,19 +85,19 @@ impl RedisStore {
         None => NonZeroUsize::MIN,
     };
 
-    /// A store at `redis://[user:password@]host[:port][/database]`. It is not connected before it is first asked.
+    /// A store at `redis://[user:password@]host[:port][/database]`, with the feature `redis-tls` at `rediss://..` too. It is
+    /// not connected before it is first asked.
     ///
     /// The secret is that of all processes that count together, and of nobody else: 16 bytes or more, generated randomly.
     /// It keeps whoever can read the store from finding out who was counted.
+    ///
+    /// Over TLS the server's certificate must be one that the system trusts, or one of the file that `SSL_CERT_FILE` names.
     ///
     /// # Errors
     ///
     /// When the URL is none of a Redis server, or the secret is shorter than 16 bytes.
     pub fn new(url: &str, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        let client = Client::open(url).map_err(|_| ConfigError::Setting {
-            setting: "URL of the Redis store",
-            problem: "use redis://host:port/database, or unix:///path; TLS (rediss) is not supported: use a tunnel such as stunnel on this machine",
-        })?;
+        let client = client(url)?;
         let secret = secret.as_ref();
         if secret.len() < SECRET_BYTES {
             return Err(ConfigError::Setting {
@@ -192,6 +198,33 @@ impl RedisStore {
         let engine = Arc::clone(&self.engine);
         self.node = Node::new(engine, self.percent, self.max_keys, self.on_error.without());
         self
+    }
+}
+
+fn client(url: &str) -> Result<Client, ConfigError> {
+    let refuse = |problem| ConfigError::Setting {
+        setting: "URL of the Redis store",
+        problem,
+    };
+    // What the client says of it may quote the password.
+    let client = Client::open(url).map_err(|_| refuse(URLS))?;
+    if let ConnectionAddr::TcpTls { insecure, .. } = client.get_connection_info().addr() {
+        if *insecure {
+            return Err(refuse(
+                "a server whose certificate is not looked at may be anybody: leave out #insecure",
+            ));
+        }
+        prepare_tls();
+    }
+    Ok(client)
+}
+
+/// The client takes the process's provider of cryptography, and panics where there is none, or more than one to choose from.
+fn prepare_tls() {
+    #[cfg(feature = "redis-tls")]
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Whoever was faster has installed one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
 }
 
