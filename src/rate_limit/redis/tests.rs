@@ -94,22 +94,22 @@ async fn decide(
 
 /// Every store that there is, and the server of those that have one.
 struct Stores {
-    all: Vec<(&'static str, Box<dyn Store>)>,
+    all: Vec<(&'static str, Arc<dyn Store>)>,
     _server: Option<Server>,
 }
 
 impl Stores {
     fn new() -> Self {
         let memory = InMemory(Memory::new(Memory::DEFAULT_KEYS));
-        let mut all: Vec<(_, Box<dyn Store>)> = vec![
-            ("memory", Box::new(memory)),
-            ("fallback", Box::new(fallback())),
+        let mut all: Vec<(_, Arc<dyn Store>)> = vec![
+            ("memory", Arc::new(memory)),
+            ("fallback", Arc::new(fallback())),
         ];
         let server = Server::start();
         if let Some(server) = &server {
             // Apart by their numbers of databases.
-            all.push(("exact", Box::new(store(&format!("{}0", server.url()), 0))));
-            all.push(("leased", Box::new(store(&format!("{}1", server.url()), 25))));
+            all.push(("exact", Arc::new(store(&format!("{}0", server.url()), 0))));
+            all.push(("leased", Arc::new(store(&format!("{}1", server.url()), 25))));
         }
         Self {
             all,
@@ -246,42 +246,42 @@ async fn every_store_admits_nothing_of_a_quota_of_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_four_callers_at_once_get_exactly_the_burst() {
-    let Some(server) = Server::start() else {
-        return;
-    };
-    let policies = policies(&[Quota::per_day(1_000)]);
-    // Two nodes, which know nothing of each other, and nothing may fail: the burst is what there is, exactly.
-    let nodes = [store(&server.url(), 0), store(&server.url(), 0)];
-    let callers: Vec<_> = (0..64)
-        .map(|caller| {
-            let (node, policies) = (nodes[caller % 2].clone(), Arc::clone(&policies));
-            tokio::spawn(async move {
-                let mut admitted = 0;
-                for _ in 0..50 {
-                    let check = Check {
-                        key: key("alice"),
-                        policies: &policies,
-                        cost: NonZeroU32::MIN,
-                        purpose: Purpose::Charge,
-                        now: 0,
-                    };
-                    let outcome = match node.try_local(&check) {
-                        Some(outcome) => outcome,
-                        None => node.ask(&check).await.unwrap(),
-                    };
-                    admitted += u32::from(outcome.verdicts.admit());
-                }
-                admitted
-            })
-        })
-        .collect();
+/// What 64 callers at once are admitted of one quota, each in turn by another of these stores.
+async fn admitted_at_once(stores: &[Arc<dyn Store>], policies: &Arc<Policies>) -> u32 {
+    let callers = (0..64).map(|caller| {
+        let (store, policies) = (
+            Arc::clone(&stores[caller % stores.len()]),
+            Arc::clone(policies),
+        );
+        tokio::spawn(async move { admitted(&*store, "alice", &policies, 50).await })
+    });
+    let callers: Vec<_> = callers.collect();
     let mut admitted = 0;
     for caller in callers {
         admitted += caller.await.unwrap();
     }
-    assert_eq!(admitted, 1_000);
+    admitted
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_store_admits_sixty_four_callers_at_once_a_burst_and_no_more() {
+    let policies = policies(&[Quota::per_day(1_000)]);
+    for (name, store) in &Stores::new().all {
+        let admitted = admitted_at_once(&[Arc::clone(store)], &policies).await;
+        // Who waits for a purchase that brings less than was wanted is turned away, so some may be left.
+        let least = if *name == "leased" { 500 } else { 1_000 };
+        assert!((least..=1_000).contains(&admitted), "{name}: {admitted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_know_nothing_of_each_other_admit_exactly_the_burst() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let policies = policies(&[Quota::per_day(1_000)]);
+    let nodes = [(); 2].map(|()| Arc::new(store(&server.url(), 0)) as Arc<dyn Store>);
+    assert_eq!(admitted_at_once(&nodes, &policies).await, 1_000);
 }
 
 #[tokio::test]
