@@ -45,6 +45,13 @@ struct Round {
     p99_ms: f64,
 }
 
+/// What some rounds had, or how they differ from another's.
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
 const CONNECTIONS: &str = "-c32";
 const AUDIENCE: &str = "orders-api";
 /// The unit of times in `/proc`, on every Linux that this runs on.
@@ -79,7 +86,12 @@ fn main() -> Fallible<()> {
         candidates.push(Candidate::start(name, &folder, &text, &token)?);
     }
     for round in 0..=rounds {
-        for candidate in &mut candidates {
+        // There and back again: whatever gets slower with time concerns all alike.
+        let mut in_turn: Vec<_> = candidates.iter_mut().collect();
+        if round % 2 == 1 {
+            in_turn.reverse();
+        }
+        for candidate in in_turn {
             let measured = candidate.measure(&token, if round == 0 { 1 } else { seconds })?;
             // The first warms up.
             if round > 0 {
@@ -160,11 +172,13 @@ impl Candidate {
         let file = file.to_str().ok_or("a folder without a name")?;
         let threads = [("TOKIO_WORKER_THREADS".to_owned(), "1".to_owned())];
         let mut process = Running::start_with("gateway", &["--config", file], &threads);
-        let line = process.line().ok_or("the gateway did not start")?;
-        let url = line
-            .strip_prefix("listening on ")
-            .ok_or("no address")?
-            .to_owned();
+        // After what it warns of.
+        let url = loop {
+            let line = process.line().ok_or("the gateway did not start")?;
+            if let Some(url) = line.strip_prefix("listening on ") {
+                break url.to_owned();
+            }
+        };
         pin("0", process.id())?;
         // It does what its name says, or the figures would be of something else.
         let forged: String = format!("{}{}", &token[..token.len() - 8], "AAAAAAAA");
@@ -243,10 +257,39 @@ impl Candidate {
         Ok(ticks * TICK_US)
     }
 
-    fn median(&self, of: fn(&Round) -> f64) -> f64 {
-        let mut all: Vec<f64> = self.rounds.iter().map(of).collect();
+    fn all(&self, of: fn(&Round) -> f64) -> Vec<f64> {
+        self.rounds.iter().map(of).collect()
+    }
+
+    /// As against `base` in the same round.
+    fn beside(&self, base: &Self, of: fn(&Round) -> f64) -> Spread {
+        let pairs = self.rounds.iter().zip(&base.rounds);
+        Spread::of(pairs.map(|(own, base)| of(own) / of(base)).collect())
+    }
+}
+
+// === impl Spread ===
+
+impl Spread {
+    fn of(mut all: Vec<f64>) -> Self {
         all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+        let at = |at: usize| all.get(at).copied().unwrap_or(f64::NAN);
+        Self {
+            least: at(0),
+            median: at(all.len() / 2),
+            most: at(all.len().saturating_sub(1)),
+        }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            least,
+            median,
+            most,
+        } = self;
+        write!(f, "{median:.3} ({least:.3} to {most:.3})")
     }
 }
 
@@ -275,18 +318,25 @@ fn report(candidates: &[Candidate]) {
         return;
     };
     println!(
-        "{:<30} {:>10} {:>6} {:>12} {:>6} {:>8}",
-        "medians", "requests/s", "", "CPU us/req", "", "p99 ms"
+        "Medians of {} rounds; ratios round by round, with the least and the most:",
+        base.rounds.len()
+    );
+    println!(
+        "{:<30} {:>10} {:<24} {:>11} {:<24} {:>7}",
+        "", "requests/s", "", "CPU us/req", "", "p99 ms"
     );
     for own in candidates {
-        let rate = own.median(|round| round.requests_per_second);
-        let cpu = own.median(|round| round.cpu_per_request);
+        let rate = |round: &Round| round.requests_per_second;
+        let cpu = |round: &Round| round.cpu_per_request;
+        let p99 = |round: &Round| round.p99_ms;
         println!(
-            "{:<30} {rate:>10.0} {:>6.3} {cpu:>12.2} {:>6.3} {:>8.2}",
+            "{:<30} {:>10.0} {:<24} {:>11.2} {:<24} {:>7.2}",
             own.name,
-            rate / base.median(|round| round.requests_per_second),
-            cpu / base.median(|round| round.cpu_per_request),
-            own.median(|round| round.p99_ms),
+            Spread::of(own.all(rate)).median,
+            own.beside(base, rate).to_string(),
+            Spread::of(own.all(cpu)).median,
+            own.beside(base, cpu).to_string(),
+            Spread::of(own.all(p99)).median,
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 /// A key, as the sample has it, and a test that sees its effect in the running program.
 #[rustfmt::skip]
@@ -130,4 +131,54 @@ fn each_key_of_the_sample_is_driven_by_a_test_through_the_program() {
         let is_named = [source, harness].iter().any(|text| text.contains(own));
         assert!(is_named, "{key} is nowhere in {module}");
     }
+}
+
+#[test]
+fn a_fork_needs_what_the_page_lists_and_nothing_else() {
+    let own = fs::read_to_string("Cargo.toml").unwrap();
+    let (_, own) = own.split_once("[dependencies]\n").unwrap();
+    let (own, _) = own.split_once("[[example]]").unwrap();
+    let page = fs::read_to_string("examples/gateway/README.md").unwrap();
+    let listed = page.split_once("```toml\n[dependencies]\n").unwrap().1;
+    let listed = listed.split_once("```").unwrap().0;
+    let mut names = BTreeSet::new();
+    for line in listed.lines().filter(|line| line.contains(" = ")) {
+        let (name, _) = line.split_once(" = ").unwrap();
+        names.insert(name.replace('-', "_"));
+        let is_own = own.lines().any(|own| own == line);
+        assert!(
+            is_own || name == "portcullis",
+            "{line} is not in Cargo.toml"
+        );
+    }
+    let sources = sources(Path::new("examples/gateway"));
+    let is_named = |name: &str| {
+        let path = format!("{name}::");
+        let is_start = |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let mut places = sources.match_indices(&path);
+        places.any(|(at, _)| is_start(&sources[..at]))
+    };
+    for dependency in own.lines().filter_map(|line| line.split_once(" = ")) {
+        let name = dependency.0.replace('-', "_");
+        // `axum::http` and the like are no crates of their own here.
+        let is_elsewhere = ["http", "bytes", "aws_lc_rs"];
+        if !is_elsewhere.contains(&&*name) && is_named(&name) {
+            assert!(names.contains(&name), "{name} is missing");
+        }
+    }
+    for name in &names {
+        assert!(is_named(name), "nothing uses {name}");
+    }
+}
+
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let texts = entries.map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(kind) if kind == "rs" => fs::read_to_string(path).unwrap(),
+        _ => String::new(),
+    });
+    texts.collect()
 }
