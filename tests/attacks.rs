@@ -98,6 +98,15 @@ fn every_theme_of_the_document_has_a_module() {
 }
 
 #[test]
+fn the_readme_counts_the_rows() {
+    let count = format!(
+        "what is answered to {} attacks",
+        Document::read().rows().count()
+    );
+    assert!(include_str!("../README.md").contains(&count), "{count}");
+}
+
+#[test]
 fn every_row_has_a_name_of_its_own_and_no_empty_cell() {
     let mut seen = BTreeSet::new();
     for row in Document::read().rows() {

@@ -264,6 +264,10 @@ impl IssuerKeys {
         patience: Patience,
         now: Duration,
     ) -> Found {
+        // No fetch brings a purged key back.
+        if lock(&self.ledger).distrust.names(kid) {
+            return Found::Unknown;
+        }
         if patience == Patience::MayWait {
             observe::unknown_kid(self.whose());
             let asked = self.ask_for(kid, generation, now);
@@ -287,9 +291,6 @@ impl IssuerKeys {
         // Its hash, so that no token decides how much memory is kept.
         let kid_hash = self.hasher.hash_one(kid);
         let cooldown = self.settings.cooldown;
-        if lock(&self.ledger).distrust.names(kid) {
-            return None;
-        }
         if lock(&self.health).is_answered(kid_hash, generation, now, cooldown) {
             return None;
         }

@@ -2,8 +2,11 @@
 //!
 //! How a request is decided:
 //!
-//! 1. One `Authorization` header, scheme `Bearer`, at most 8 KiB. The credential is taken out of the request. Two
-//!    headers are a malformed request (400); none, or another scheme, is a request without a token.
+//! 1. One `Authorization` header, scheme `Bearer`, at most 8 KiB. The credential is taken out of the request. None, or another
+//!    scheme, is a request without a token. A [cookie](JwtAuthLayer::cookie), a [header](JwtAuthLayer::header) of one's own,
+//!    [`Sec-WebSocket-Protocol`](JwtAuthLayer::websocket_protocol) and the [query](JwtAuthLayer::dangerous_query_parameter) are
+//!    read where they are switched on. Two tokens are a malformed request (400), wherever they stand: a bad one never falls
+//!    through to another.
 //! 2. Three parts in strict base64url; a header with an accepted `alg` and `typ`, without `crit` and without keys.
 //! 3. `iss` chooses the [`Issuer`]; `kid` chooses the key inside that issuer. If a key must be fetched first, the request
 //!    waits without holding anything of the inner service.

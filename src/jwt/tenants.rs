@@ -83,10 +83,10 @@ impl Issuer {
         }
     }
 
-    /// Whether it accepts tokens of this issuer, which is named.
+    /// Whether it accepts tokens of this issuer.
     pub(super) fn allows(&self, iss: &str) -> bool {
         let allows = |tenant| self.allowed.as_ref().is_none_or(|allowed| allowed(tenant));
-        self.tenant(iss).is_none_or(allows)
+        self.pattern.is_none() || self.tenant(iss).is_some_and(allows)
     }
 
     /// Whether a token can make up an issuer.

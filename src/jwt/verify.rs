@@ -240,9 +240,11 @@ impl Verifier {
 
     /// The policy of the issuer that a token names: its own, else that of the first pattern which it fits.
     fn position(&self, iss: &str) -> Option<usize> {
-        let mut issuers = self.issuers.iter();
-        let own = issuers.position(|own| *own.name == *iss);
-        own.or_else(|| self.issuers.iter().position(|own| own.is_named(iss)))
+        let place = |of_many: bool| {
+            let mut issuers = self.issuers.iter();
+            issuers.position(|own| own.pattern.is_some() == of_many && own.is_named(iss))
+        };
+        place(false).or_else(|| place(true))
     }
 
     /// The handle that has an issuer's keys.

@@ -117,12 +117,18 @@ async fn in_other_places(board: &mut Board, site: &Site) {
         board.row(id, attempt(&browser, with(&headers)).await);
     }
 
+    board.row("no-token-at-all", attempt(&plain, request(None)).await);
     let optional = stack(site.auth.clone().optional());
     assert_eq!(attempt(&optional, request(None)).await, "200", "control");
     let expired = site.issuer.token("alice").expired().sign();
     board.row(
         "bad-token-where-none-is-needed",
         present(&optional, &expired).await,
+    );
+    let stranger = site.issuer.token("alice").issued_by("https://evil.example");
+    board.row(
+        "strangers-token-where-none-is-needed",
+        present(&optional, &stranger.sign()).await,
     );
 }
 

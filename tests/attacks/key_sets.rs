@@ -1,11 +1,13 @@
 //! Issuers that answer what they should not, and clients that make us ask them.
 
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::get;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, Uri};
 use portcullis::jwks::KeySetError;
 use portcullis::{JwksCache, JwksSource, KeySet, ManualClock, TestIssuer};
 use serde_json::json;
@@ -22,6 +24,7 @@ pub(crate) async fn mount(board: &mut Board) {
     neighbours(board).await;
     stalls(board).await;
     freshness(board).await;
+    told(board).await;
 }
 
 async fn start() -> (TestIssuer, ManualClock) {
@@ -154,6 +157,18 @@ async fn floods(board: &mut Board) {
     board.row("flood-of-key-names", counted(answers, fetches));
     site.admits(&stack).await;
 
+    // The other refetch is left for the new key.
+    let junk = site.issuer.token("mallory").kid("one-more-junk").sign();
+    site.issuer.recover();
+    site.clock.advance(Duration::from_secs(31));
+    assert_eq!(present(&stack, &junk).await, "401 unknown_key");
+    site.issuer.rotate();
+    let new = site.issuer.token("alice").sign();
+    board.row(
+        "made-up-key-name-before-a-rotation",
+        present(&stack, &new).await,
+    );
+
     site.issuer.fail_with(StatusCode::BAD_GATEWAY);
     site.clock.advance(Duration::from_secs(31));
     let junk = site.issuer.token("mallory").kid("junk").sign();
@@ -161,7 +176,7 @@ async fn floods(board: &mut Board) {
         "unknown-key-name-while-the-issuer-is-down",
         present(&stack, &junk).await,
     );
-    site.admits(&stack).await;
+    assert_eq!(present(&stack, &new).await, "200", "control");
 
     let (issuer, clock) = start().await;
     let (cold, _) = behind(&issuer, &clock, uri(&issuer));
@@ -236,6 +251,36 @@ async fn stalls(board: &mut Board) {
     site.issuer.wait_for_fetches(asked + 1).await;
     let fetches = site.issuer.fetches() - asked;
     board.row("issuer-that-stalls-a-refresh", counted(answers, fetches));
+}
+
+/// What an issuer hears of the token whose key it is asked for.
+async fn told(board: &mut Board) {
+    const KID: &str = "k?a=1&b=2#c%0d%0aX-Injected: 1";
+    let key = Forge::new();
+    let heard = Arc::<Mutex<String>>::default();
+    let (jwks, line) = (json!({"keys": [key.jwk("forge")]}), heard.clone());
+    let listen = get(move |uri: Uri, headers: HeaderMap| async move {
+        write!(line.lock().unwrap(), "{uri} {headers:?}\n").unwrap();
+        jwks.to_string()
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(listen)).await });
+
+    let (issuer, clock) = start().await;
+    let source = JwksSource::uri(issuer.issuer(), format!("http://{address}/keys")).unwrap();
+    let (stack, keys) = behind(&issuer, &clock, source);
+    keys.warm().await.unwrap();
+    let junk = issuer.token("mallory").kid(KID).sign();
+    assert_eq!(present(&stack, &junk).await, "401 unknown_key");
+    let heard = heard.lock().unwrap();
+    let requests: Vec<_> = heard.lines().collect();
+    let [first, second] = requests[..] else {
+        panic!("{requests:?}")
+    };
+    let same = first == second && first.starts_with("/keys {");
+    let told = if same { "nothing sent" } else { second };
+    board.row("key-name-for-the-issuer-to-read", told);
 }
 
 async fn freshness(board: &mut Board) {

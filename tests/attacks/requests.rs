@@ -21,7 +21,7 @@ pub(crate) async fn mount(board: &mut Board) {
     protocols(board, &site).await;
 }
 
-/// A server on loopback, and how often its handler was reached.
+/// A server on loopback, open to everybody at `/public` alone, and how often the handler of the rest was reached.
 async fn serve(site: &Site) -> (SocketAddr, Arc<AtomicUsize>) {
     let reached = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&reached);
@@ -32,7 +32,8 @@ async fn serve(site: &Site) -> (SocketAddr, Arc<AtomicUsize>) {
     let app = Router::new()
         .route("/orders", inner.clone())
         .fallback(inner)
-        .layer(site.auth.clone());
+        .layer(site.auth.clone())
+        .route("/public", any(|| async { "inner" }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -76,6 +77,8 @@ async fn over_a_socket(board: &mut Board, site: &Site) {
     let end = "Host: orders\r\nConnection: close\r\n\r\n";
     let good = format!("GET /orders HTTP/1.1\r\n{bearer}{end}");
     assert_eq!(exchange(address, &good).await, "200", "control");
+    let public = format!("GET /public HTTP/1.1\r\n{end}");
+    assert_eq!(exchange(address, &public).await, "200", "control");
     let passed = reached.load(Ordering::Relaxed);
 
     let folded = bearer.replacen('.', ".\r\n ", 1);
@@ -93,6 +96,10 @@ async fn over_a_socket(board: &mut Board, site: &Site) {
         (
             "fragment-in-the-path",
             format!("GET /orders#/../public HTTP/1.1\r\n{end}"),
+        ),
+        (
+            "question-mark-in-the-path",
+            format!("GET /orders?/public HTTP/1.1\r\n{end}"),
         ),
         (
             "dots-in-the-path",

@@ -24,14 +24,6 @@ pub(crate) async fn mount(board: &mut Board) {
         board.row(id, present(&admin, &token.sign()).await);
     }
 
-    let reader = RequireRoleLayer::rule(Rule::scope("orders:read"));
-    let reader = stack((site.auth.clone(), reader));
-    let good = token().scope("orders:write orders:read").sign();
-    assert_eq!(present(&reader, &good).await, "200", "control");
-    for (id, scope) in [("scope-that-begins-alike", "orders:read-nothing")] {
-        board.row(id, present(&reader, &token().scope(scope).sign()).await);
-    }
-
     let keycloak = policy(&site.issuer).roles_claim(["realm_access", "roles"]);
     let keycloak = auth(keycloak, &site.keys, &site.clock);
     let keycloak = stack((keycloak, RequireRoleLayer::any(["admin"])));

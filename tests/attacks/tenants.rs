@@ -184,6 +184,7 @@ async fn names(board: &mut Board) {
             realms.realm("acme").replace(port, "1"),
         ),
         ("tenant-that-is-empty", realms.realm("")),
+        ("tenant-that-is-its-place", realms.pattern()),
     ] {
         let answer = present(&stack, &realms.token(&iss, "api://acme/orders")).await;
         board.row(id, format!("{answer}, {} requests", realms.requests()));

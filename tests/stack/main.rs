@@ -10,6 +10,7 @@ mod mutants;
 #[path = "../support/mutants.rs"]
 mod mutated;
 mod naive;
+mod profiles;
 mod races;
 mod remembered;
 mod reports;

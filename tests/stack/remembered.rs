@@ -137,6 +137,72 @@ async fn it_ends_when_the_keys_are_too_old_to_serve() {
     assert_eq!(ask(&stack, &token).await, refused("keys_unavailable"));
 }
 
+/// A second process, which has nothing but what the first one saved an hour later.
+async fn restarted(bench: &Bench, max_age: Duration) -> (JwksCache, Stack) {
+    bench.keys.warm().await.unwrap();
+    let saved = bench.keys.save();
+    bench.clock.advance(Duration::from_secs(3600));
+    let source = JwksSource::uri(bench.issuer.issuer(), bench.issuer.jwks_uri()).unwrap();
+    let keys = JwksCache::new([source.clock(bench.clock.clone().into())]).unwrap();
+    bench.issuer.fail_with(StatusCode::BAD_GATEWAY);
+    assert_eq!(keys.restore(&saved, max_age), Ok(1));
+    let policy = Issuer::new(bench.issuer.issuer()).audience(AUDIENCE);
+    let auth = JwtAuthLayer::new([policy.with_keys(keys.clone())]).unwrap();
+    (keys, stack(auth.clock(bench.clock.clone().into())))
+}
+
+fn lasting(bench: &Bench) -> String {
+    let token = bench.issuer.token("alice");
+    token.expires_in(Duration::from_secs(86_400)).sign()
+}
+
+#[tokio::test]
+async fn it_ends_when_restored_keys_are_too_old_to_serve() {
+    let bench = bench().await;
+    let (_, stack) = restarted(&bench, Duration::from_secs(2 * 3600)).await;
+    let token = lasting(&bench);
+    assert_eq!(ask(&stack, &token).await, Ok(false));
+    assert_eq!(ask(&stack, &token).await, Ok(true));
+    bench.clock.advance(Duration::from_secs(3599));
+    assert_eq!(ask(&stack, &token).await, Ok(true));
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(ask(&stack, &token).await, refused("keys_unavailable"));
+}
+
+#[tokio::test]
+async fn it_outlasts_the_fetch_after_a_restart_if_its_key_does() {
+    let bench = bench().await;
+    let old = lasting(&bench);
+    let old_kid = bench.issuer.rotate();
+    let (keys, stack) = restarted(&bench, Duration::from_secs(2 * 3600)).await;
+    let new = lasting(&bench);
+    for token in [&old, &new] {
+        assert_eq!(ask(&stack, token).await, Ok(false));
+        assert_eq!(ask(&stack, token).await, Ok(true));
+    }
+    // Taken back while nobody was there to hear of it.
+    bench.issuer.retire(&old_kid);
+    bench.issuer.recover();
+    keys.warm().await.unwrap();
+    assert_eq!(ask(&stack, &old).await, refused("unknown_key"));
+    assert_eq!(ask(&stack, &new).await, Ok(true));
+}
+
+#[tokio::test]
+async fn it_ends_when_a_restored_key_is_purged() {
+    let bench = bench().await;
+    let (keys, stack) = restarted(&bench, Duration::from_secs(2 * 3600)).await;
+    let token = lasting(&bench);
+    assert_eq!(ask(&stack, &token).await, Ok(false));
+    assert_eq!(ask(&stack, &token).await, Ok(true));
+    let kid = bench.issuer.key_ring().signing_kid();
+    assert!(keys.purge(bench.issuer.issuer(), &kid));
+    assert_eq!(ask(&stack, &token).await, refused("unknown_key"));
+    bench.issuer.recover();
+    keys.warm().await.unwrap();
+    assert_eq!(ask(&stack, &token).await, refused("unknown_key"));
+}
+
 #[tokio::test]
 async fn what_one_layer_remembers_says_nothing_to_a_layer_that_is_set_up_otherwise() {
     let bench = bench().await;
