@@ -328,9 +328,19 @@ async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
         ("/status;a=b", 403),
         ("/STATUS", 403),
         ("/?/status", 403),
+        ("/x#/status", 403),
     ] {
-        let answer = send(&stack, asked("GET", uri, &guest)).await;
-        assert_eq!(answer.status, status, "{uri}");
+        let mut asked = asked("GET", uri, &guest);
+        // Neither is what a proxy says of the path.
+        for name in [
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-uri",
+            "x-envoy-original-path",
+        ] {
+            asked.headers_mut().insert(name, "/status".parse().unwrap());
+        }
+        assert_eq!(send(&stack, asked).await.status, status, "{uri}");
     }
     for (method, status) in [
         ("GET", 200),
@@ -623,6 +633,28 @@ async fn access_lists_name_clients_and_subjects_by_route_and_method() {
         assert_eq!(send(&listed, asked(Method::PUT)).await.status, write);
         assert_eq!(send(&denied, asked(Method::PUT)).await.status, other);
     }
+}
+
+#[tokio::test]
+async fn the_page_about_authorization_shows_what_its_last_program_prints() {
+    const PAGE: &str = include_str!("../../docs/authorization.md");
+    let constant = |name: &str| {
+        let line = PAGE.lines().find(|line| line.starts_with(name)).unwrap();
+        let text = line.split_once('"').unwrap().1;
+        text.rsplit_once('"').unwrap().0
+    };
+    let rule: Rule = constant("const RULE").parse().unwrap();
+    let claims: Value = serde_json::from_str(constant("const CLAIMS")).unwrap();
+    let (issuer, auth) = warm_auth().await;
+    let token = claims.as_object().unwrap().iter();
+    let token = token.fold(issuer.token("alice"), |token, (name, value)| {
+        token.claim(name, value)
+    });
+    let explained = rule.explain(&auth.verify(&token.sign()).unwrap());
+    assert!(
+        PAGE.contains(&format!("```text\n{explained}```")),
+        "{explained}"
+    );
 }
 
 #[tokio::test]
