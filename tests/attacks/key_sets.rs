@@ -260,7 +260,7 @@ async fn told(board: &mut Board) {
     let heard = Arc::<Mutex<String>>::default();
     let (jwks, line) = (json!({"keys": [key.jwk("forge")]}), heard.clone());
     let listen = get(move |uri: Uri, headers: HeaderMap| async move {
-        write!(line.lock().unwrap(), "{uri} {headers:?}\n").unwrap();
+        writeln!(line.lock().unwrap(), "{uri} {headers:?}").unwrap();
         jwks.to_string()
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
