@@ -42,7 +42,9 @@ impl Entry {
     /// Begins one, and lets the layers below write their decisions to it.
     pub(crate) fn begin(gateway: Arc<Gateway>, client: Client, request: &mut Request) -> Self {
         let decisions = DecisionLog::default();
-        request.extensions_mut().insert(decisions.clone());
+        if is_logged() {
+            request.extensions_mut().insert(decisions.clone());
+        }
         Self {
             gateway,
             decisions,
@@ -89,8 +91,6 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
-        let (caller, decisions) = self.decisions();
-        let caller = caller.as_ref();
         let route = self.route.as_deref().unwrap_or("none").to_owned();
         // Those who go before there is a response are told apart from all statuses.
         let status = self
@@ -102,6 +102,11 @@ impl Drop for Entry {
         )
         .increment(1);
         metrics::histogram!("gateway_request_duration_seconds", "route" => route).record(elapsed);
+        if !is_logged() {
+            return;
+        }
+        let (caller, decisions) = self.decisions();
+        let caller = caller.as_ref();
         tracing::info!(
             target: "access",
             method = self.method.as_str(),
@@ -142,6 +147,11 @@ impl HttpBody for Told {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// What nobody reads is not written either: it would cost as much as all layers together.
+fn is_logged() -> bool {
+    tracing::enabled!(target: "access", tracing::Level::INFO)
 }
 
 /// Metrics keep a label for ever, and anybody can make methods up.

@@ -51,7 +51,8 @@ fn name(authority: Authority) -> Option<String> {
     Some(host.strip_suffix('.').unwrap_or(&host).to_owned())
 }
 
-fn is_plain(path: &str) -> bool {
+/// Whether a path may be looked up: no server has a reason to take it for another.
+pub(crate) fn is_plain(path: &str) -> bool {
     let Some(path) = path.strip_prefix('/') else {
         return false;
     };

@@ -9,8 +9,15 @@ pub(crate) struct Table<R>(Vec<Row<R>>);
 
 struct Row<R> {
     host: Option<String>,
-    segments: Vec<String>,
+    segments: Vec<Segment>,
     route: R,
+}
+
+struct Segment {
+    /// As the route has it, which is how requests must have it.
+    own: String,
+    /// As servers may have it.
+    decoded: String,
 }
 
 /// What a path led to.
@@ -29,7 +36,7 @@ impl<R: Clone> Table<R> {
     pub(crate) fn new(routes: impl IntoIterator<Item = (Option<String>, String, R)>) -> Self {
         let rows = routes.into_iter().map(|(host, path, route)| Row {
             host,
-            segments: segments(&path).map(str::to_owned).collect(),
+            segments: segments(&path).map(Segment::of).collect(),
             route,
         });
         let mut rows: Vec<_> = rows.collect();
@@ -38,11 +45,11 @@ impl<R: Clone> Table<R> {
     }
 
     pub(crate) fn find(&self, host: Option<&str>, path: &str) -> Found<R> {
-        let Some((at, row)) = self.row(host, path, |own, other| own == other) else {
+        let Some((at, row)) = self.row(host, path, |own, other| own.own == other) else {
             return Found::Nothing;
         };
         let is_elsewhere = |path: &str| {
-            let other = self.row(host, path, |own, other| own.eq_ignore_ascii_case(other));
+            let other = self.row(host, path, Segment::may_be);
             other.is_none_or(|(other, _)| other != at)
         };
         if readings(path).iter().any(|path| is_elsewhere(path)) {
@@ -55,7 +62,7 @@ impl<R: Clone> Table<R> {
         &self,
         host: Option<&str>,
         path: &str,
-        is_same: impl Fn(&str, &str) -> bool,
+        is_same: impl Fn(&Segment, &str) -> bool,
     ) -> Option<(usize, &Row<R>)> {
         self.0.iter().enumerate().find(|(_, row)| {
             let fits = row.host.is_none() || row.host.as_deref() == host;
@@ -65,6 +72,23 @@ impl<R: Clone> Table<R> {
                 .iter()
                 .all(|own| path.next().is_some_and(|segment| is_same(own, segment)))
         })
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    fn of(own: &str) -> Self {
+        Self {
+            own: own.to_owned(),
+            decoded: decoded(own).unwrap_or_else(|| own.to_owned()),
+        }
+    }
+
+    fn may_be(&self, other: &str) -> bool {
+        [&self.own, &self.decoded]
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(other))
     }
 }
 
@@ -162,6 +186,21 @@ mod tests {
             check("a", path, Found::Route("all"));
         }
         check("a", "/api/admin/%61;x/Y", Found::Route("admin"));
+    }
+
+    #[test]
+    fn a_route_may_have_letters_that_paths_cannot() {
+        let table = Table::new([
+            (None, "/".to_owned(), "all"),
+            (None, "/caf%C3%A9".to_owned(), "cafe"),
+        ]);
+        let check = |path, expected| assert_eq!(table.find(None, path), expected, "{path}");
+        check("/caf%C3%A9", Found::Route("cafe"));
+        check("/caf%C3%A9/7", Found::Route("cafe"));
+        check("/cafe", Found::Route("all"));
+        for path in ["/caf%c3%a9", "/caf%25C3%25A9", "/CAF%C3%A9"] {
+            check(path, Found::Ambiguous);
+        }
     }
 
     #[test]

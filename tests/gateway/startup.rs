@@ -383,6 +383,12 @@ const WRONG: &[(usize, &str, usize, &str)] = &[
     ),
     (
         12,
+        "[[routes]]\npath = \"/Orders\"\nupstream = \"http://a\"",
+        12,
+        "nothing can reach this route",
+    ),
+    (
+        12,
         "[rate_limit_store]\nkind = \"redis\"\nurl = \"rediss://a\"",
         14,
         "TLS (rediss) is not supported",

@@ -106,7 +106,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let routes: Vec<_> = sections
         .filter_map(|section| route::read(section, &others))
         .collect();
-    routes::overlaps(&routes, &context.problems);
+    routes::unreachable(&routes, &context.problems);
     root.finish();
     if has_tls && tls.is_none() {
         return None;

@@ -2,6 +2,8 @@
 
 use super::model::Route;
 use super::problems::Problems;
+use crate::entrance::is_plain;
+use crate::table::{Found, Table};
 
 /// What the gateway answers itself on `listen`.
 const OWN_PATHS: [&str; 1] = ["/healthz"];
@@ -42,17 +44,27 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Two routes with one host and path: the path chooses the route, whatever the method, so the second has no request.
-pub(super) fn overlaps(routes: &[Route], problems: &Problems) {
+/// Each is found by its own path. Of two with one host and path the second is not, whatever the methods.
+pub(super) fn unreachable(routes: &[Route], problems: &Problems) {
+    let rows = routes.iter().enumerate();
+    let table = Table::new(rows.map(|(at, own)| (own.host.clone(), own.path.clone(), at)));
     for (at, route) in routes.iter().enumerate() {
-        let is_twin = |own: &&Route| own.path == route.path && own.host == route.host;
-        let Some(other) = routes.iter().take(at).find(is_twin) else {
-            continue;
+        let path = &route.path;
+        let found = table.find(route.host.as_deref(), path);
+        let why = match found {
+            Found::Route(own) if own == at && is_plain(path) => continue,
+            Found::Route(other) if other != at => {
+                let other = routes.get(other).map(|other| other.place.to_string());
+                format!(
+                    "{} has {path:?} on the same host already; for rules by method use `require_for` there",
+                    other.unwrap_or_default()
+                )
+            }
+            _ => format!(
+                "some servers would take {path:?} for another path, by case, by `;` or by what is escaped, and such requests are refused"
+            ),
         };
-        let (place, path) = (&other.place, &route.path);
-        let text = format!(
-            "nothing can reach this route: {place} has {path:?} on the same host already; for rules by method use `require_for` there"
-        );
+        let text = format!("nothing can reach this route: {why}");
         problems.add(&route.place, text);
     }
 }
@@ -64,7 +76,7 @@ fn decode(segment: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(segment.len());
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
-            is_plain(byte).then(|| decoded.push(byte))?;
+            may_stand(byte).then(|| decoded.push(byte))?;
             continue;
         }
         let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
@@ -84,6 +96,6 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
-fn is_plain(byte: u8) -> bool {
+fn may_stand(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
 }

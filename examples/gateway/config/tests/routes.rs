@@ -58,7 +58,7 @@ fn a_path_is_one_that_requests_can_have() {
         "/",
         "/a",
         "/a/b.c",
-        "/a:b@c;d=1",
+        "/a:b@c,d=1",
         "/%20",
         "/%C3%A4",
         "/healthz/deep",
@@ -90,6 +90,28 @@ fn a_second_route_for_one_path_and_host_is_an_error() {
     check("host = \"a.b\"", "", true);
     check("host = \"a.b\"", "host = \"a.c\"", true);
     check("host = \"a.b\"", "host = \"A.B\"", false);
+}
+
+#[test]
+fn a_path_that_would_be_taken_for_another_is_an_error() {
+    #[track_caller]
+    fn check(route: &str, line: usize, path: &str) {
+        let text = ROUTE.replace("/orders", path) + route;
+        let path = if line == 7 { "/ORDERS" } else { path };
+        refuses(
+            &text,
+            &format!(
+                "gateway.toml:{line}: nothing can reach this route: some servers would take {path:?} for another path, by case, by `;` or by what is escaped, and such requests are refused"
+            ),
+        );
+    }
+    check("", 4, "/orders;v=1");
+    check("", 4, "/orders/x%3By");
+    check("", 4, "/%FF");
+    let upper = "[[routes]]\npath = \"/ORDERS\"\nupstream = \"http://a\"\n";
+    check(upper, 7, "/orders");
+    let shop = upper.replace("[[routes]]", "[[routes]]\nhost = \"shop.example\"");
+    accepts(&format!("{ROUTE}{shop}"));
 }
 
 #[test]
