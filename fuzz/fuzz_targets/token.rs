@@ -13,14 +13,15 @@ use serde_json::Value;
 /// The public keys of RFC 7515 A.2, RFC 7515 A.3 and RFC 8037 A.2.
 const KEYS: &str = include_str!("../keys.json");
 const OTHER: &str = "https://keys.example.com/";
+const TENANTS: &str = "https://keys.example.com/{tenant}/v2.0";
 
 static LAYER: LazyLock<JwtAuthLayer> = LazyLock::new(|| {
     let keys = KeySet::from_json(KEYS.as_bytes()).unwrap();
-    let keys = JwksCache::new([JwksSource::keys(OTHER, keys)]).unwrap();
-    layer([
-        issuer(),
-        Issuer::new(OTHER).audience(AUDIENCE).with_keys(keys),
-    ])
+    let sources = [OTHER, TENANTS].map(|issuer| JwksSource::keys(issuer, keys.clone()));
+    let keys = JwksCache::new(sources).unwrap();
+    let others = [Issuer::new(OTHER), Issuer::tenants(TENANTS).unwrap()];
+    let others = others.map(|issuer| issuer.audience(AUDIENCE).with_keys(keys.clone()));
+    layer(others.into_iter().chain([issuer()]))
 });
 static HONEST: LazyLock<String> = LazyLock::new(|| honest("alice"));
 

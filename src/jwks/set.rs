@@ -120,6 +120,34 @@ impl KeySet {
         Key::from_pem(pem).map(Self::from_key)
     }
 
+    /// Reads one JWK (RFC 7517 section 4).
+    ///
+    /// With a `kid` it serves the tokens that name it; without, every token of its issuer, as a key in PEM does.
+    ///
+    /// ```
+    /// use portcullis::KeySet;
+    ///
+    /// let jwk = br#"{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    /// assert_eq!(KeySet::from_jwk(jwk)?.len(), 1);
+    /// assert!(KeySet::from_jwk(br#"{"kty": "oct", "k": "c2VjcmV0"}"#).is_err());
+    /// # Ok::<(), portcullis::jwks::KeySetError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If it is larger than 512 KiB or cannot be used.
+    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+    pub fn from_jwk(json: &[u8]) -> Result<Self, KeySetError> {
+        if json.len() > MAX_BYTES {
+            return Err(KeySetError::TooLarge);
+        }
+        let text = std::str::from_utf8(json).map_err(|_| KeySetError::Unreadable)?;
+        let key = Key::from_jwk(text).map_err(|skipped| KeySetError::NoUsableKey(vec![skipped]))?;
+        Ok(match key.kid() {
+            Some(_) => Self::new(Keys::of([Ok(key)])),
+            None => Self::from_key(key),
+        })
+    }
+
     pub(crate) fn from_key(key: Key) -> Self {
         Self::new(Keys {
             serve_any_kid: true,
@@ -448,6 +476,39 @@ mod tests {
         assert!(set.find(None, Algorithm::PS512).is_some());
         assert!(set.find(None, Algorithm::EdDSA).is_none());
         assert!(keys(["a", "b"]).find(None, Algorithm::ES256).is_none());
+    }
+
+    #[test]
+    fn a_lone_jwk_serves_its_own_name_or_any() {
+        let mut jwk = es256("a");
+        let named = KeySet::from_jwk(jwk.to_string().as_bytes()).unwrap();
+        assert!(named.find(Some("a"), Algorithm::ES256).is_some());
+        assert!(named.find(None, Algorithm::ES256).is_some());
+        assert!(named.find(Some("b"), Algorithm::ES256).is_none());
+        jwk.as_object_mut().unwrap().remove("kid");
+        let nameless = KeySet::from_jwk(jwk.to_string().as_bytes()).unwrap();
+        for kid in [None, Some("a"), Some("b")] {
+            assert!(nameless.find(kid, Algorithm::ES256).is_some());
+            assert!(nameless.find(kid, Algorithm::RS256).is_none());
+        }
+        jwk["d"] = json!("c2VjcmV0");
+        for (text, expected) in [
+            (
+                jwk.to_string(),
+                KeySetError::NoUsableKey(vec![Skipped::Private]),
+            ),
+            (
+                json(["a"]),
+                KeySetError::NoUsableKey(vec![Skipped::Unparsable]),
+            ),
+            (" ".repeat(MAX_BYTES + 1), KeySetError::TooLarge),
+        ] {
+            assert_eq!(KeySet::from_jwk(text.as_bytes()).unwrap_err(), expected);
+        }
+        assert_eq!(
+            KeySet::from_jwk(b"\xff").unwrap_err(),
+            KeySetError::Unreadable
+        );
     }
 
     #[test]

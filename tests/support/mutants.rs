@@ -23,6 +23,9 @@ pub(crate) const AUDIENCE: &str = "orders-api";
 const PUBLIC: &str = "https://id.example.com/";
 /// It shares a secret.
 const SECRET: &str = "https://login.example.com/";
+/// Many, of whom one is served. They have the keys of the first.
+const TENANTS: &str = "https://login.example.com/{tenant}/v2.0";
+const TENANT: &str = "https://login.example.com/acme/v2.0";
 const NOW: u64 = 1_800_000_000;
 
 /// Issuers, the tokens that they signed, and the layer that accepts those.
@@ -142,15 +145,16 @@ impl World {
         keys.push(published["keys"][0].clone());
         let jwks = json!({ "keys": keys }).to_string();
 
-        let cache = KeySet::from_json(jwks.as_bytes()).unwrap();
-        let cache = JwksCache::new([JwksSource::keys(PUBLIC, cache)]).unwrap();
+        let set = KeySet::from_json(jwks.as_bytes()).unwrap();
+        let sources = [PUBLIC, TENANTS].map(|issuer| JwksSource::keys(issuer, set.clone()));
+        let tenants = Issuer::tenants(TENANTS).unwrap();
         let issuers = [
-            Issuer::new(PUBLIC).audience(AUDIENCE).with_keys(cache),
-            Issuer::with_secret(SECRET, &own.secret)
-                .unwrap()
-                .audience(AUDIENCE),
+            Issuer::new(PUBLIC),
+            Issuer::with_secret(SECRET, &own.secret).unwrap(),
+            tenants.allow_tenants(|tenant| tenant == "acme"),
         ];
-        let layer = JwtAuthLayer::new(issuers).unwrap();
+        let layer = JwtAuthLayer::new(issuers.map(|issuer| issuer.audience(AUDIENCE))).unwrap();
+        let layer = layer.with_keys(JwksCache::new(sources).unwrap()).unwrap();
         let layer = layer.clock(Clock::from(ManualClock::at(NOW)));
 
         let mut honest = Vec::new();
@@ -159,6 +163,7 @@ impl World {
             let kids = ["p256", "ed", "rsa", "pss"];
             honest.extend(kids.map(|kid| own.sign(kid, &public.to_string())));
             honest.push(es384.sign(&public).unwrap());
+            honest.push(own.sign("p256", &claims(TENANT, subject).to_string()));
             let claims = claims(SECRET, subject).to_string();
             honest.push(hs256(r#"{"alg":"HS256"}"#, &claims, &own.secret));
         }
@@ -672,6 +677,10 @@ fn sign_what_is_wrong(world: &World, random: &mut Random, token: &str) -> String
                     json!(null),
                     json!(""),
                     json!("https://ID.example.com/"),
+                    json!(TENANTS),
+                    json!(TENANT.replace("acme", "globex")),
+                    json!(TENANT.replace("acme", "..")),
+                    json!(format!("{TENANT}/")),
                 ],
             )
         }
