@@ -19,7 +19,7 @@ use crate::rate_limit::memory::Memory;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::store::Store;
 
-/// Callers' states in Redis or Valkey, for several processes: see the [module](super::redis).
+/// Callers' states in Redis or Valkey, for several processes: see the [module](crate::rate_limit::redis).
 ///
 /// Clones share the connection and what was leased.
 #[derive(Clone)]
