@@ -137,6 +137,24 @@ async fn a_server_that_stands_still_is_left_alone_until_it_goes_on() {
 }
 
 #[tokio::test]
+async fn whoever_only_asks_how_it_is_finds_out_that_the_server_is_back() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    server.kill();
+    let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+    until_up(&store, &limited(&store, Quota::per_hour(8)), false).await;
+    server.restart();
+    for i in 0.. {
+        if store.status().is_up {
+            break;
+        }
+        assert!(i < 3_000, "{:?}", store.status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_service_starts_before_its_store_does() {
     let Some(mut server) = Server::start() else {
         return;
