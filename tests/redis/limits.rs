@@ -31,6 +31,9 @@ async fn undisturbed(turns: &[(&RedisStore, &Limited, u32)]) -> Vec<u32> {
     static CALLERS: AtomicU32 = AtomicU32::new(0);
     for _ in 0..50 {
         let caller = format!("caller {}", CALLERS.fetch_add(1, Ordering::Relaxed));
+        for (store, service, _) in turns {
+            until_up(store, service, true).await;
+        }
         let before = errors();
         let mut counts = Vec::new();
         for (_, service, requests) in turns {
@@ -134,6 +137,24 @@ async fn a_server_that_stands_still_is_left_alone_until_it_goes_on() {
 }
 
 #[tokio::test]
+async fn whoever_only_asks_how_it_is_finds_out_that_the_server_is_back() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    server.kill();
+    let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+    until_up(&store, &limited(&store, Quota::per_hour(8)), false).await;
+    server.restart();
+    for i in 0.. {
+        if store.status().is_up {
+            break;
+        }
+        assert!(i < 3_000, "{:?}", store.status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_service_starts_before_its_store_does() {
     let Some(mut server) = Server::start() else {
         return;
@@ -203,6 +224,43 @@ fn a_store_outlives_the_runtime_that_has_connected_it() {
             until_up(&store, &service, true).await;
             assert_eq!(undisturbed(&[(&store, &service, 9)]).await, [8]);
         });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_hang_up_block_nobody_and_win_nothing() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    for (percent, caller) in [(0, "alice"), (25, "bob")] {
+        let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+        let store = match percent {
+            0 => store.exact(),
+            _ => store.leased(percent).unwrap(),
+        };
+        let service = limited(&store, Quota::per_hour(300));
+        let clients: Vec<_> = (0..64)
+            .map(|client| {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let mut admitted = 0;
+                    for request in 0..50 {
+                        // Before it was asked, while it was, and after the answer.
+                        let patience = Duration::from_micros((client * 50 + request) * 37 % 1_500);
+                        let answer = ask(&service, caller);
+                        let answer = tokio::time::timeout(patience, answer).await;
+                        admitted += u32::from(answer.is_ok_and(|status| status == 200));
+                    }
+                    admitted
+                })
+            })
+            .collect();
+        let mut admitted = 0;
+        for client in clients {
+            admitted += client.await.unwrap();
+        }
+        assert!(admitted <= 300, "{percent} percent: {admitted}");
+        assert_eq!(undisturbed(&[(&store, &service, 301)]).await, [300]);
     }
 }
 

@@ -6,7 +6,8 @@
 //! 1. *Leased* (the default): a process buys permits ahead of need, for at most a second, and spends them without asking.
 //!    The busier a caller, the fewer requests ask the server; a caller with few requests has each of them asked about.
 //!    All processes together admit in any window at most [`RedisStore::bound`], however many they are.
-//! 2. *Exact* ([`RedisStore::exact`]): the server is asked for each request, and [`Quota::bound`] holds as it does in memory.
+//! 2. *Exact* ([`RedisStore::exact`]): the server is asked for each request, and [`Quota::bound`](super::Quota::bound)
+//!    holds as it does in memory.
 //! 3. Either way all quotas of a layer are charged in one step or not at all, and a caller who is over its quota is
 //!    refused without asking for as long as the server could not but refuse.
 //! 4. An answer takes at most 25 ms. After five failures in a row the server is left alone, and tried again four times a

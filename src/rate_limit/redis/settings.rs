@@ -19,7 +19,7 @@ use crate::rate_limit::memory::Memory;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::store::Store;
 
-/// Callers' states in Redis or Valkey, for several processes: see the [module](super::redis).
+/// Callers' states in Redis or Valkey, for several processes: see the [module](crate::rate_limit::redis).
 ///
 /// Clones share the connection and what was leased.
 #[derive(Clone)]
@@ -178,9 +178,12 @@ impl RedisStore {
         quota.bound(window).saturating_add(excess)
     }
 
-    /// Whether the store answers this process, and how it has been.
+    /// Whether the store answers this process, and how it has been. Asking for it is reason enough to try a server again
+    /// that is left alone.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
+        // A process that says that it is not ready gets no requests, and would never find out otherwise.
+        self.engine.is_up(self.engine.now());
         let record = self.engine.record();
         StoreStatus {
             is_up: !record.is_open,
