@@ -41,6 +41,28 @@ impl<B> ResponseBody<B> {
         Self { kind, held }
     }
 
+    /// The inner service's own body, for stacks that box bodies: a box round that of each layer would be many.
+    ///
+    /// ```
+    /// use portcullis::{Protocol, Reason, Rejection, ResponseBody};
+    ///
+    /// let refusal: ResponseBody<String> = Rejection::new(Reason::NoRoute).into_response(Protocol::Http).into_body();
+    /// assert!(refusal.into_inner().is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// This body as it is, where it is a refusal's, or where a limit of requests in flight waits for its end.
+    pub fn into_inner(self) -> Result<B, Self> {
+        match self {
+            Self {
+                kind: Kind::Inner { body },
+                held: None,
+            } => Ok(body),
+            other => Err(other),
+        }
+    }
+
     /// An empty `bytes` is a body that ends before its first frame, as a trailers-only answer needs.
     pub(crate) fn own(bytes: Bytes) -> Self {
         let bytes = (!bytes.is_empty()).then_some(bytes);
@@ -95,5 +117,19 @@ where
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_inner_body_comes_out_and_only_where_nothing_waits_for_its_end() {
+        assert_eq!(ResponseBody::inner("a", None).into_inner().ok(), Some("a"));
+        let held: Hold = Box::new(());
+        assert!(ResponseBody::inner("a", Some(held)).into_inner().is_err());
+        let own = ResponseBody::<&str>::own(Bytes::from_static(b"refused"));
+        assert!(own.into_inner().is_err());
     }
 }

@@ -144,7 +144,7 @@ impl Pile {
         <L::Service as Service<Request>>::Future: Send + 'static,
     {
         let service = layer.layer(self.stack.clone());
-        let service = service.map_response(|response| response.map(Body::new));
+        let service = service.map_response(|response| response.map(boxed));
         self.stack = BoxCloneSyncService::new(service);
         self.layers.push(Box::new(layer));
     }
@@ -155,5 +155,13 @@ impl Pile {
         let outermost_first = self.layers.iter().rev();
         outermost_first.for_each(|layer| layer.describe(&mut entry));
         entry
+    }
+}
+
+/// No box round a body that is in one already.
+fn boxed(body: ResponseBody<Body>) -> Body {
+    match body.into_inner() {
+        Ok(inner) => inner,
+        Err(own) => Body::new(own),
     }
 }

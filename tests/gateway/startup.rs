@@ -389,9 +389,9 @@ const WRONG: &[(usize, &str, usize, &str)] = &[
     ),
     (
         12,
-        "[rate_limit_store]\nkind = \"redis\"\nurl = \"rediss://a\"",
+        "[rate_limit_store]\nkind = \"redis\"\nurl = \"http://a\"",
         14,
-        "TLS (rediss) is not supported",
+        "use redis://host:port/database",
     ),
     (
         12,

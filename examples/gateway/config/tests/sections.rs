@@ -155,14 +155,14 @@ fn plans_stores_and_limits() {
 
 #[test]
 fn limits_are_counted_in_memory_or_by_a_server() {
-    const URL: &str = "`rate_limit_store.url`: use redis://host:port/database, or unix:///path; TLS (rediss) is not supported: use a tunnel such as stunnel on this machine";
+    const URL: &str = "`rate_limit_store.url`: use redis://host:port/database, rediss://host:port/database for TLS, or unix:///path";
     for (lines, problem) in [
         (
             "kind = \"disk\"",
             "`rate_limit_store.kind`: there is no \"disk\": choose one of memory, redis",
         ),
         ("url = \"http://x\"", URL),
-        ("kind = \"redis\"\nurl = \"rediss://x\"", URL),
+        ("kind = \"redis\"\nurl = \"redis://\"", URL),
         (
             "secret = \"short\"",
             "`rate_limit_store.secret`: use 16 bytes or more, generated randomly, the same in all gateways",
@@ -244,7 +244,7 @@ fn revocations_are_kept_in_memory_and_come_through_the_admin_listener() {
         ),
         (
             "url = \"http://a\"",
-            "`revocation.url`: use redis://host:port/database, or unix:///path; TLS (rediss) is not supported: use a tunnel such as stunnel on this machine",
+            "`revocation.url`: use redis://host:port/database, rediss://host:port/database for TLS, or unix:///path",
         ),
         (
             "when_stale = \"open\"",
