@@ -106,6 +106,9 @@ const GOOD: &[&str] = &[
     "/apis/admin",
     "/api-admin",
     "/api/adminx?%2e%2e//\\",
+    "/public/a+b,c=d:e@f!$&'()*?a=%2f&&b[]=c+d;e='f'|~",
+    "/public?",
+    "/public??",
 ];
 
 #[tokio::test]
@@ -151,6 +154,10 @@ async fn no_trick_reaches_what_is_protected() {
             .raw(format!("GET {good} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
             .await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{good}: {answer}");
+        // Byte for byte.
+        let (_, told) = answer.split_once("\r\n\r\n").unwrap();
+        let told: serde_json::Value = serde_json::from_str(told).unwrap();
+        assert_eq!(told["target"], *good);
     }
     assert_eq!((public.hits(), admin.hits()), (GOOD.len(), 0));
     for path in ["/api/admin", "/api/admin/", "/api/admin/Users%20/x;y"] {
