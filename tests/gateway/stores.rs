@@ -6,7 +6,7 @@ use portcullis::Quota;
 use portcullis::rate_limit::RedisStore;
 use serde_json::Value;
 
-use super::harness::{Gateway, client, issuer, outcome, section};
+use super::harness::{Folder, Gateway, client, issuer, outcome, section};
 use super::server::Server;
 use super::upstream::Upstream;
 
@@ -140,7 +140,18 @@ async fn two_gateways_count_together_where_they_share_a_server_and_a_secret() {
     let fleet = Fleet::new().await;
     let exact = fleet.configuration(&server, &format!("mode = \"exact\"\n{CLOSED}"), LIMITS);
     let one = Gateway::start(&exact).await;
-    let other = Gateway::start(&exact).await;
+    // The same from the environment, and from a file beside the configuration.
+    let url = server.url();
+    let less = exact.replace(&format!("url = \"{url}\"\n"), "");
+    let less = less.replace(&format!("secret = \"{SECRET}\"\n"), "");
+    assert!(!less.contains("secret") && !less.contains(&*url));
+    let folder = Folder::new();
+    folder.write("secret", format!("{SECRET}\n"));
+    let variables = [
+        ("PORTCULLIS__RATE_LIMIT_STORE__URL", &*url),
+        ("PORTCULLIS__RATE_LIMIT_STORE__SECRET_FILE", "secret"),
+    ];
+    let other = Gateway::start_with(folder, &less, &variables).await;
     let both = [&one, &other];
     let token = || fleet.issuer.token("alice").claim("azp", "acme-app");
     let good = token().claim("org", serde_json::json!({ "tenant": "t-1" }));
