@@ -31,6 +31,7 @@ use crate::tenant::{PLACE, TenantPattern};
 /// fetched for once in that time (an unknown kid may ask twice more). An issuer that answers 400, 404 or 410, or with the metadata of
 /// another issuer, does not know the tenant: 401. While all places are taken, further tenants are refused, 401 too, or 503
 /// where their names were [checked](crate::Issuer::allow_tenants) or fetches fail. Known tenants notice nothing of it.
+/// After a restart nobody is known, unless [saved keys](crate::JwksCache::restore) tell.
 #[must_use]
 pub struct JwksSource {
     issuer: Arc<str>,
