@@ -33,7 +33,7 @@ impl Server {
         let port = free_port();
         match spawn(port, settings) {
             Ok(child) => {
-                let server = Self { child, port };
+                let mut server = Self { child, port };
                 server.wait_until_ready();
                 Some(server)
             }
@@ -103,8 +103,14 @@ impl Server {
         Ok(answer)
     }
 
-    fn wait_until_ready(&self) {
+    #[track_caller]
+    fn wait_until_ready(&mut self) {
         for _ in 0..PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("a process") {
+                panic!(
+                    "redis-server ended ({status}): is it built with what was asked for, such as TLS?"
+                );
+            }
             if self
                 .try_ask("PING")
                 .is_ok_and(|answer| answer.starts_with("+PONG"))
