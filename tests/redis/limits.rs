@@ -265,6 +265,38 @@ async fn clients_that_hang_up_block_nobody_and_win_nothing() {
 }
 
 #[tokio::test]
+async fn the_rights_that_the_documents_name_are_enough_and_fewer_are_not() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let page = include_str!("../../docs/rate-limits.md");
+    let mut lines = page.lines().map(str::trim_start);
+    let line = lines.find(|line| line.starts_with("ACL SETUSER"));
+    let rights = line.unwrap();
+    let url = server
+        .url()
+        .replace("redis://", "redis://limits:a-password@");
+    for (rights, is_enough) in [
+        (rights.to_owned(), true),
+        (rights.replace(" +evalsha", ""), false),
+        (rights.replace("~pc1:*", "~other:*"), false),
+    ] {
+        server.ask("ACL DELUSER limits");
+        assert!(server.ask(&rights).starts_with("+OK"), "{rights}");
+        server.ask("SCRIPT FLUSH");
+        let store = RedisStore::new(&url, SECRET).unwrap();
+        let store = store.on_error(OnStoreError::Closed);
+        let service = limited(&store, Quota::per_hour(8));
+        if is_enough {
+            assert_eq!(undisturbed(&[(&store, &service, 9)]).await, [8]);
+        } else {
+            until_up(&store, &service, false).await;
+            assert_eq!(store.status().last_error, Some("NOPERM"), "{rights}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn neither_the_password_nor_the_secret_is_shown() {
     let url = "redis://admin:hush-hush@127.0.0.1:1/0";
     let store = RedisStore::new(url, SECRET).unwrap().on_error(nodes(1));

@@ -15,6 +15,7 @@ pub(crate) struct Server {
 
 const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: u32 = 1_000;
+const PORTS: u32 = 5;
 
 // === impl Server ===
 
@@ -30,26 +31,19 @@ impl Server {
     /// A running server that is set up like this.
     #[track_caller]
     pub(crate) fn start_with(settings: &[&str]) -> Option<Self> {
-        let port = free_port();
-        match spawn(port, settings) {
-            Ok(child) => {
-                let server = Self { child, port };
-                server.wait_until_ready();
-                Some(server)
-            }
-            Err(error) => {
-                let skipped =
-                    format!("SKIPPED, no redis-server (apt install redis-server): {error}");
-                let required = env::var_os("PORTCULLIS_REQUIRE_ALL").is_some_and(|all| all == "1");
-                assert!(!required, "{skipped}");
-                // The print macros would be captured, and nobody would know.
-                let line = format!("{skipped}\n");
-                std::io::stderr()
-                    .write_all(line.as_bytes())
-                    .expect("stderr");
-                None
+        // A port that was free may be taken by the time that the server asks for it.
+        for _ in 0..PORTS {
+            let port = free_port();
+            let child = match spawn(port, settings) {
+                Ok(child) => child,
+                Err(error) => return skip(&error),
+            };
+            let mut server = Self { child, port };
+            if server.is_ready() {
+                return Some(server);
             }
         }
+        panic!("redis-server ends at once: does this build know {settings:?}?");
     }
 
     pub(crate) fn url(&self) -> String {
@@ -74,7 +68,7 @@ impl Server {
     /// Starts it again on the same port, empty.
     pub(crate) fn restart(&mut self) {
         self.child = spawn(self.port, &[]).expect("redis-server");
-        self.wait_until_ready();
+        assert!(self.is_ready(), "redis-server ends at once");
     }
 
     /// What the server answers to one command, as text.
@@ -103,13 +97,15 @@ impl Server {
         Ok(answer)
     }
 
-    fn wait_until_ready(&self) {
+    /// Waits until it answers; `false` if it has ended.
+    fn is_ready(&mut self) -> bool {
         for _ in 0..PATIENCE {
-            if self
-                .try_ask("PING")
-                .is_ok_and(|answer| answer.starts_with("+PONG"))
-            {
-                return;
+            if self.child.try_wait().expect("a process").is_some() {
+                return false;
+            }
+            let answer = self.try_ask("PING");
+            if answer.is_ok_and(|answer| answer.starts_with("+PONG")) {
+                return true;
             }
             thread::sleep(PAUSE);
         }
@@ -122,6 +118,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[track_caller]
+fn skip(error: &std::io::Error) -> Option<Server> {
+    let skipped = format!("SKIPPED, no redis-server (apt install redis-server): {error}");
+    let required = env::var_os("PORTCULLIS_REQUIRE_ALL").is_some_and(|all| all == "1");
+    assert!(!required, "{skipped}");
+    // The print macros would be captured, and nobody would know.
+    let line = format!("{skipped}\n");
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .expect("stderr");
+    None
 }
 
 /// Sends a signal by its name, such as `STOP`.

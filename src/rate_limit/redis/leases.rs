@@ -126,6 +126,15 @@ impl Leases {
         (self.random.hash_one(now) >> 32) as u32
     }
 
+    /// How many accounts there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let shards = self.shards.iter().map(|shard| shard.lock().unwrap());
+        shards
+            .map(|shard| shard.young.len() + shard.old.len())
+            .sum()
+    }
+
     fn shard(&self, id: Id) -> Option<MutexGuard<'_, Shard>> {
         let index = (id.0 >> 64) as usize % self.shards.len();
         let shard = self.shards.get(index)?;

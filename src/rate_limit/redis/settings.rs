@@ -184,6 +184,10 @@ impl RedisStore {
     pub fn status(&self) -> StoreStatus {
         // A process that says that it is not ready gets no requests, and would never find out otherwise.
         self.engine.is_up(self.engine.now());
+        self.seen()
+    }
+
+    fn seen(&self) -> StoreStatus {
         let record = self.engine.record();
         StoreStatus {
             is_up: !record.is_open,
@@ -238,7 +242,7 @@ impl fmt::Debug for RedisStore {
             .field("percent", &self.percent)
             .field("max_keys", &self.max_keys)
             .field("on_error", &self.on_error)
-            .field("status", &self.status())
+            .field("status", &self.seen())
             .finish_non_exhaustive()
     }
 }

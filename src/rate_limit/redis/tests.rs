@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::engine::Engine;
+use super::leases::{Id, Leases, Opened};
 use super::node::Node;
 use super::script::{Action, Reply};
 use super::without::Without;
@@ -357,6 +358,27 @@ async fn leases_end_with_the_clock_of_the_node() {
             .admit()
     );
     assert_eq!(server.calls(), before + 1, "what was held has ended");
+}
+
+#[test]
+fn a_flood_of_callers_takes_no_more_memory_than_was_said_and_a_busy_one_is_remembered() {
+    let policies = policies(&[Quota::per_second(1_000)]);
+    for most in [2, 63, 1_000, 65_536] {
+        let leases = Leases::new(25, NonZeroUsize::new(most).unwrap());
+        let id = |name: u32| Id::new(key(&name.to_string()), &policies);
+        let open = |name| {
+            leases
+                .open(id(name), &policies, |_, opened| opened)
+                .unwrap()
+        };
+        open(0);
+        for stranger in 1..2 * most as u32 + 1_000 {
+            assert_eq!(open(stranger), Opened::Now);
+            assert!(most < 63 || open(0) == Opened::Before, "{most}, {stranger}");
+        }
+        assert!(leases.len() <= most, "{} of {most}", leases.len());
+        assert!(leases.len() >= most / 3, "{} of {most}", leases.len());
+    }
 }
 
 #[tokio::test]
