@@ -39,6 +39,13 @@ struct Hands {
     monotonic_nanos: AtomicU64,
 }
 
+/// The system's monotonic time, read once for all that ask during one decision: to read it costs more than most of them do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    at: Instant,
+    monotonic: Duration,
+}
+
 // === impl Clock ===
 
 impl Clock {
@@ -58,10 +65,8 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods)]
     pub fn monotonic(&self) -> Duration {
-        // An hour ahead of the process's start, so that a reader may subtract without reaching zero.
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         match self {
-            Self::System => START.elapsed() + Duration::from_secs(3600),
+            Self::System => since_start(Instant::now()),
             Self::Manual(clock) => {
                 Duration::from_nanos(clock.0.monotonic_nanos.load(Ordering::Acquire))
             }
@@ -69,9 +74,59 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// [`monotonic`](Self::monotonic) time at `reading`.
+    pub(crate) fn monotonic_at(&self, reading: Reading) -> Duration {
+        match self {
+            Self::System => reading.monotonic,
+            Self::Manual(_) => self.monotonic(),
+        }
+    }
+
+    /// [`unix_time`](Self::unix_time) at `reading`. A correction of the system's clock is heeded an eighth of a second late.
+    pub(crate) fn unix_time_at(&self, reading: Reading) -> Duration {
+        match self {
+            Self::System => reading.unix_time(),
+            Self::Manual(_) => self.unix_time(),
+        }
+    }
+}
+
 impl From<ManualClock> for Clock {
     fn from(clock: ManualClock) -> Self {
         Self::Manual(clock)
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn now() -> Self {
+        let at = Instant::now();
+        let monotonic = since_start(at);
+        Self { at, monotonic }
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn elapsed(self) -> Duration {
+        self.at.elapsed()
+    }
+
+    /// By how far the two kinds of time were apart when that was looked at last, an eighth of a second ago at most.
+    fn unix_time(self) -> Duration {
+        static APART: AtomicU64 = AtomicU64::new(0);
+        static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
+        let monotonic = nanos(self.monotonic);
+        let eighth = monotonic >> 27;
+        // Two who look at once find the same.
+        if LOOKED_AT.load(Ordering::Acquire) != eighth {
+            let unix_time = nanos(Clock::System.unix_time());
+            let apart = unix_time.wrapping_sub(nanos(Clock::System.monotonic()));
+            APART.store(apart, Ordering::Relaxed);
+            LOOKED_AT.store(eighth, Ordering::Release);
+        }
+        Duration::from_nanos(monotonic.wrapping_add(APART.load(Ordering::Relaxed)))
     }
 }
 
@@ -102,6 +157,13 @@ impl ManualClock {
     }
 }
 
+/// An hour ahead of the process's start, so that a reader may subtract without reaching zero.
+#[allow(clippy::disallowed_methods)]
+fn since_start(now: Instant) -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    now.saturating_duration_since(*START) + Duration::from_secs(3600)
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -116,6 +178,27 @@ mod tests {
         let before = clock.monotonic();
         assert!(clock.monotonic() >= before);
         assert!(clock.unix_time() > Duration::from_secs(1_700_000_000));
+    }
+
+    #[test]
+    fn one_reading_tells_both_kinds_of_time() {
+        let (wall, monotonic) = (Clock::System.unix_time(), Clock::System.monotonic());
+        for _ in 0..1_000 {
+            let reading = Reading::now();
+            assert!(Clock::System.monotonic_at(reading) >= monotonic);
+            let behind = wall.saturating_sub(Clock::System.unix_time_at(reading));
+            assert!(behind < Duration::from_secs(1), "{behind:?}");
+        }
+        let ahead = Clock::System.unix_time_at(Reading::now());
+        let ahead = ahead.saturating_sub(Clock::System.unix_time());
+        assert!(ahead < Duration::from_secs(1), "{ahead:?}");
+
+        let hands = ManualClock::at(1_000);
+        let clock = Clock::from(hands.clone());
+        let reading = Reading::now();
+        hands.advance(Duration::from_secs(5));
+        assert_eq!(clock.unix_time_at(reading), Duration::from_secs(1_005));
+        assert_eq!(clock.monotonic_at(reading), clock.monotonic());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What the layers decide about a request: in which mode, and what an access log reads of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Extensions;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
@@ -47,8 +49,11 @@ pub enum Mode {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct DecisionLog(Arc<Mutex<Vec<DecisionRecord>>>);
+
+/// Whether this process ever made a log. Where none was made, none is looked for in every request.
+static KEPT: AtomicBool = AtomicBool::new(false);
 
 /// One decision of one layer.
 #[derive(Clone, Debug)]
@@ -92,6 +97,12 @@ impl Mode {
 // === impl DecisionLog ===
 
 impl DecisionLog {
+    /// The log of this request, if somebody keeps one.
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+        // Whoever brought the request here brought along that a log was made before it.
+        KEPT.load(Ordering::Relaxed).then(|| extensions.get())?
+    }
+
     /// What was decided so far.
     #[must_use]
     pub fn records(&self) -> Vec<DecisionRecord> {
@@ -106,5 +117,12 @@ impl DecisionLog {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(record);
+    }
+}
+
+impl Default for DecisionLog {
+    fn default() -> Self {
+        KEPT.store(true, Ordering::Relaxed);
+        Self(Arc::default())
     }
 }

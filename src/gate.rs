@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::answer::{Hold, ResponseBody};
-use crate::observe::{self, Decision, Stopwatch};
+use crate::observe::{self, Decision, Stopwatch, Tally};
 use crate::rejection::{Reason, Rejection};
 use crate::respond::Protocol;
 
@@ -29,7 +29,8 @@ pub(crate) trait Gate: Clone {
     /// What a wait yields.
     type Answer;
 
-    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self>;
+    /// The watch was started just now.
+    fn begin<B>(&self, request: &mut Request<B>, watch: Stopwatch) -> Begin<Self>;
 
     /// Decides once more, after the wait that `begin` asked for.
     fn finish<B>(
@@ -54,6 +55,11 @@ pub(crate) trait Gate: Clone {
     /// Whether refusals are reported and then let through.
     fn reports_only(&self) -> bool {
         false
+    }
+
+    /// The counter of requests that passed as this one did, so that most need not be described.
+    fn tally(&self, _ticket: &Self::Ticket) -> Option<&Tally> {
+        None
     }
 
     fn describe<'a>(
@@ -145,7 +151,7 @@ where
             return GateFuture::passed(self.inner.call(request), None);
         };
         let watch = Stopwatch::start(G::TIMED, request.extensions());
-        match gate.begin(&mut request) {
+        match gate.begin(&mut request, watch) {
             Begin::Pass(ticket) => {
                 report(gate, &request, Ok(&ticket), watch);
                 let pass = Pass::of(gate, ticket);
@@ -186,6 +192,10 @@ fn report<G: Gate, B>(
     verdict: Result<&G::Ticket, &Rejection>,
     watch: Stopwatch,
 ) {
+    let tally = verdict.ok().and_then(|ticket| gate.tally(ticket));
+    if tally.is_some_and(|tally| observe::count_again(tally, watch)) {
+        return;
+    }
     let decision = gate.describe(request.extensions(), verdict);
     observe::report(&decision, request.method(), request.extensions(), watch);
 }

@@ -61,6 +61,8 @@ pub(crate) struct Verified {
 pub(crate) struct Parsed {
     json: OnceLock<Value>,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// What limits know the subject by in this process.
+    counted_as: OnceLock<[u64; 2]>,
 }
 
 /// The credential of a request. The only place where a token's text lives.
@@ -212,6 +214,11 @@ impl Identity {
 
     pub(crate) fn issued_at(&self) -> Option<u64> {
         self.0.issued_at
+    }
+
+    /// What limits in this process know the subject by: made by the first that asks.
+    pub(crate) fn counted_as(&self, make: impl FnOnce() -> [u64; 2]) -> [u64; 2] {
+        *self.0.parsed.counted_as.get_or_init(make)
     }
 
     /// How many bytes the texts of the token take.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{Extensions, Method};
 
-use crate::clock::Clock;
+use crate::clock::Reading;
 use crate::decision::{DecisionLog, DecisionRecord, Mode};
 use crate::identity::Identity;
 use crate::rejection::{Reason, Rejection};
@@ -37,7 +37,7 @@ pub(crate) struct Decision<'a> {
     pub(crate) tally: Option<&'a Tally>,
 }
 
-/// A counter, and a histogram where the decision is timed, that are looked up once.
+/// A counter, and a histogram where the decision is timed, that are looked up once, for one kind of outcome.
 ///
 /// It binds to the recorder that is installed at its first use, so install the recorder before the first request.
 #[derive(Clone, Debug, Default)]
@@ -49,13 +49,15 @@ pub(crate) struct Tally {
     counter: std::sync::OnceLock<metrics::Counter>,
     #[cfg(feature = "metrics")]
     seconds: std::sync::OnceLock<metrics::Histogram>,
-    #[cfg(feature = "metrics")]
-    cached: std::sync::OnceLock<metrics::Histogram>,
 }
 
 /// Measures what a decision took.
 #[derive(Clone, Copy)]
-pub(crate) struct Stopwatch(Option<Duration>);
+pub(crate) struct Stopwatch {
+    started: Option<Reading>,
+    /// Whether somebody keeps a log of this request.
+    logged: bool,
+}
 
 // === impl Decision ===
 
@@ -139,6 +141,25 @@ impl Tally {
             Self::default()
         }
     }
+
+    /// Counts one more like those before it. Says whether it did: the first of its kind has to be described.
+    fn count_again(&self, watch: Stopwatch) -> bool {
+        #[cfg(feature = "metrics")]
+        {
+            let Some(counter) = self.counter.get() else {
+                return false;
+            };
+            if watch.started.is_some() {
+                let Some(seconds) = self.seconds.get() else {
+                    return false;
+                };
+                seconds.record(watch.elapsed().unwrap_or_default());
+            }
+            counter.increment(1);
+        }
+        let _ = watch;
+        true
+    }
 }
 
 // === impl Stage ===
@@ -160,12 +181,20 @@ impl Stopwatch {
     /// Reading the clock costs more than some of the gates, so only those start it whose duration is always reported, and the
     /// others where somebody keeps a log of this request or reads the events of all.
     pub(crate) fn start(timed: bool, extensions: &Extensions) -> Self {
-        let timed = timed || is_told() || extensions.get::<DecisionLog>().is_some();
-        Self(timed.then(|| Clock::System.monotonic()))
+        let logged = DecisionLog::of(extensions).is_some();
+        Self {
+            started: (timed || logged || is_told()).then(Reading::now),
+            logged,
+        }
+    }
+
+    /// When the request came, for a gate that decides by the time.
+    pub(crate) fn reading(self) -> Reading {
+        self.started.unwrap_or_else(Reading::now)
     }
 
     fn elapsed(self) -> Option<Duration> {
-        Some(Clock::System.monotonic().saturating_sub(self.0?))
+        self.started.map(Reading::elapsed)
     }
 }
 
@@ -175,6 +204,16 @@ fn is_told() -> bool {
     return tracing::enabled!(target: "portcullis", tracing::Level::DEBUG);
     #[cfg(not(feature = "tracing"))]
     false
+}
+
+/// Counts a request that passed as those before it did, where nobody wants to know more of it. Says whether that was so: if
+/// not, it has to be [reported](report).
+pub(crate) fn count_again(tally: &Tally, watch: Stopwatch) -> bool {
+    #[cfg(feature = "tracing")]
+    if tracing::Level::DEBUG <= tracing::level_filters::LevelFilter::current() {
+        return false;
+    }
+    !watch.logged && tally.count_again(watch)
 }
 
 /// Reports one decision.
@@ -189,7 +228,7 @@ pub(crate) fn report(
     count::count(decision, elapsed);
     #[cfg(feature = "tracing")]
     event::emit(decision, method, extensions, elapsed);
-    if let Some(log) = extensions.get::<DecisionLog>() {
+    if let Some(log) = DecisionLog::of(extensions) {
         log.push(decision.record(elapsed));
     }
     let _ = method;
@@ -221,12 +260,8 @@ mod count {
             Some(tally) => {
                 tally.counter.get_or_init(|| counter(decision)).increment(1);
                 if let Some(elapsed) = elapsed {
-                    let cell = if decision.is_cached() {
-                        &tally.cached
-                    } else {
-                        &tally.seconds
-                    };
-                    cell.get_or_init(|| seconds(decision)).record(elapsed);
+                    let histogram = tally.seconds.get_or_init(|| seconds(decision));
+                    histogram.record(elapsed);
                 }
             }
             None => {

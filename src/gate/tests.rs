@@ -27,7 +27,7 @@ impl Gate for Scripted {
     type Ticket = u64;
     type Answer = ();
 
-    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+    fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
         match request.headers().get("x-gate").map(|v| v.as_bytes()) {
             None => Begin::Pass(7),
             Some(b"refuse") => Begin::Reject(Reason::Expired.into()),

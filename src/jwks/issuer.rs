@@ -21,7 +21,7 @@ use super::set::KeySet;
 use super::source::Settings;
 use super::waiter::{Arrival, Flown, Waiter};
 use crate::algorithm::Algorithm;
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::flight::Flight;
 
 /// The keys of one issuer.
@@ -189,8 +189,13 @@ impl IssuerKeys {
     /// Whether this very key is still in force. What was verified with a key that is not has to be verified again.
     ///
     /// `seen` is the caller's note, see [`InForce::holds`].
-    pub(crate) fn holds(self: &Arc<Self>, key: &Arc<Key>, seen: &AtomicU64) -> bool {
-        let now = self.clock.monotonic();
+    pub(crate) fn holds(
+        self: &Arc<Self>,
+        key: &Arc<Key>,
+        seen: &AtomicU64,
+        reading: Reading,
+    ) -> bool {
+        let now = self.clock.monotonic_at(reading);
         self.refresh_if_due(now);
         self.current.holds(key, now, seen)
     }

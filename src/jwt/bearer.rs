@@ -6,19 +6,21 @@ use http::{HeaderMap, HeaderValue};
 use crate::identity::Bearer;
 use crate::rejection::Reason;
 
-/// Takes the credential that this layer consumes; nobody below sees it.
+/// Takes the credential that this layer consumes; nobody below sees it, and nobody sees one that is refused.
 ///
 /// `None` where there is no `Authorization`, or one of another scheme, which is then left alone. Whether the credential is
 /// a `token68` is not looked at: a token that was verified before is one, and any other is decoded more strictly.
 pub(super) fn take(headers: &mut HeaderMap, max_bytes: usize) -> Result<Option<Bearer>, Reason> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
+    let lines = headers.len();
+    // The first line, in one search. All others of the name go with it.
+    let Some(value) = headers.remove(AUTHORIZATION) else {
         return Ok(None);
     };
-    if values.next().is_some() {
+    if lines - headers.len() > 1 {
         return Err(Reason::InvalidRequest);
     }
     let Some(token) = credential(value.as_bytes()) else {
+        headers.insert(AUTHORIZATION, value);
         return Ok(None);
     };
     let token = token.strip_prefix(b" ").ok_or(Reason::InvalidRequest)?;
@@ -31,9 +33,7 @@ pub(super) fn take(headers: &mut HeaderMap, max_bytes: usize) -> Result<Option<B
     }
     let one_space = value.len() == Bearer::SCHEME.len() + token.len();
     let rebuilt = (!one_space).then(|| bearer(token)).flatten();
-    Ok(headers
-        .remove(AUTHORIZATION)
-        .map(|value| Bearer::new(rebuilt.unwrap_or(value))))
+    Ok(Some(Bearer::new(rebuilt.unwrap_or(value))))
 }
 
 /// What follows the scheme, if the scheme is `Bearer` in any case.
@@ -43,7 +43,8 @@ fn credential(value: &[u8]) -> Option<&[u8]> {
         Some(b' ') | None => true,
         Some(byte) => !is_token_char(*byte),
     };
-    (ends && scheme.eq_ignore_ascii_case(b"bearer")).then_some(rest)
+    let is_bearer = scheme == b"Bearer" || scheme.eq_ignore_ascii_case(b"bearer");
+    (ends && is_bearer).then_some(rest)
 }
 
 fn trim_start(mut token: &[u8]) -> &[u8] {
@@ -87,8 +88,10 @@ mod tests {
         let taken = take(&mut headers, 16);
         let token = taken.as_ref().map(|b| b.as_ref().map(Bearer::token));
         assert_eq!(token, expected.as_ref().map(|b| *b));
-        if let Ok(Some(_)) = taken {
-            assert!(headers.is_empty(), "the credential is moved, not copied");
+        let left: Vec<_> = headers.values().map(HeaderValue::as_bytes).collect();
+        match taken {
+            Ok(None) => assert_eq!(left, values, "another's credential stays"),
+            _ => assert!(left.is_empty(), "the credential is moved, not copied"),
         }
     }
 

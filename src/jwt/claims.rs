@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{Checked, Members, OneOrMany, Presence, Seconds, Text, blame};
+use super::json::{Checked, Members, OneOrMany, Presence, Seconds, Text, blame, text};
 use crate::claim_path::ClaimPath;
 use crate::names::Names;
 use crate::rejection::Reason;
@@ -72,42 +72,47 @@ impl Default for Places {
     }
 }
 
-/// Reads the issuer alone, which chooses the key. It is worth nothing until the signature holds.
+/// Reads the issuer alone, which chooses the key. It is worth nothing until the signature holds, and no more is read than
+/// leads to it: what follows is read with the claims, which may not repeat it.
 pub(super) fn peek_issuer(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
-    struct Peek<'t> {
-        iss: Option<Text<'t>>,
-    }
+    struct Peek<'s, 't>(&'s mut Option<Text<'t>>);
 
-    impl<'de> Deserialize<'de> for Peek<'de> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Only;
+    impl<'de> DeserializeSeed<'de> for Peek<'_, 'de> {
+        type Value = ();
 
-            impl<'de> Visitor<'de> for Only {
-                type Value = Peek<'de>;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("claims")
-                }
-
-                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                    let mut iss = None;
-                    while let Some(name) = map.next_key::<Text<'de>>()? {
-                        match &*name.0 {
-                            "iss" if iss.is_some() => return Err(A::Error::custom("repeated")),
-                            "iss" => iss = Some(map.next_value()?),
-                            _ => drop(map.next_value::<IgnoredAny>()?),
-                        }
-                    }
-                    Ok(Peek { iss })
-                }
-            }
-
-            deserializer.deserialize_map(Only)
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_map(self)
         }
     }
 
-    let peek: Peek<'_> = serde_json::from_slice(payload).map_err(|error| blame(&error))?;
-    Ok(peek.iss.ok_or(Reason::InvalidClaim)?.0)
+    impl<'de> Visitor<'de> for Peek<'_, 'de> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("claims")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(name) = map.next_key::<Text<'de>>()? {
+                if *name.0 == *"iss" {
+                    *self.0 = Some(map.next_value()?);
+                    break;
+                }
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut iss = None;
+    let mut json = serde_json::Deserializer::from_str(text(payload)?);
+    // An end before the end is an error to the parser.
+    let end = Peek(&mut iss).deserialize(&mut json);
+    match (iss, end) {
+        (Some(Text(iss)), _) => Ok(iss),
+        (None, Ok(())) => Err(Reason::InvalidClaim),
+        (None, Err(error)) => Err(blame(&error)),
+    }
 }
 
 // === impl Claims ===
@@ -133,7 +138,7 @@ impl<'t> Claims<'t> {
 
     /// Reads a payload whose signature holds.
     pub(super) fn read(payload: &'t [u8], places: &Places) -> Result<Self, Reason> {
-        let mut json = serde_json::Deserializer::from_slice(payload);
+        let mut json = serde_json::Deserializer::from_str(text(payload)?);
         let claims = Reader(places)
             .deserialize(&mut json)
             .and_then(|claims| json.end().map(|()| claims));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::bearer::is_token68;
-use super::json::{Checked, Members, Text};
+use super::json::{Checked, Members, Text, text};
 use crate::algorithm::Algorithm;
 use crate::rejection::Reason;
 
@@ -94,19 +94,24 @@ impl<'t> Parts<'t> {
 impl<'t> Compact<'t> {
     /// Exactly three parts, so that neither an encrypted token (five) nor an unsigned one (two) is taken for signed.
     fn split(token: &'t [u8]) -> Result<Self, Reason> {
-        let mut dots = token
-            .iter()
-            .enumerate()
-            .filter_map(|(at, byte)| (*byte == b'.').then_some(at));
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+        let last = token.iter().rposition(|byte| *byte == b'.');
+        let (signed, signature) = last
+            .and_then(|at| token.split_at_checked(at))
+            .ok_or(Reason::MalformedToken)?;
+        let first = signed.iter().position(|byte| *byte == b'.');
+        let (header, payload) = first
+            .and_then(|at| signed.split_at_checked(at))
+            .ok_or(Reason::MalformedToken)?;
+        let (payload, signature) = (payload.get(1..), signature.get(1..));
+        let (payload, signature) = payload.zip(signature).ok_or(Reason::MalformedToken)?;
+        if payload.contains(&b'.') {
             return Err(Reason::MalformedToken);
-        };
-        let part = |range| token.get::<std::ops::Range<usize>>(range);
+        }
         Ok(Self {
-            header: part(0..first).unwrap_or_default(),
-            payload: part(first + 1..second).unwrap_or_default(),
-            signature: part(second + 1..token.len()).unwrap_or_default(),
-            signed: part(0..second).unwrap_or_default(),
+            header,
+            payload,
+            signature,
+            signed,
         })
     }
 }
@@ -122,7 +127,8 @@ fn decode(part: &[u8], into: &mut Vec<u8>) -> Result<(), Reason> {
 
 impl<'t> Header<'t> {
     pub(super) fn read(json: &'t [u8]) -> Result<Self, Reason> {
-        let members: Raw<'t> = serde_json::from_slice(json).map_err(|_| Reason::MalformedToken)?;
+        let members: Raw<'t> =
+            serde_json::from_str(text(json)?).map_err(|_| Reason::MalformedToken)?;
         if members.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID) {
             return Err(Reason::UnknownKey);
         }

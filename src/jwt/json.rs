@@ -60,6 +60,11 @@ pub(super) fn blame(error: &serde_json::Error) -> Reason {
     }
 }
 
+/// All of it at once, since whoever reads strings out of bytes would check each for itself.
+pub(super) fn text(json: &[u8]) -> Result<&str, Reason> {
+    std::str::from_utf8(json).map_err(|_| Reason::MalformedToken)
+}
+
 // === impl Members ===
 
 impl<'t> Members<'t> {

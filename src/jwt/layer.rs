@@ -6,7 +6,7 @@ use tower::Layer;
 use super::policy::Issuer;
 use super::service::{JwtAuth, JwtGate};
 use super::verify::{Obstacle, Verifier};
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity};
@@ -207,14 +207,15 @@ impl JwtAuthLayer {
     /// As a request with this token would be refused; with [`Reason::KeysUnavailable`] as long as no keys were fetched.
     pub fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let settings = self.gate.settings();
-        if token.len() > settings.verifier.max_token_bytes() {
+        if token.len() > settings.verifier.max_token_bytes {
             return Err(Reason::TokenTooLarge.into());
         }
         let bearer = HeaderValue::try_from([Bearer::SCHEME, token].concat())
             .map_err(|_| Reason::MalformedToken)?;
-        let verified = settings
-            .verifier
-            .verify(&Bearer::new(bearer), None, Patience::Waited);
+        let verified =
+            settings
+                .verifier
+                .verify(&Bearer::new(bearer), None, Patience::Waited, Reading::now());
         let verified = verified.map_err(Obstacle::into_rejection)?;
         Ok(verified.identity)
     }

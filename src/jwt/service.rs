@@ -6,11 +6,12 @@ use http::{Extensions, Request, Response};
 
 use super::sources::{Credential, Echo, Sources};
 use super::verify::{Obstacle, Verifier};
+use crate::clock::Reading;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
 use crate::jwks::{JwksCache, Patience};
-use crate::observe::{Decision, Stage, Tally};
+use crate::observe::{Decision, Stage, Stopwatch, Tally};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -31,14 +32,16 @@ pub(super) struct Settings {
     pub(super) optional: bool,
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
-    /// One counter of successes for each issuer, in the verifier's order.
-    tallies: Box<[Tally]>,
+    /// Two counters of successes for each issuer, in the verifier's order: for tokens never seen, and seen before.
+    tallies: Box<[[Tally; 2]]>,
 }
 
 /// What is kept of an authenticated request.
 #[derive(Default)]
 pub(super) struct Passed {
     echo: Echo,
+    /// Whether the token had been verified before.
+    remembered: bool,
     /// `None` where nobody was authenticated.
     issuer: Option<usize>,
 }
@@ -51,7 +54,7 @@ impl JwtGate {
             tallies: verifier
                 .issuers
                 .iter()
-                .map(|issuer| Tally::of_issuer(&issuer.name))
+                .map(|issuer| [(); 2].map(|()| Tally::of_issuer(&issuer.name)))
                 .collect(),
             verifier,
             realm: Realm::default(),
@@ -70,22 +73,26 @@ impl JwtGate {
         Arc::make_mut(&mut self.0)
     }
 
-    /// Verifies, and lets the layers below know the caller.
+    /// Verifies, and lets the layers below know the caller, whoever something above took it for.
     fn authenticate<B>(
         &self,
         credential: &Credential,
         request: &mut Request<B>,
         patience: Patience,
+        now: Reading,
     ) -> Result<Passed, Obstacle> {
         let extensions = request.extensions_mut();
-        let above = extensions.get::<JwksCache>();
-        let verified = self
-            .0
-            .verifier
-            .verify(&credential.bearer, above, patience)?;
+        let verifier = &self.0.verifier;
+        let above = match verifier.asks_above {
+            true => extensions.get::<JwksCache>(),
+            false => None,
+        };
+        let verified = verifier.verify(&credential.bearer, above, patience, now)?;
+        let remembered = verified.identity.is_remembered();
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Passed {
             echo: credential.echo,
+            remembered,
             issuer: Some(verified.issuer),
         })
     }
@@ -115,11 +122,9 @@ impl Gate for JwtGate {
     type Ticket = Passed;
     type Answer = Credential;
 
-    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
-        // Whatever claims to have authenticated the request before is not this layer.
-        request.extensions_mut().remove::<Caller>();
+    fn begin<B>(&self, request: &mut Request<B>, watch: Stopwatch) -> Begin<Self> {
         let settings = &*self.0;
-        let max_bytes = settings.verifier.max_token_bytes();
+        let max_bytes = settings.verifier.max_token_bytes;
         let credential = match settings.sources.take(request, max_bytes) {
             Ok(Some(credential)) => credential,
             Ok(None) if settings.lets_pass(request) => {
@@ -129,7 +134,7 @@ impl Gate for JwtGate {
             Ok(None) => return Begin::Reject(self.refuse(Reason::MissingToken, request)),
             Err(reason) => return Begin::Reject(self.refuse(reason, request)),
         };
-        match self.authenticate(&credential, request, Patience::MayWait) {
+        match self.authenticate(&credential, request, Patience::MayWait, watch.reading()) {
             Ok(passed) => Begin::Pass(passed),
             Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refuse(rejection, request)),
             Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
@@ -144,7 +149,7 @@ impl Gate for JwtGate {
         credential: Credential,
         request: &mut Request<B>,
     ) -> Result<Passed, Rejection> {
-        self.authenticate(&credential, request, Patience::Waited)
+        self.authenticate(&credential, request, Patience::Waited, Reading::now())
             .map_err(|obstacle| self.refuse(obstacle.into_rejection(), request))
     }
 
@@ -160,12 +165,18 @@ impl Gate for JwtGate {
         passed.echo.apply(response);
     }
 
+    fn tally(&self, passed: &Passed) -> Option<&Tally> {
+        let [anew, again] = self.0.tallies.get(passed.issuer?)?;
+        Some(if passed.remembered { again } else { anew })
+    }
+
     fn describe<'a>(
         &'a self,
         extensions: &'a Extensions,
         verdict: Result<&Passed, &'a Rejection>,
     ) -> Decision<'a> {
-        let identity = Caller::of(extensions).and_then(Caller::identity);
+        // Of a request that is refused, the caller is whoever something above took it for.
+        let caller = verdict.ok().and_then(|_| Caller::of(extensions));
         Decision {
             stage: Stage::Authentication,
             policy: "jwt",
@@ -174,11 +185,9 @@ impl Gate for JwtGate {
                 mode => mode.name(),
             },
             rule: None,
-            identity,
+            identity: caller.and_then(Caller::identity),
             rejection: verdict.err(),
-            tally: verdict
-                .ok()
-                .and_then(|passed| self.0.tallies.get(passed.issuer?)),
+            tally: verdict.ok().and_then(|passed| self.tally(passed)),
         }
     }
 }

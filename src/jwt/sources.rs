@@ -50,11 +50,10 @@ impl Sources {
             None => None,
         };
         let headers = request.headers_mut();
-        let authorization = bearer::take(headers, max_bytes)?.map(|bearer| Credential {
+        let mut found = bearer::take(headers, max_bytes)?.map(|bearer| Credential {
             bearer,
             echo: Echo::Nothing,
         });
-        let mut found = authorization;
         let mut add = |token: Option<String>, echo| {
             let Some(token) = token else {
                 return Ok(());

@@ -9,7 +9,7 @@ use super::cache::{Remembered, TokenCache};
 use super::claims::{Claims, peek_issuer};
 use super::header::{Header, Parts};
 use super::policy::{Issuer, Keys};
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
 use crate::jwks::{Found, IssuerKeys, JwksCache, Key, KeysOf, Lookup, Patience, UNSEEN, Waiter};
@@ -23,6 +23,10 @@ pub(super) struct Verifier {
     /// The keys of each issuer, where it is one and they do not come from above.
     keys: Arc<[Option<Arc<IssuerKeys>>]>,
     shared_keys: Option<JwksCache>,
+    /// The length beyond which no issuer's token is read.
+    pub(super) max_token_bytes: usize,
+    /// Whether some issuer's keys are expected in the requests.
+    pub(super) asks_above: bool,
     clock: Clock,
     pub(super) revocations: Option<Revocations>,
     /// `None` is switched off. Clones that are set up alike share it.
@@ -66,6 +70,14 @@ impl Verifier {
         }
         Ok(Self {
             keys: issuers.iter().map(|issuer| keys_of(issuer, None)).collect(),
+            max_token_bytes: issuers
+                .iter()
+                .map(|issuer| issuer.max_token_bytes)
+                .max()
+                .unwrap_or_default(),
+            asks_above: issuers
+                .iter()
+                .any(|issuer| matches!(issuer.keys, Keys::Shared)),
             issuers: issuers.into(),
             shared_keys: None,
             clock: Clock::System,
@@ -85,6 +97,7 @@ impl Verifier {
         let issuers = self.issuers.iter();
         self.keys = issuers.map(|own| keys_of(own, Some(&cache))).collect();
         self.shared_keys = Some(cache);
+        self.asks_above = false;
         self.forget();
         Ok(())
     }
@@ -105,27 +118,24 @@ impl Verifier {
         self.cache = empty.map(Arc::new);
     }
 
-    /// The length beyond which no issuer's token is read.
-    pub(super) fn max_token_bytes(&self) -> usize {
-        let limits = self.issuers.iter().map(|issuer| issuer.max_token_bytes);
-        limits.max().unwrap_or_default()
-    }
-
     /// Decides on one token. `above` is the handle that a `JwksCacheLayer` above put into the request.
     pub(super) fn verify(
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         patience: Patience,
+        reading: Reading,
     ) -> Result<Authenticated, Obstacle> {
-        let now = self.clock.unix_time();
+        let now = self.clock.unix_time_at(reading);
         if now < EARLIEST {
             return Err(Obstacle::Refusal(Rejection::misconfigured(
                 "the clock was never set, so no token can be judged by it: set the system's clock",
             )));
         }
         if let Some(cache) = &self.cache {
-            let remembered = cache.find(bearer.token(), |known| self.holds(known, above, now));
+            let remembered = cache.find(bearer.token(), |known| {
+                self.holds(known, above, now, reading)
+            });
             cache.count(remembered.is_some());
             if let Some((identity, issuer)) = remembered {
                 return Ok(Authenticated { identity, issuer });
@@ -144,7 +154,13 @@ impl Verifier {
 
     /// Whether all that may have changed since the token was verified still holds. If not, it is verified anew, which says
     /// what is wrong.
-    fn holds(&self, known: &Remembered, above: Option<&JwksCache>, now: Duration) -> bool {
+    fn holds(
+        &self,
+        known: &Remembered,
+        above: Option<&JwksCache>,
+        now: Duration,
+        reading: Reading,
+    ) -> bool {
         let Some(issuer) = self.issuers.get(known.issuer) else {
             return false;
         };
@@ -154,7 +170,7 @@ impl Verifier {
             Keys::Fixed(key) => Arc::ptr_eq(key, &known.key),
             Keys::Cache(_) | Keys::Shared => {
                 let found = self.look_up((known.issuer, issuer), iss, above);
-                matches!(found, Lookup::Keys(keys) if keys.holds(&known.key, &known.key_seen))
+                matches!(found, Lookup::Keys(keys) if keys.holds(&known.key, &known.key_seen, reading))
             }
         };
         issuer.allows(iss)

@@ -2,7 +2,6 @@
 //!
 //! Both fields are lists, and every limit adds its own members: one further in never overwrites one further out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -25,7 +24,8 @@ const VALUE_LIMIT: usize = NAME_LIMIT + 2 + 3 + 10 + 3 + 20;
 /// The fields of one or several policies.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields {
-    names: Box<[Arc<str>]>,
+    /// How the state of each begins: `"burst";r=`.
+    states: Box<[Box<[u8]>]>,
     policy: HeaderValue,
 }
 
@@ -36,10 +36,10 @@ pub(crate) static LEGACY: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset"),
 ];
 
-/// A value in the making, on the stack.
+/// A value in the making, on the stack. It is written from its end, as the digits of a number come.
 struct Text {
     bytes: [u8; VALUE_LIMIT],
-    len: usize,
+    start: usize,
 }
 
 /// Whether `name` can stand in the fields, in metrics and in events as it is.
@@ -53,17 +53,21 @@ pub(crate) fn is_name(name: &str) -> bool {
 impl Fields {
     pub(crate) fn new(policies: &Policies) -> Self {
         let members = policies.iter().map(|policy| {
-            let mut member = Text::member(&policy.name);
-            member.parameter(";q=", policy.quota.size().into());
-            member.parameter(";w=", policy.quota.window_seconds());
+            let mut member = Text::new();
+            member.parameter(b";w=", policy.quota.window_seconds());
+            member.parameter(b";q=", policy.quota.size().into());
+            member.name(&policy.name);
             member
+        });
+        let states = policies.iter().map(|policy| {
+            let mut state = Text::new();
+            state.push(b";r=");
+            state.name(&policy.name);
+            state.bytes().into()
         });
         Self {
             policy: list(members),
-            names: policies
-                .iter()
-                .map(|policy| Arc::clone(&policy.name))
-                .collect(),
+            states: states.collect(),
         }
     }
 
@@ -74,8 +78,14 @@ impl Fields {
 
     /// `"burst";r=50;t=30,"daily";r=900;t=87`
     pub(crate) fn state(&self, left: impl IntoIterator<Item = Left>) -> HeaderValue {
-        let members = self.names.iter().zip(left);
-        list(members.map(|(name, left)| Text::state(name, left)))
+        let members = self.states.iter().zip(left);
+        list(members.map(|(begin, left)| {
+            let mut state = Text::new();
+            state.parameter(b";t=", seconds(left.more_in));
+            state.number(left.permits.into());
+            state.push(begin);
+            state
+        }))
     }
 }
 
@@ -87,16 +97,18 @@ pub(crate) fn legacy(size: u32, left: Left) -> [HeaderValue; 3] {
 
 /// `"in-flight";q=8;qu="concurrent-requests"`
 pub(crate) fn in_flight_policy(most: u32) -> HeaderValue {
-    let mut policy = Text::member(IN_FLIGHT);
-    policy.parameter(";q=", most.into());
+    let mut policy = Text::new();
     policy.push(b";qu=\"concurrent-requests\"");
+    policy.parameter(b";q=", most.into());
+    policy.name(IN_FLIGHT);
     policy.value()
 }
 
 /// `"in-flight";r=3`
 pub(crate) fn in_flight_state(left: u32) -> HeaderValue {
-    let mut state = Text::member(IN_FLIGHT);
-    state.parameter(";r=", left.into());
+    let mut state = Text::new();
+    state.parameter(b";r=", left.into());
+    state.name(IN_FLIGHT);
     state.value()
 }
 
@@ -131,48 +143,49 @@ fn seconds(duration: Duration) -> u64 {
 // === impl Text ===
 
 impl Text {
-    fn member(name: &str) -> Self {
-        let bytes = [0; VALUE_LIMIT];
-        let mut text = Self { bytes, len: 0 };
-        text.push(b"\"");
-        text.push(name.as_bytes());
-        text.push(b"\"");
-        text
+    const fn new() -> Self {
+        Self {
+            bytes: [0; VALUE_LIMIT],
+            start: VALUE_LIMIT,
+        }
     }
 
-    fn state(name: &str, left: Left) -> Self {
-        let mut state = Self::member(name);
-        state.parameter(";r=", left.permits.into());
-        state.parameter(";t=", seconds(left.more_in));
-        state
-    }
-
-    fn parameter(&mut self, name: &str, mut number: u64) {
+    fn name(&mut self, name: &str) {
+        self.push(b"\"");
         self.push(name.as_bytes());
-        let mut digits = [b'0'; 20];
-        let mut used = 0;
-        for digit in digits.iter_mut().rev() {
+        self.push(b"\"");
+    }
+
+    fn parameter(&mut self, name: &[u8; 3], number: u64) {
+        self.number(number);
+        self.push(name);
+    }
+
+    fn number(&mut self, mut number: u64) {
+        let room = self.bytes.get_mut(..self.start).unwrap_or_default();
+        let mut digits = 0;
+        for digit in room.iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;
+            digits += 1;
             number /= 10;
-            used += 1;
             if number == 0 {
                 break;
             }
         }
-        self.push(digits.get(digits.len() - used..).unwrap_or_default());
+        self.start -= digits;
     }
 
-    /// What does not fit is left out; a policy's name is checked so that everything fits.
+    /// Puts `part` before what is there. What does not fit is left out; a policy's name is checked so that everything fits.
     fn push(&mut self, part: &[u8]) {
-        let end = self.len + part.len();
-        if let Some(room) = self.bytes.get_mut(self.len..end) {
+        let room = self.bytes.get_mut(..self.start).unwrap_or_default();
+        if let Some((rest, room)) = room.split_at_mut_checked(room.len().wrapping_sub(part.len())) {
             room.copy_from_slice(part);
-            self.len = end;
+            self.start = rest.len();
         }
     }
 
     fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(self.start..).unwrap_or_default()
     }
 
     fn value(&self) -> HeaderValue {
@@ -182,6 +195,8 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::rate_limit::quota::Quota;
 

@@ -45,7 +45,10 @@ type Custom = dyn Fn(&HeaderMap, &Extensions, &mut KeyHasher) -> Option<()> + Se
 
 /// A hash under a secret: of this process, or of all processes that share a store.
 #[derive(Clone)]
-pub(crate) struct KeyHasher(SipHasher13);
+pub(crate) struct KeyHasher {
+    state: SipHasher13,
+    is_local: bool,
+}
 
 /// Keeps what is counted one way from meeting what is counted another way.
 #[derive(Clone, Copy)]
@@ -87,10 +90,21 @@ impl fmt::Display for By {
 impl Counted {
     pub(crate) fn key(
         &self,
-        mut hasher: KeyHasher,
+        hasher: &KeyHasher,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Key, Rejection> {
+        // The most frequent question of all is answered once for a token.
+        if let (By::Subject, false, true) = (&self.by, self.per_route, hasher.is_local)
+            && let Some(Caller::Verified(identity)) = Caller::of(extensions)
+        {
+            return Ok(Key(identity.counted_as(|| {
+                let mut hasher = hasher.clone();
+                self.by.verified(&mut hasher, identity);
+                hasher.key().0
+            })));
+        }
+        let mut hasher = hasher.clone();
         if self.per_route {
             // Requests without a route share what there is to share: nothing is behind them.
             let route = route::template(extensions).unwrap_or_default();
@@ -209,25 +223,31 @@ impl KeyHasher {
         static SECRET: LazyLock<[u64; 2]> =
             LazyLock::new(|| [0, 1].map(|half| RandomState::new().hash_one(half)));
         let [one, other] = *SECRET;
-        Self(SipHasher13::new_with_keys(one, other))
+        Self {
+            state: SipHasher13::new_with_keys(one, other),
+            is_local: true,
+        }
     }
 
     /// Under a secret that several processes share, so that they find one key for one caller.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn shared(secret: &[u8; 16]) -> Self {
-        Self(SipHasher13::new_with_key(secret))
+        Self {
+            state: SipHasher13::new_with_key(secret),
+            is_local: false,
+        }
     }
 
     pub(crate) fn key(&self) -> Key {
-        let hash = self.0.finish128();
+        let hash = self.state.finish128();
         Key([hash.h1, hash.h2])
     }
 
     /// The length keeps one field from running into the next.
     fn field(&mut self, kind: Kind, bytes: &[u8]) {
         let head = ((bytes.len() as u64) << 8) | kind as u64;
-        self.0.write_u64(head);
-        self.0.write(bytes);
+        self.state.write_u64(head);
+        self.state.write(bytes);
     }
 
     fn pair(&mut self, kind: Kind, one: &[u8], other: &[u8]) {
@@ -239,7 +259,7 @@ impl KeyHasher {
 /// What a function of the user's hashes.
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+        self.state.write(bytes);
     }
 
     fn finish(&self) -> u64 {

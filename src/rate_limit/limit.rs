@@ -114,7 +114,7 @@ impl Limit {
         if ready.is_none() && self.in_flight.is_none() {
             return Ok(Decided::Now(Ok(Ticket::new(Kind::Silent, None))));
         }
-        let key = self.counted.key(self.hasher.clone(), headers, extensions)?;
+        let key = self.counted.key(&self.hasher, headers, extensions)?;
         let permit = match &self.in_flight {
             Some(in_flight) => Some(self.enter(in_flight, key)?),
             None => None,
@@ -285,6 +285,11 @@ impl Ticket {
             room: permit.as_ref().map(|permit| permit.left),
             permit,
         }
+    }
+
+    /// Whether the response has nothing to tell, nothing to teach and nothing to hold.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.kind, Kind::Silent) && self.permit.is_none()
     }
 
     /// What the response's body takes along.

@@ -10,7 +10,7 @@ use crate::answer::Hold;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
-use crate::observe::{Decision, Stage, Tally};
+use crate::observe::{Decision, Stage, Stopwatch, Tally};
 use crate::rejection::Rejection;
 
 gated_service! {
@@ -37,7 +37,7 @@ impl Gate for LimitGate {
     /// Memory answers at once; a store may have to be asked.
     type Answer = (Result<Outcome, StoreError>, Asked);
 
-    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+    fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
         let limit = &self.0.limit;
         match limit.decide(request.headers(), request.extensions()) {
             Decided::Now(Ok(ticket)) => Begin::Pass(ticket),
@@ -62,6 +62,14 @@ impl Gate for LimitGate {
 
     fn seal<R>(&self, ticket: Ticket, response: &mut Response<R>) {
         self.0.limit.seal(ticket, response);
+    }
+
+    fn seals(&self, ticket: &Ticket) -> bool {
+        !ticket.is_silent()
+    }
+
+    fn tally(&self, ticket: &Ticket) -> Option<&Tally> {
+        self.0.tallies.get(ticket.source as usize)
     }
 
     fn reports_only(&self) -> bool {

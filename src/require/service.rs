@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
-use crate::observe::{Decision, Stage, Tally};
+use crate::observe::{Decision, Stage, Stopwatch, Tally};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -165,7 +165,7 @@ impl Gate for RequireGate {
     type Ticket = Passed;
     type Answer = Infallible;
 
-    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+    fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
         match self.0.decide(request) {
             Ok(passed) => Begin::Pass(passed),
             Err(rejection) => Begin::Reject(rejection),
@@ -182,6 +182,10 @@ impl Gate for RequireGate {
 
     fn reports_only(&self) -> bool {
         self.0.mode == Mode::Report
+    }
+
+    fn tally(&self, _: &Passed) -> Option<&Tally> {
+        Some(&self.0.tally)
     }
 
     fn describe<'a>(

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use clap::Parser;
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
 
 use fixture::{Algorithm, Keys, Requests};
 use measure::Effort;
@@ -39,10 +40,13 @@ struct Arguments {
     svg: Option<PathBuf>,
 }
 
-/// The service behind every layer.
+/// The service behind every layer. It answers with one header, as every service does.
 fn trivial(request: Request<Body>) -> Ready<Result<Response<Body>, Infallible>> {
     drop(black_box(request));
-    ready(Ok(Response::new(Body::empty())))
+    let mut response = Response::new(Body::empty());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    ready(Ok(response))
 }
 
 fn main() -> std::io::Result<()> {

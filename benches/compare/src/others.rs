@@ -12,7 +12,8 @@ use axum::extract::FromRef;
 use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
@@ -139,8 +140,10 @@ pub fn axum_jwt_auth<'c>(keys: &Keys, algorithm: Algorithm, requests: &Requests)
         .validation(validation)
         .build()
         .unwrap();
-    let handler =
-        get(|claims: axum_jwt_auth::Claims<Claims>| async move { drop(black_box(claims)) });
+    let handler = get(|claims: axum_jwt_auth::Claims<Claims>| async move {
+        drop(black_box(claims));
+        [(CONTENT_TYPE, "application/json")]
+    });
     let router = Router::new()
         .route("/orders/{id}", handler)
         .with_state(Decoding {
@@ -151,7 +154,8 @@ pub fn axum_jwt_auth<'c>(keys: &Keys, algorithm: Algorithm, requests: &Requests)
 }
 
 pub fn bare_router<'c>(name: &str, requests: &Requests) -> Case<'c> {
-    let router = Router::new().route("/orders/{id}", get(|| async {}));
+    let answer = || async { [(CONTENT_TYPE, "application/json")] };
+    let router = Router::new().route("/orders/{id}", get(answer));
     Case::calling(name, requests.clone(), Body::empty, router)
 }
 
@@ -218,7 +222,10 @@ fn trivial07(
     request: Request<axum07::body::Body>,
 ) -> Ready<Result<Response<axum07::body::Body>, Infallible>> {
     drop(black_box(request));
-    ready(Ok(Response::new(axum07::body::Body::empty())))
+    let mut response = Response::new(axum07::body::Body::empty());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    ready(Ok(response))
 }
 
 impl aliri::jwt::CoreClaims for AliriClaims {

@@ -104,7 +104,7 @@ pub fn limits<'c>(requests: &Requests) -> [Case<'c>; 2] {
 }
 
 fn quota() -> Quota {
-    Quota::per_second(1_000_000_000).burst(u32::MAX)
+    Quota::per_second(10_000_000)
 }
 
 /// For floors.

@@ -6,18 +6,19 @@
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use http::header::AUTHORIZATION;
-use http::{Request, Response, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::{
-    Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, Quota, RateLimitLayer, RequireRoleLayer,
-    Rule,
+    Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, PeerAddr, Quota, RateLimitLayer,
+    RequireRoleLayer, Rule,
 };
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 
@@ -35,7 +36,7 @@ fn main() {
     let case = arguments.next().unwrap_or_default();
     let times = arguments.next().and_then(|times| times.parse().ok());
     let (Some(mut work), Some(times)) = (work(&case), times) else {
-        eprintln!("instructions (floor|hit|chain|refused|floor-miss|miss|nothing|rule) TIMES");
+        eprintln!("instructions (floor|hit|chain|limit|fields|refused|floor-miss|miss|nothing|rule) TIMES");
         std::process::exit(2);
     };
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -57,6 +58,14 @@ fn work(case: &str) -> Option<Work> {
         "floor" => calling(service_fn(trivial), request(TOKEN), accepted),
         "hit" => calling(auth().layer(service_fn(trivial)), request(TOKEN), accepted),
         "chain" => calling(chain(), request(TOKEN), accepted),
+        "limit" => {
+            let limit = limit().by_address().without_fields();
+            calling(limit.layer(service_fn(trivial)), request(TOKEN), accepted)
+        }
+        "fields" => {
+            let limit = limit().by_address();
+            calling(limit.layer(service_fn(trivial)), request(TOKEN), accepted)
+        }
         "refused" => {
             let mut stranger = request(TOKEN);
             stranger.headers_mut().remove(AUTHORIZATION);
@@ -114,17 +123,25 @@ fn auth() -> JwtAuthLayer {
 
 /// Authentication, authorization and a limit by subject, with fields.
 fn chain() -> impl Service<Request<()>, Response = Response<impl Sized>, Error = Infallible> {
-    let quota = Quota::per_second(1_000_000_000).burst(u32::MAX);
     ServiceBuilder::new()
         .layer(auth())
         .layer(RequireRoleLayer::any(["auditor", "owner", "admin"]))
-        .layer(RateLimitLayer::new(quota).by_subject())
+        .layer(limit().by_subject())
         .service(service_fn(trivial))
 }
 
+/// One that nothing reaches.
+fn limit() -> RateLimitLayer {
+    RateLimitLayer::new(Quota::per_second(10_000_000))
+}
+
+/// Answers with one header, as every service does.
 fn trivial(request: Request<()>) -> Ready<Result<Response<()>, Infallible>> {
     drop(black_box(request));
-    ready(Ok(Response::new(())))
+    let mut response = Response::new(());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    ready(Ok(response))
 }
 
 fn request(token: &str) -> Request<()> {
@@ -134,7 +151,7 @@ fn request(token: &str) -> Request<()> {
         .header("user-agent", "bench/1.0")
         .header("accept", "application/json")
         .header(AUTHORIZATION, format!("Bearer {token}"))
-        .extension("servers put something here")
+        .extension(PeerAddr(SocketAddr::from(([203, 0, 113, 7], 443))))
         .body(())
         .expect("a request")
 }

@@ -163,8 +163,9 @@ fn the_issuer_can_be_read_alone() {
         (r#"{"iss":["yes"]}"#, Reason::InvalidClaim),
         (r#"{"iss":7}"#, Reason::InvalidClaim),
         (r#"{"a":1}"#, Reason::InvalidClaim),
-        (r#"{"iss":"a","iss":"b"}"#, Reason::InvalidClaim),
         ("{", Reason::MalformedToken),
+        ("[]", Reason::InvalidClaim),
+        (r#"{"a":1,"#, Reason::MalformedToken),
         ("\u{0}", Reason::MalformedToken),
     ] {
         assert_eq!(
@@ -172,6 +173,20 @@ fn the_issuer_can_be_read_alone() {
             Some(reason),
             "{payload}"
         );
+    }
+}
+
+#[test]
+fn what_follows_the_issuer_is_read_with_the_claims() {
+    for (rest, reason) in [
+        (r#","iss":"b"}"#, Reason::InvalidClaim),
+        (r#","iss":"a"}"#, Reason::InvalidClaim),
+        ("", Reason::MalformedToken),
+        ("} {}", Reason::MalformedToken),
+    ] {
+        let payload = format!(r#"{{"iss":"a"{rest}"#);
+        assert_eq!(peek_issuer(payload.as_bytes()).unwrap(), "a", "{payload}");
+        refused(&payload, reason);
     }
 }
 

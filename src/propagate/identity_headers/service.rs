@@ -7,7 +7,7 @@ use super::super::scope::Scoped;
 use super::owned::Owned;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
-use crate::observe::{Decision, Stage, Tally};
+use crate::observe::{Decision, Stage, Stopwatch, Tally};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 
@@ -76,7 +76,7 @@ impl Gate for HeadersGate {
     type Ticket = ();
     type Answer = Infallible;
 
-    fn begin<B>(&self, request: &mut Request<B>) -> Begin<Self> {
+    fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
         // The caller is shared, so that the headers can be written while it is read.
         let caller = Caller::of(request.extensions()).cloned();
         let identity = self.0.told(caller.as_ref());

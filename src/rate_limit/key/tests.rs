@@ -32,7 +32,7 @@ fn key(by: By, caller: Option<Caller>, address: Option<&str>) -> Result<Key, Rej
         per_route: false,
         peer: Peer::default(),
     };
-    counted.key(KeyHasher::local(), &HeaderMap::new(), &extensions)
+    counted.key(&KeyHasher::local(), &HeaderMap::new(), &extensions)
 }
 
 #[track_caller]
@@ -137,7 +137,7 @@ fn each_route_counts_for_itself_and_paths_never_do() {
             per_route: true,
             peer: Peer::default(),
         };
-        let key = counted.key(KeyHasher::local(), request.headers(), request.extensions());
+        let key = counted.key(&KeyHasher::local(), request.headers(), request.extensions());
         key.unwrap()
     };
     for by in [By::Subject, By::Everyone] {
@@ -168,7 +168,7 @@ fn a_header_counts_by_its_value_and_its_absence_by_address() {
             peer: Peer::default(),
         };
         counted
-            .key(KeyHasher::local(), &headers, &extensions)
+            .key(&KeyHasher::local(), &headers, &extensions)
             .unwrap()
     };
     assert_eq!(of(Some("acme")), of(Some("acme")));
