@@ -11,6 +11,7 @@ use crate::error::ConfigError;
 use crate::gate::{Begin, Gate};
 use crate::identity::tests::{caller, verified};
 use crate::identity::{Caller, Identity, Verified};
+use crate::observe::Stopwatch;
 use crate::rejection::Reason;
 
 const NOW: u64 = 1_800_000_000;
@@ -556,7 +557,8 @@ fn a_missing_identity_is_refused_by_every_rule() {
             let gate = service::RequireGate::new(rule.into());
             let mut request = http::Request::new(());
             request.extensions_mut().insert(Caller::Anonymous);
-            match gate.begin(&mut request) {
+            let watch = Stopwatch::start(false, request.extensions());
+            match gate.begin(&mut request, watch) {
                 Begin::Reject(refusal) if refusal.reason() == Reason::MissingToken => {}
                 _ => panic!("case {case}: {text} lets strangers in"),
             }
