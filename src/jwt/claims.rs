@@ -1,16 +1,19 @@
 //! A token's claims, read in one pass and exactly typed (RFC 7519 section 4).
 
+mod lists;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::{Checked, Members, OneOrMany, Presence, Seconds, Text, blame, text};
 use crate::claim_path::ClaimPath;
 use crate::names::Names;
 use crate::rejection::Reason;
+use lists::Spelling;
 
 /// Where an issuer puts what the registered claims do not tell.
 #[derive(Clone, Debug)]
@@ -46,15 +49,6 @@ pub(super) struct Claims<'t> {
     pub(super) roles: Names,
     pub(super) permissions: Names,
     pub(super) scopes: Names,
-}
-
-/// How a list of names is written where it is one string.
-#[derive(Clone, Copy)]
-enum Spelling {
-    /// The whole string is one name.
-    One,
-    /// Names between spaces (RFC 8693 section 4.2).
-    Spaced,
 }
 
 impl Default for Places {
@@ -270,12 +264,12 @@ impl Places {
         for (path, names) in lists {
             let Some(path) = path else { continue };
             if let Some(found) = descend(path, name, value)? {
-                list(found, Spelling::One, names)?;
+                lists::read(found, Spelling::One, names)?;
             }
         }
         for path in &self.scopes {
             if let Some(found) = descend(path, name, value)? {
-                list(found, Spelling::Spaced, &mut claims.scopes)?;
+                lists::read(found, Spelling::Spaced, &mut claims.scopes)?;
             }
         }
         Ok(())
@@ -313,56 +307,6 @@ fn subject<'de, E: Error>(path: &ClaimPath, value: &'de RawValue) -> Result<Cow<
         return Ok(Cow::Borrowed(value.get()));
     }
     Ok(parse::<Text<'de>, E>(value)?.0)
-}
-
-fn list<E: Error>(value: &RawValue, spelling: Spelling, names: &mut Names) -> Result<(), E> {
-    let json = value.get();
-    // Room for all of it at once, and for as many names as an honest list has.
-    let separators = json.bytes().filter(|byte| b" ,".contains(byte));
-    names.reserve(separators.count().min(15) + 1, json.len());
-    let mut json = serde_json::Deserializer::from_str(json);
-    let list = List { names, spelling };
-    list.deserialize(&mut json).map_err(E::custom)
-}
-
-/// Adds the names of a list, which is written as one string or as an array of strings.
-struct List<'n> {
-    names: &'n mut Names,
-    spelling: Spelling,
-}
-
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for List<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or an array of strings")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        match self.spelling {
-            Spelling::One => self.names.push(text),
-            Spelling::Spaced => text
-                .split(' ')
-                .filter(|name| !name.is_empty())
-                .for_each(|name| self.names.push(name)),
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(Text(name)) = seq.next_element()? {
-            self.names.push(&name);
-        }
-        Ok(())
-    }
 }
 
 fn parse<'de, T: Deserialize<'de>, E: Error>(value: &'de RawValue) -> Result<T, E> {
