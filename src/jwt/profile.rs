@@ -32,6 +32,11 @@ pub enum Profile {
     /// Auth0: permissions of its role-based access control. Roles need a claim of one's own there.
     Auth0,
     /// Microsoft Entra ID: app roles, and delegated permissions as scopes.
+    ///
+    /// The tokens of many organisations are those of [`Issuer::tenants`](super::Issuer::tenants) with the pattern
+    /// `https://login.microsoftonline.com/{tenant}/v2.0`. Their keys are discovered, for each its own, or come for all from the
+    /// [URL](crate::JwksSource::uri) `https://login.microsoftonline.com/common/discovery/v2.0/keys`, where a key that says whose it is
+    /// serves that one alone.
     Entra,
     /// Okta custom authorization servers, with a `groups` claim.
     Okta,

@@ -217,7 +217,8 @@ impl Verifier {
             client: claims.client().map(Into::into),
             token_id: claims.token_id.as_deref().map(Into::into),
             session: claims.session.as_deref().map(Into::into),
-            key_id: header.kid.as_deref().map(Into::into),
+            // The key's own name: a token need not tell it.
+            key_id: key.kid().or(header.kid.as_deref()).map(Into::into),
             issued_at: claims.issued_at,
             expires_at: claims.expires_at.unwrap_or_default(),
             roles: claims.roles,

@@ -98,7 +98,9 @@ impl Revocation {
         Self::new(Kind::Issuer, issuer, "", Moment::after(not_before))
     }
 
-    /// All tokens that the key with this `kid` signed, whenever.
+    /// All tokens that the key with this `kid` signed, whenever, whether or not they name it.
+    ///
+    /// A key that was given without a name, as in PEM, cannot be told by one: give the layer another in its place.
     ///
     /// Whoever has the key can sign new tokens for ever, so `until` is taken as it is given, however far ahead: name a
     /// time when the issuer has surely stopped publishing the key.

@@ -74,6 +74,17 @@ async fn tokens(board: &mut Board) {
     );
     let fresh = site.issuer.token("alice").sign();
     board.row("new-token-by-a-stolen-key", present(&stack, &fresh).await);
+
+    // An issuer with one key, whose tokens need no name of it.
+    site.issuer.recover();
+    site.keys.warm().await.unwrap();
+    let unnamed = || site.issuer.token("alice").without_kid().sign();
+    let open = crate::site::stack(site.auth.clone());
+    assert_eq!(present(&open, &unnamed()).await, "200", "control");
+    board.row(
+        "stolen-key-that-is-not-named",
+        present(&stack, &unnamed()).await,
+    );
 }
 
 /// `n - s`, which P-256 takes for `s`: whoever has one signature can write the other.
