@@ -641,7 +641,13 @@ mod missing {
             &me,
             Some("permission:order:read"),
         );
+        check(
+            "all(permission_pattern:order:*, permission:order:read)",
+            &me,
+            Some("permission:order:read"),
+        );
         check("all(max_age:60, max_age:600)", &me, Some("max_age:60"));
+        check("all(max_age:600, max_age:60)", &me, Some("max_age:60"));
         // Nobody becomes another client.
         check(
             "any(client:x, all(role:a, role:b))",
@@ -764,6 +770,13 @@ mod missing {
         assert_eq!(missing.text.split(", ").count(), 501);
         let missing = of(&(listed.clone() | one), &nobody_in_particular()).unwrap();
         assert_eq!(missing.text, "role:one-0");
+        // What is found in a hurry is enough, if not the least.
+        let [a, b, c] = ["a", "b", "c"].map(Rule::role);
+        let hidden = (a | b.clone()) & (b | c);
+        let text = |rule: Rule| of(&rule, &nobody_in_particular()).unwrap().text;
+        assert_eq!(text(hidden.clone()), "role:b");
+        let long = hidden | Rule::all(roles("all", 2_000));
+        assert_eq!(text(long), "role:a, role:b");
         assert_eq!(
             of(&(listed & Rule::nobody()), &nobody_in_particular()),
             None
