@@ -27,6 +27,9 @@ pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gat
     let failed_auth = configuration.failed_auth_limit.as_ref().map(|limit| {
         let layer = keeping.limit("failed_auth".to_owned());
         let layer = layer.named("failed-auth")?.by_address();
+        // Whom it counts has been found already. Without any proxy it warns that there may be one.
+        let proxies = configuration.trusted_proxies.iter();
+        let layer = layer.trusted_proxies(proxies.map(ToString::to_string))?;
         Ok(layer
             .with_quota(limit.quota())
             .failures_only()

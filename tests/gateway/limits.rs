@@ -170,6 +170,19 @@ async fn an_address_that_guesses_is_stopped_and_nobody_else() {
     assert_eq!(ask("/", good(), "192.0.2.1").await, 429);
     assert_eq!(ask("/", good(), "192.0.2.2").await, 200);
     assert_eq!(upstream.hits(), 6);
+    // Where no proxy is trusted there may be one all the same, and clients would lock each other out.
+    let is_warned = |gateway: &Gateway| {
+        let lines = gateway.lines();
+        lines.iter().any(|line| line.contains("trusted_proxies"))
+    };
+    assert!(!is_warned(&gateway), "{:?}", gateway.lines());
+    let alone = "[failed_auth_limit]\nrequests = 3\nper = \"1h\"\n[[routes]]\npath = \"/\"\n";
+    let alone = format!(
+        "{}{alone}upstream = \"{}\"\n",
+        section(&issuer),
+        upstream.url()
+    );
+    assert!(is_warned(&Gateway::start(&alone).await));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use axum::http::{Method, Uri};
 use ipnet::IpNet;
-use portcullis::{Algorithm, RequireRoleLayer};
+use portcullis::{Algorithm, Quota, RateLimitLayer, RequireRoleLayer};
 use tracing_subscriber::EnvFilter;
 
 use super::build::problem;
@@ -63,9 +63,11 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
 /// A network, or one address.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || IpAddr::from_str(text).map(IpNet::from);
-    IpNet::from_str(text)
+    let network = IpNet::from_str(text)
         .or_else(|_| address())
-        .map_err(|_| format!("{text:?} is no network, such as \"10.0.0.0/8\""))
+        .map_err(|_| format!("{text:?} is no network, such as \"10.0.0.0/8\""))?;
+    let layer = RateLimitLayer::new(Quota::UNLIMITED).trusted_proxies([text]);
+    layer.map(|_| network).map_err(problem)
 }
 
 pub(super) fn realm(text: &str) -> Result<String, String> {

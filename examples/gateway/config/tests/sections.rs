@@ -56,6 +56,12 @@ fn values_of_the_gateway_itself() {
         "trusted_proxies = [\"10.0.0.0/33\"]",
         "`trusted_proxies`: \"10.0.0.0/33\" is no network, such as \"10.0.0.0/8\"",
     );
+    for everybody in ["0.0.0.0/0", "::/0"] {
+        check(
+            &format!("trusted_proxies = [\"{everybody}\"]"),
+            "`trusted_proxies`: name the networks of your proxies: whoever trusts everybody lets each client choose its address",
+        );
+    }
     check(
         "trusted_proxies = \"10.0.0.0/8\"",
         "`trusted_proxies`: give a list, [..]",
