@@ -1,5 +1,11 @@
 //! Paths that mean to lead round a route's rules. None reaches what is protected.
 
+use axum::http::{Request, Uri, Version};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
 use super::harness::{Gateway, issuer, section};
 use super::upstream::Upstream;
 
@@ -167,6 +173,39 @@ async fn no_trick_reaches_what_is_protected() {
         assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
     }
     assert_eq!(admin.hits(), 0);
+}
+
+/// Those that are a path at all for an HTTP/2 client of ours.
+#[tokio::test]
+async fn no_trick_reaches_what_is_protected_over_http_2() {
+    let issuer = issuer().await;
+    let upstream = Upstream::start("any").await;
+    let gateway = Gateway::start(&format!(
+        "{}[[routes]]\npath = \"/\"\nupstream = \"{url}\"\npublic = true\n[[routes]]\npath = \"/api/admin\"\nupstream = \"{url}\"\n",
+        section(&issuer),
+        url = upstream.url(),
+    ))
+    .await;
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    let token = issuer.token("root").role("admin").sign();
+    let mut asked = 0;
+    for trick in TRICKS.iter().filter(|trick| trick.starts_with('/')) {
+        let uri: Result<Uri, _> = gateway.url(trick).parse();
+        // Who cuts the path off elsewhere would ask for something else.
+        let Some(uri) = uri.ok().filter(|uri| uri.path() == *trick) else {
+            continue;
+        };
+        let request = Request::get(uri).header("authorization", format!("Bearer {token}"));
+        let request = request.body(Empty::new()).unwrap();
+        let answer = client.request(request).await.unwrap();
+        assert_eq!(answer.version(), Version::HTTP_2);
+        assert_eq!(answer.status(), 400, "{trick}");
+        asked += 1;
+    }
+    assert!(asked >= 60, "{asked}");
+    assert_eq!(upstream.hits(), 0);
 }
 
 /// The HTTP parser cuts it off before anybody reads the path, so all read the same.
