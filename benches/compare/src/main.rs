@@ -89,6 +89,7 @@ fn main() -> std::io::Result<()> {
         }
     }
     cases.push(ours::require(&auth, &known));
+    cases.extend(ours::crowd(&keys, &known, &strangers));
     cases.extend(ours::limits(&known));
     cases.extend(others::tower_governor(&known));
     cases.push(others::governor());

@@ -18,6 +18,9 @@ use crate::trivial;
 /// Of so many tokens in turn, none is remembered when it comes again.
 pub const STRANGERS: usize = 1_024;
 
+/// How many issuers a service of many has.
+const CROWD: usize = 1_000;
+
 /// Room for one token in each part of the cache.
 const SMALL_CACHE: usize = 64 * 4096;
 
@@ -49,6 +52,26 @@ pub fn tokens<'c>(
         Case::calling(name("hit"), known.clone(), Body::empty, hit).beyond("floor/service/1"),
         Case::calling(name("miss"), strangers.clone(), Body::empty, miss)
             .beyond("floor/service/1024"),
+    ]
+}
+
+/// The same where this issuer is the last of many, each with a key of its own.
+pub fn crowd<'c>(keys: &Keys, known: &Requests, strangers: &Requests) -> [Case<'c>; 2] {
+    let set = KeySet::from_json(keys.jwks(Algorithm::RS256).as_bytes()).unwrap();
+    let others = (1..CROWD).map(|at| format!("https://auth.example.com/realms/{at}"));
+    let names: Vec<String> = others.chain([ISSUER.to_owned()]).collect();
+    let sources = names.iter().map(|name| JwksSource::keys(name, set.clone()));
+    let cache = JwksCache::new(sources).unwrap();
+    let issuer = |name| {
+        Issuer::new(name)
+            .audience(AUDIENCE)
+            .with_keys(cache.clone())
+    };
+    let auth = JwtAuthLayer::new(names.iter().map(issuer)).unwrap();
+    let [hit, miss] = tokens(&auth, Algorithm::RS256, known, strangers);
+    [
+        hit.named("portcullis/hit-1000-issuers/RS256"),
+        miss.named("portcullis/miss-1000-issuers/RS256"),
     ]
 }
 
