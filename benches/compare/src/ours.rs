@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 
 use axum::body::Body;
+use http::{Request, Response};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::jwks::FetchJwks;
 use portcullis::{
     Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, Quota, RateLimitLayer, RequireRoleLayer,
 };
 use tokio::runtime::Runtime;
-use tower::{Layer, ServiceBuilder, service_fn};
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 use crate::fixture::{AUDIENCE, Algorithm, ISSUER, Keys, Requests};
 use crate::measure::{Case, call};
@@ -75,28 +76,38 @@ pub fn crowd<'c>(keys: &Keys, known: &Requests, strangers: &Requests) -> [Case<'
     ]
 }
 
-/// Authentication, authorization and a limit by subject, with metrics and fields.
-pub fn chain<'c>(auth: &JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> Case<'c> {
-    let mut service = ServiceBuilder::new()
-        .layer(auth.clone())
+/// Authentication, authorization and a limit by subject, with metrics and fields. Counters are looked up once for all
+/// clones of a layer, so `auth` is nobody else's.
+pub fn chain<'c>(auth: JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> Case<'c> {
+    let service = ServiceBuilder::new()
+        .layer(auth)
         .layer(RequireRoleLayer::any(["auditor", "owner", "admin"]))
         .layer(RateLimitLayer::new(quota()).by_subject())
         .service(service_fn(trivial));
+    let name = format!("portcullis/chain/{}", algorithm.name());
+    counted(name, service, known, "portcullis_ratelimit_decisions_total")
+}
+
+/// A token that was seen before, with metrics. `auth` is nobody else's.
+pub fn counted_hit<'c>(auth: JwtAuthLayer, known: &Requests) -> Case<'c> {
+    let service = auth.layer(service_fn(trivial));
+    let name = "portcullis/hit-with-metrics/RS256".to_owned();
+    counted(name, service, known, "portcullis_auth_duration_seconds")
+}
+
+fn counted<'c, S, R>(name: String, mut service: S, known: &Requests, metric: &str) -> Case<'c>
+where
+    S: Service<Request<Body>, Response = Response<R>> + 'c,
+{
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
-    // Counters are looked up once, so the recorder need not be everybody's.
     let request = known.clone().next(Body::empty);
     let again = known.clone().next(Body::empty);
     metrics::with_local_recorder(&recorder, || {
         call(&mut service, request);
         call(&mut service, again);
     });
-    assert!(
-        handle
-            .render()
-            .contains("portcullis_ratelimit_decisions_total")
-    );
-    let name = format!("portcullis/chain/{}", algorithm.name());
+    assert!(handle.render().contains(metric));
     Case::calling(name, known.clone(), Body::empty, service)
         .beyond("floor/service/1")
         .resting(move || handle.run_upkeep())
