@@ -71,14 +71,6 @@ impl Default for Places {
 pub(super) fn peek_issuer(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
     struct Peek<'s, 't>(&'s mut Option<Text<'t>>);
 
-    impl<'de> DeserializeSeed<'de> for Peek<'_, 'de> {
-        type Value = ();
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-            deserializer.deserialize_map(self)
-        }
-    }
-
     impl<'de> Visitor<'de> for Peek<'_, 'de> {
         type Value = ();
 
@@ -101,7 +93,7 @@ pub(super) fn peek_issuer(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
     let mut iss = None;
     let mut json = serde_json::Deserializer::from_str(text(payload)?);
     // An end before the end is an error to the parser.
-    let end = Peek(&mut iss).deserialize(&mut json);
+    let end = json.deserialize_map(Peek(&mut iss));
     match (iss, end) {
         (Some(Text(iss)), _) => Ok(iss),
         (None, Ok(())) => Err(Reason::InvalidClaim),

@@ -78,7 +78,8 @@ fn main() -> std::io::Result<()> {
         let auth = ours::auth(&runtime, &keys, algorithm);
         cases.push(others::raw(&keys, algorithm, &tokens));
         cases.extend(ours::tokens(&auth, algorithm, &known, &strangers));
-        cases.push(ours::chain(&auth, algorithm, &known));
+        let another = ours::auth(&runtime, &keys, algorithm);
+        cases.push(ours::chain(another, algorithm, &known));
         cases.push(others::jwt_authorizer(&runtime, &keys, algorithm, &known));
         cases.push(others::tower_oauth2_resource_server(
             &runtime, &keys, algorithm, &known,
@@ -88,7 +89,10 @@ fn main() -> std::io::Result<()> {
             cases.push(others::aliri_tower(&keys, &known));
         }
     }
+    let another = ours::auth(&runtime, &keys, Algorithm::RS256);
+    cases.push(ours::counted_hit(another, &known));
     cases.push(ours::require(&auth, &known));
+    cases.extend(ours::crowd(&keys, &known, &strangers));
     cases.extend(ours::limits(&known));
     cases.extend(others::tower_governor(&known));
     cases.push(others::governor());

@@ -71,6 +71,11 @@ impl<'c> Case<'c> {
         self
     }
 
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
     pub fn resting(mut self, rest: impl FnMut() + 'c) -> Self {
         self.rest = Box::new(rest);
         self

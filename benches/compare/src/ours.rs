@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 
 use axum::body::Body;
+use http::{Request, Response};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::jwks::FetchJwks;
 use portcullis::{
     Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, Quota, RateLimitLayer, RequireRoleLayer,
 };
 use tokio::runtime::Runtime;
-use tower::{Layer, ServiceBuilder, service_fn};
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 use crate::fixture::{AUDIENCE, Algorithm, ISSUER, Keys, Requests};
 use crate::measure::{Case, call};
@@ -17,6 +18,9 @@ use crate::trivial;
 
 /// Of so many tokens in turn, none is remembered when it comes again.
 pub const STRANGERS: usize = 1_024;
+
+/// How many issuers a service of many has.
+const CROWD: usize = 1_000;
 
 /// Room for one token in each part of the cache.
 const SMALL_CACHE: usize = 64 * 4096;
@@ -52,28 +56,58 @@ pub fn tokens<'c>(
     ]
 }
 
-/// Authentication, authorization and a limit by subject, with metrics and fields.
-pub fn chain<'c>(auth: &JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> Case<'c> {
-    let mut service = ServiceBuilder::new()
-        .layer(auth.clone())
+/// The same where this issuer is the last of many, each with a key of its own.
+pub fn crowd<'c>(keys: &Keys, known: &Requests, strangers: &Requests) -> [Case<'c>; 2] {
+    let set = KeySet::from_json(keys.jwks(Algorithm::RS256).as_bytes()).unwrap();
+    let others = (1..CROWD).map(|at| format!("https://auth.example.com/realms/{at}"));
+    let names: Vec<String> = others.chain([ISSUER.to_owned()]).collect();
+    let sources = names.iter().map(|name| JwksSource::keys(name, set.clone()));
+    let cache = JwksCache::new(sources).unwrap();
+    let issuer = |name| {
+        Issuer::new(name)
+            .audience(AUDIENCE)
+            .with_keys(cache.clone())
+    };
+    let auth = JwtAuthLayer::new(names.iter().map(issuer)).unwrap();
+    let [hit, miss] = tokens(&auth, Algorithm::RS256, known, strangers);
+    [
+        hit.named("portcullis/hit-1000-issuers/RS256"),
+        miss.named("portcullis/miss-1000-issuers/RS256"),
+    ]
+}
+
+/// Authentication, authorization and a limit by subject, with metrics and fields. Counters are looked up once for all
+/// clones of a layer, so `auth` is nobody else's.
+pub fn chain<'c>(auth: JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> Case<'c> {
+    let service = ServiceBuilder::new()
+        .layer(auth)
         .layer(RequireRoleLayer::any(["auditor", "owner", "admin"]))
         .layer(RateLimitLayer::new(quota()).by_subject())
         .service(service_fn(trivial));
+    let name = format!("portcullis/chain/{}", algorithm.name());
+    counted(name, service, known, "portcullis_ratelimit_decisions_total")
+}
+
+/// A token that was seen before, with metrics. `auth` is nobody else's.
+pub fn counted_hit<'c>(auth: JwtAuthLayer, known: &Requests) -> Case<'c> {
+    let service = auth.layer(service_fn(trivial));
+    let name = "portcullis/hit-with-metrics/RS256".to_owned();
+    counted(name, service, known, "portcullis_auth_duration_seconds")
+}
+
+fn counted<'c, S, R>(name: String, mut service: S, known: &Requests, metric: &str) -> Case<'c>
+where
+    S: Service<Request<Body>, Response = Response<R>> + 'c,
+{
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
-    // Counters are looked up once, so the recorder need not be everybody's.
     let request = known.clone().next(Body::empty);
     let again = known.clone().next(Body::empty);
     metrics::with_local_recorder(&recorder, || {
         call(&mut service, request);
         call(&mut service, again);
     });
-    assert!(
-        handle
-            .render()
-            .contains("portcullis_ratelimit_decisions_total")
-    );
-    let name = format!("portcullis/chain/{}", algorithm.name());
+    assert!(handle.render().contains(metric));
     Case::calling(name, known.clone(), Body::empty, service)
         .beyond("floor/service/1")
         .resting(move || handle.run_upkeep())
