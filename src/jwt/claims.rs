@@ -31,6 +31,8 @@ pub(super) struct Places {
     pub(super) equal: Vec<(Box<str>, Box<str>)>,
     /// Names that must be there, whatever they hold.
     pub(super) required: Vec<Box<str>>,
+    /// Whether `cnf` may be there, although nobody asks for a proof of its key.
+    pub(super) bound: bool,
 }
 
 /// The claims that decide, and the lists that later layers ask for.
@@ -62,6 +64,7 @@ impl Default for Places {
             audience: "aud".into(),
             equal: Vec::new(),
             required: Vec::new(),
+            bound: false,
         }
     }
 }
@@ -172,7 +175,12 @@ impl<'de> Visitor<'de> for Reader<'_> {
             } else {
                 presence = map.next_value_seed(Checked::new())?;
             }
-            missing -= usize::from(is_required && presence == Presence::Something);
+            let is_there = presence == Presence::Something;
+            // Whoever holds such a token has to prove more than that (RFC 7800 section 3).
+            if is_there && name == "cnf" && !self.0.bound {
+                return Err(A::Error::custom("the token is bound to a key"));
+            }
+            missing -= usize::from(is_required && is_there);
         }
         if missing > 0 {
             return Err(A::Error::custom("a required claim is missing"));

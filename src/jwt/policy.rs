@@ -24,6 +24,7 @@ use crate::tenant::TenantPattern;
 /// | `exp` | there, and not past by more than [`leeway`](Self::leeway) |
 /// | `nbf`, `iat` | if there, not in the future by more than the leeway |
 /// | `sub` | there, a string, not empty; [`subject_claim`](Self::subject_claim) names another claim for it |
+/// | `cnf` | not there: a token that is bound to a key is no bearer token ([`dangerous_accept_bound_tokens`](Self::dangerous_accept_bound_tokens)) |
 ///
 /// ```
 /// use portcullis::{Algorithm, Issuer, JwtAuthLayer};
@@ -174,6 +175,16 @@ impl Issuer {
                 required.push(name.into());
             }
         }
+        self
+    }
+
+    /// Accepts tokens that are bound to a key of their holder's, by `cnf` (DPoP, RFC 9449; client certificates, RFC 8705),
+    /// from whoever sends them. Without this they are refused, since this layer asks for no proof of that key.
+    ///
+    /// Only where somebody else asks for it, in front of this service or behind this layer: a stolen token is worth
+    /// nothing to a thief otherwise, and everything with this.
+    pub fn dangerous_accept_bound_tokens(mut self) -> Self {
+        self.places.bound = true;
         self
     }
 

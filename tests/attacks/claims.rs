@@ -126,4 +126,21 @@ async fn lists(board: &mut Board, site: &Site) {
         "required-claim-left-out",
         present(&required, &without).await,
     );
+
+    let plain = stack(site.auth.clone());
+    let lax = policy(&site.issuer).dangerous_accept_bound_tokens();
+    let lax = stack(auth(lax, &site.keys, &site.clock));
+    for (id, member) in [
+        ("bound-to-a-key-of-dpop", "jkt"),
+        ("bound-to-a-certificate", "x5t#S256"),
+    ] {
+        let print = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+        let bound = site
+            .issuer
+            .token("alice")
+            .claim("cnf", json!({ member: print }))
+            .sign();
+        assert_eq!(present(&lax, &bound).await, "200", "control");
+        board.row(id, present(&plain, &bound).await);
+    }
 }

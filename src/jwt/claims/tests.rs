@@ -223,3 +223,18 @@ fn what_is_not_read_is_checked_all_the_same() {
     let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(31), "]".repeat(31));
     assert!(Claims::read(deep.as_bytes(), &places()).is_ok());
 }
+
+#[test]
+fn a_token_that_is_bound_to_a_key_is_refused_unless_that_is_allowed() {
+    let lax = Places {
+        bound: true,
+        ..places()
+    };
+    for value in [r#"{"jkt":"x"}"#, "{}", "7", "\"x\""] {
+        let payload = format!(r#"{{"cnf":{value}}}"#);
+        refused(&payload, Reason::InvalidClaim);
+        assert!(Claims::read(payload.as_bytes(), &lax).is_ok(), "{payload}");
+    }
+    // Nothing is named, so nothing has to be proved.
+    assert!(Claims::read(br#"{"cnf":null}"#, &places()).is_ok());
+}
