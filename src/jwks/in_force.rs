@@ -2,11 +2,9 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-
+use super::atomics::{ArcSwapOption, AtomicU64, Ordering};
 use super::key::Key;
 use super::set::KeySet;
 
@@ -37,7 +35,7 @@ const NEVER: u64 = u64::MAX;
 pub(crate) const UNSEEN: u64 = 0;
 
 fn next_revision() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(UNSEEN);
+    static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(UNSEEN);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 

@@ -49,6 +49,7 @@
     allow(dead_code)
 )]
 
+mod atomics;
 mod cache;
 mod der;
 mod distrust;

@@ -94,24 +94,18 @@ impl<'t> Parts<'t> {
 impl<'t> Compact<'t> {
     /// Exactly three parts, so that neither an encrypted token (five) nor an unsigned one (two) is taken for signed.
     fn split(token: &'t [u8]) -> Result<Self, Reason> {
-        let last = token.iter().rposition(|byte| *byte == b'.');
-        let (signed, signature) = last
-            .and_then(|at| token.split_at_checked(at))
-            .ok_or(Reason::MalformedToken)?;
-        let first = signed.iter().position(|byte| *byte == b'.');
-        let (header, payload) = first
-            .and_then(|at| signed.split_at_checked(at))
-            .ok_or(Reason::MalformedToken)?;
-        let (payload, signature) = (payload.get(1..), signature.get(1..));
-        let (payload, signature) = payload.zip(signature).ok_or(Reason::MalformedToken)?;
-        if payload.contains(&b'.') {
+        // As text: the standard library looks for a letter of a text many at a time.
+        let token = text(token)?;
+        let (signed, signature) = token.rsplit_once('.').ok_or(Reason::MalformedToken)?;
+        let (header, payload) = signed.split_once('.').ok_or(Reason::MalformedToken)?;
+        if payload.contains('.') {
             return Err(Reason::MalformedToken);
         }
         Ok(Self {
-            header,
-            payload,
-            signature,
-            signed,
+            header: header.as_bytes(),
+            payload: payload.as_bytes(),
+            signature: signature.as_bytes(),
+            signed: signed.as_bytes(),
         })
     }
 }

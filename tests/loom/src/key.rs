@@ -1,0 +1,3 @@
+//! A key is told from another by its address alone.
+
+pub struct Key;
