@@ -109,7 +109,7 @@ impl Drop for Entry {
         let caller = caller.as_ref();
         tracing::info!(
             target: "access",
-            method = self.method.as_str(),
+            method = known(&self.method),
             route = self.route.as_deref(),
             status = self.status,
             code = self.code,

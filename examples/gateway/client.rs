@@ -22,6 +22,8 @@ pub(crate) struct Client {
     pub(crate) peer: IpAddr,
     /// Whether that is a proxy whose word counts.
     pub(crate) is_behind_proxy: bool,
+    /// Whether it passed on two words that do not agree.
+    pub(crate) is_disputed: bool,
 }
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
@@ -37,19 +39,19 @@ impl Client {
             let there = headers.contains_key(name);
             there.then(|| walk(peer, headers, name, read, &is_trusted))
         };
-        let address = match (
+        let (address, is_disputed) = match (
             said(X_FORWARDED_FOR, address),
             said(FORWARDED.as_str(), forwarded),
         ) {
-            (Some(one), Some(other)) if one == other => one,
             // The proxy writes one of the two, and the client has made up the other. Which one, nobody knows.
-            (Some(_), Some(_)) | (None, None) => peer,
-            (Some(one), None) | (None, Some(one)) => one,
+            (Some(one), Some(other)) if one != other => (peer, is_behind_proxy),
+            (one, other) => (one.or(other).unwrap_or(peer), false),
         };
         Self {
             address,
             peer,
             is_behind_proxy,
+            is_disputed,
         }
     }
 }

@@ -47,6 +47,11 @@ fn name(authority: Authority) -> Option<String> {
     if authority.as_str().contains('@') {
         return None;
     }
+    // A port that is none would be part of the name to some.
+    let port = authority.as_str().strip_prefix(authority.host())?;
+    if !port.is_empty() && port.strip_prefix(':')?.parse::<u16>().is_err() {
+        return None;
+    }
     let host = authority.host().to_ascii_lowercase();
     Some(host.strip_suffix('.').unwrap_or(&host).to_owned())
 }
@@ -131,6 +136,8 @@ mod tests {
         check(http1, "/", &[], None);
         check(http1, "/", &["a", "a"], None);
         check(http1, "/", &["me@a"], None);
+        check(http1, "/", &["a:80.evil.example"], None);
+        check(http1, "/", &["a:80000"], None);
         check(http1, "http://a/", &["a"], None);
         check(http2, "http://a/", &[], Some("a"));
         check(http2, "http://a/", &["A:80"], Some("a"));

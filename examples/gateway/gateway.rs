@@ -51,6 +51,17 @@ pub(crate) struct Unbuildable {
     pub(crate) problem: String,
 }
 
+/// What a route that names no methods takes, among others.
+const USUAL: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
 // === impl Gateway ===
 
 impl Gateway {
@@ -80,6 +91,10 @@ impl Gateway {
     /// Passes a request on by its route, or refuses it.
     pub(crate) async fn pass(&self, way: &Way, request: Request) -> Response {
         let protocol = Protocol::of(&request);
+        // It would tell the client what the gateway says to the upstream.
+        if way.methods.is_none() && request.method() == Method::TRACE {
+            return answer(Rejection::method_not_allowed(&USUAL), protocol);
+        }
         if let Some(allowed) = &way.methods
             && !allowed.contains(request.method())
             && !self.is_preflight(allowed, &request)

@@ -52,37 +52,59 @@ const SAID_HERE: [HeaderName; 4] = [
     X_FORWARDED_PROTO,
 ];
 
-/// What upstreams take for the client's address or certificate, the path or the method in place of the real ones.
-const NEVER_PASSED: [&str; 28] = [
+/// What upstreams take for the client's address, name or certificate, or for the path, the method, the host or the scheme,
+/// in place of the real ones.
+const NEVER_PASSED: [&str; 46] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
     "client-cert",
     "client-cert-chain",
     "client-ip",
+    "fastly-client-ip",
     "forwarded",
     "forwarded-for",
+    "forwarded-host",
+    "forwarded-proto",
+    "front-end-https",
+    "proxy",
+    "proxy-client-ip",
+    "remote-addr",
+    "remote-user",
     "ssl-client-cert",
+    "ssl-client-s-dn",
+    "ssl-client-verify",
     "true-client-ip",
+    "wl-proxy-client-ip",
+    "x-amzn-mtls-clientcert",
+    "x-appengine-user-ip",
+    "x-arr-clientcert",
+    "x-azure-clientip",
+    "x-azure-socketip",
     "x-client-cert",
+    "x-client-dn",
     "x-client-ip",
+    "x-client-verify",
     "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-envoy-original-path",
     "x-forwarded",
-    "x-forwarded-client-cert",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-tls-client-cert",
+    "x-host",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
-    "x-original-forwarded-for",
-    "x-original-url",
+    "x-originating-ip",
+    "x-override-url",
     "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-remote-user",
     "x-rewrite-url",
-    "x-ssl-client-cert",
+    "x-url-scheme",
 ];
+
+/// The same, whatever follows.
+const NEVER_PASSED_FROM: [&str; 4] = ["x-amzn-mtls-", "x-forwarded-", "x-original-", "x-ssl-"];
 
 /// Makes the client's headers the upstream's.
 pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting<'_>) {
@@ -101,10 +123,21 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
     let is_behind_proxy = side.client.is_behind_proxy;
     let said = SAID_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
     remove_all(headers, |name| {
-        NEVER_PASSED.iter().any(|own| are_one(own, name))
+        let begins = |own: &&str| {
+            name.get(..own.len())
+                .is_some_and(|start| are_one(own, start))
+        };
+        NEVER_PASSED.iter().any(|own| are_one(own, name)) || NEVER_PASSED_FROM.iter().any(begins)
     });
-    let [forwarded, hops, hosts, schemes] =
+    let [mut forwarded, mut hops, hosts, schemes] =
         said.map(|values| if is_behind_proxy { values } else { vec![] });
+    // A proxy writes one of the two and passes on what the client made up in the other, host and scheme included.
+    if !hops.is_empty() {
+        forwarded.clear();
+    }
+    if side.client.is_disputed {
+        hops.clear();
+    }
     let for_peer = format!("for={}", quoted(side.client));
     append(
         headers,
@@ -124,9 +157,10 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
     let scheme = HeaderValue::from_static(side.scheme);
     headers.insert(
         X_FORWARDED_PROTO,
-        schemes.into_iter().next().unwrap_or(scheme),
+        schemes.into_iter().next_back().unwrap_or(scheme),
     );
-    if let Some(host) = hosts.into_iter().next().or_else(|| host.clone()) {
+    // Of several lines the last is the proxy's.
+    if let Some(host) = hosts.into_iter().next_back().or_else(|| host.clone()) {
         headers.insert(X_FORWARDED_HOST, host);
     }
     // Without one the HTTP client adds the upstream's own.
@@ -155,9 +189,13 @@ fn quoted(client: Client) -> String {
     }
 }
 
-/// Removes what is about one connection, and what `Connection` nominates.
+/// Removes what is about one connection, and what `Connection` nominates, which must be nothing that is for everybody on the
+/// way.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let nominated: Vec<_> = list(headers, &CONNECTION).collect();
+    let is_for_all = |name: &str| name == HOST || SAID_HERE.iter().any(|own| own == name);
+    let nominated: Vec<_> = list(headers, &CONNECTION)
+        .filter(|name| !is_for_all(name))
+        .collect();
     for name in nominated {
         headers.remove(name.as_str());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::header::{CONNECTION, TE, TRANSFER_ENCODING};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use axum::http::uri::{Authority, InvalidUriParts, PathAndQuery, Scheme};
 use axum::http::{HeaderValue, StatusCode, Uri, uri};
 use axum::response::{IntoResponse, Response};
@@ -185,10 +185,21 @@ fn forward_to(origin: &str) -> Result<TokenPropagationLayer, ConfigError> {
 
 /// What HTTP/2 says in its frames, HTTP/1.1 says in headers. Where HTTP/2 is spoken, the client leaves them out.
 fn frame_for_http1(request: &mut Request) {
-    // A GET whose length is unknown would be sent without its body.
-    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    let (length, is_empty) = (
+        request.body().size_hint().exact(),
+        request.body().is_end_stream(),
+    );
+    let headers = request.headers_mut();
+    match length {
+        // In one spelling, once, whatever HTTP/2 had.
+        Some(length) if !is_empty || headers.contains_key(CONTENT_LENGTH) => {
+            headers.insert(CONTENT_LENGTH, length.into());
+        }
+        // A GET whose length is unknown would be sent without its body.
+        None if !is_empty => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        _ => {}
     }
     if request.headers().contains_key(TE) {
         let te = HeaderValue::from_static("te");

@@ -127,12 +127,13 @@ fn resolved(path: &str) -> Option<String> {
     let mut resolved = Vec::new();
     for segment in path.split('/') {
         match segment.trim() {
-            "." => {}
+            // After several decodings there may be empty ones, which some servers merge away.
+            "" | "." => {}
             ".." => drop(resolved.pop()),
             _ => resolved.push(segment),
         }
     }
-    Some(resolved.join("/"))
+    Some(format!("/{}", resolved.join("/")))
 }
 
 #[cfg(test)]
@@ -175,6 +176,7 @@ mod tests {
             "/API/admin",
             "/api/ADMIN;x",
             "/x/%252e%252e/api/admin",
+            "/x/%3b/%252e%252e/api/admin",
             "/Api/admin/%252e%252e/%252e%252e/x",
             "/api/%2561dmin/%252e%252e/x",
             "/api%252fadmin",

@@ -48,6 +48,14 @@ pub(super) enum Kind {
     Writes,
 }
 
+const READS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+const WRITES: [Method; 4] = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// Methods have a case (RFC 9110 section 9.1), but there are servers that overlook it: for them `delete` is DELETE.
+fn is_same(own: &Method, method: &Method) -> bool {
+    own.as_str().eq_ignore_ascii_case(method.as_str())
+}
+
 // === impl Rules ===
 
 impl Rules {
@@ -66,8 +74,8 @@ impl Rules {
         self.with(Kind::Writes, rule)
     }
 
-    /// For one method, whatever [`reads`](Self::reads) and [`writes`](Self::writes) say. The rule for GET is for HEAD too,
-    /// unless HEAD has its own.
+    /// For one method, in any case (some servers read `delete` as DELETE), whatever [`reads`](Self::reads) and
+    /// [`writes`](Self::writes) say. The rule for GET is for HEAD too, unless HEAD has its own.
     pub fn method(self, method: Method, rule: Rule) -> Self {
         self.with(Kind::Method(method), rule)
     }
@@ -157,7 +165,7 @@ impl<T> Cases<T> {
         // HEAD tells what GET tells, apart from the body.
         match found {
             Some(at) if is_own(at) => found,
-            _ if method == Method::HEAD => own(&Method::GET),
+            _ if is_same(&Method::HEAD, method) => own(&Method::GET),
             _ => found,
         }
     }
@@ -195,11 +203,9 @@ impl Kind {
     fn is_for(&self, method: &Method, path: &str) -> bool {
         match self {
             Self::Path(own) => **own == *path,
-            Self::Method(own) => own == method,
-            Self::Reads => [Method::GET, Method::HEAD, Method::OPTIONS].contains(method),
-            Self::Writes => {
-                [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method)
-            }
+            Self::Method(own) => is_same(own, method),
+            Self::Reads => READS.iter().any(|own| is_same(own, method)),
+            Self::Writes => WRITES.iter().any(|own| is_same(own, method)),
         }
     }
 }

@@ -40,6 +40,12 @@ async fn requirements_hold_for_a_route_and_for_a_method() {
         (Method::DELETE, &writer, 403),
         (Method::DELETE, &deleter, 200),
         (Method::DELETE, &admin, 200),
+        // Some services read these as the method in upper case.
+        (Method::from_bytes(b"delete").unwrap(), &reader, 403),
+        (Method::from_bytes(b"dElete").unwrap(), &reader, 403),
+        (Method::from_bytes(b"post").unwrap(), &reader, 403),
+        // This one would tell what the gateway says to the service.
+        (Method::TRACE, &reader, 405),
     ] {
         let request = world
             .client

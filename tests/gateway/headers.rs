@@ -50,6 +50,21 @@ const SPOOFED: &[&str] = &[
     "X_Forwarded_Client_Cert: Subject=root",
     "x-ssl-client-cert: root",
     "ssl-client-cert: root",
+    "ssl-client-verify: root",
+    "x-ssl-client-s-dn: root",
+    "remote-user: root",
+    "X_Remote_User: root",
+    "x-forwarded-user: root",
+    "x-amzn-mtls-clientcert-subject: root",
+    "proxy: http://6.6.6.6/",
+    "cf-connecting-ip: 6.6.6.6",
+    "fastly-client-ip: 6.6.6.6",
+    "x.original.host: bank.example",
+    "x-forwarded-uri: /root",
+    "x-envoy-original-path: /root",
+    "x-original-method: root",
+    "front-end-https: root",
+    "connection: host, x-forwarded-host",
     "x-debug: root\r\nconnection: x-debug",
     "connection: x-user-id, x-forwarded-for\r\nx-user-id: root",
     "connection: x_user_id\r\nx_user_id: root",
@@ -159,6 +174,41 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
 }
 
 /// Answers each connection's first request with these bytes, and ends the connection.
+#[tokio::test]
+async fn a_client_cannot_add_to_what_a_trusted_proxy_says() {
+    let (gateway, _, _upstream) = gateway("trusted_proxies = [\"127.0.0.0/8\"]").await;
+    // The proxy writes one field and passes the other on; that they agree proves nothing of what else stands there.
+    for (said, expected) in [
+        (
+            "forwarded: for=10.6.6.6;proto=https;host=bank.example\r\nx-forwarded-for: 192.0.2.7",
+            "127.0.0.1",
+        ),
+        (
+            "forwarded: for=192.0.2.7;host=bank.example\r\nx-forwarded-for: 192.0.2.7",
+            "192.0.2.7, 127.0.0.1",
+        ),
+        (
+            "x-forwarded-host: bank.example\r\nx-forwarded-host: www.example",
+            "127.0.0.1",
+        ),
+        (
+            "x-forwarded-proto: bank\r\nx-forwarded-proto: https",
+            "127.0.0.1",
+        ),
+        (
+            "x-forwarded-for: 192.0.2.7\r\nconnection: x-forwarded-for",
+            "192.0.2.7, 127.0.0.1",
+        ),
+    ] {
+        let headers = told(&gateway, "/public", said).await;
+        assert_eq!(headers["x-forwarded-for"], [expected], "{said}");
+        assert!(
+            !format!("{headers:?}").contains("bank"),
+            "{said}: {headers:?}"
+        );
+    }
+}
+
 async fn upstream_that_says(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
