@@ -6,9 +6,12 @@ use portcullis::{Quota, RateLimitLayer};
 
 use super::build::problem;
 use super::document::Item;
-use super::model::{Allowance, Limit, LimitKey, RateLimit};
+use super::model::{Allowance, Consumer, ConsumerFilter, Limit, LimitKey, RateLimit};
 use super::section::{Fault, Section};
 use super::values::{choice, claim, count, name, period, text};
+
+/// The keys of [`limit`].
+const LIMIT: [&str; 3] = ["requests", "per", "burst"];
 
 /// Limits by name.
 pub(super) fn plans(root: &mut Section<'_>) -> BTreeMap<String, Limit> {
@@ -55,12 +58,18 @@ fn limit(section: &mut Section<'_>) -> Option<Limit> {
     })
 }
 
-/// The limits of a route.
-pub(super) fn of_route(route: &mut Section<'_>, is_public: bool) -> Vec<RateLimit> {
+/// The limits of a route, on which these may be who calls.
+pub(super) fn of_route(
+    route: &mut Section<'_>,
+    is_public: bool,
+    consumers: &[Consumer],
+    filter: &ConsumerFilter,
+) -> Vec<RateLimit> {
     let mut limits: Vec<RateLimit> = Vec::new();
+    let unlimited = unlimited(consumers, filter);
     for section in route.sections("rate_limits") {
         let context = section.context;
-        let Some(limit) = of_route_one(section, is_public) else {
+        let Some(limit) = of_route_one(section, is_public, unlimited) else {
             continue;
         };
         if limits.iter().any(|other| other.name == limit.name) {
@@ -75,7 +84,30 @@ pub(super) fn of_route(route: &mut Section<'_>, is_public: bool) -> Vec<RateLimi
     limits
 }
 
-fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> {
+/// What to say of a limit that has nothing but the plans.
+fn unlimited(consumers: &[Consumer], filter: &ConsumerFilter) -> Option<&'static str> {
+    let passes = |consumer: &&Consumer| match filter {
+        ConsumerFilter::Any => true,
+        ConsumerFilter::Allow(names) => names.contains(&consumer.name),
+        ConsumerFilter::Deny(names) => !names.contains(&consumer.name),
+    };
+    let has_plan = |consumer: &Consumer| consumer.plan.is_some();
+    let mut callers = consumers.iter().filter(passes);
+    if !callers.clone().any(has_plan) {
+        return Some(
+            "limits NOBODY: no consumer that may call here has a plan; add `requests` and `per`",
+        );
+    }
+    let others_pass = !matches!(filter, ConsumerFilter::Allow(_));
+    (others_pass || !callers.all(has_plan))
+        .then_some("does not limit callers without a plan: add `requests` and `per` for them")
+}
+
+fn of_route_one(
+    mut section: Section<'_>,
+    is_public: bool,
+    unlimited: Option<&str>,
+) -> Option<RateLimit> {
     let place = section.place.clone();
     let name = section.required("name", |item| {
         let name = name(item.text()?)?;
@@ -101,16 +133,15 @@ fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> 
                 "belongs to a consumer, whom this key does not know: use \"client\" or \"subject\"",
             );
         }
-        for own in ["requests", "per", "burst"] {
-            if section.take(own).is_some() {
-                section.problem(
-                    &plan_place,
-                    own,
-                    "comes from the plan here: remove it, or `plan`",
-                );
+        if LIMIT.iter().any(|own| section.has(own)) {
+            limit(&mut section).map(|others| Allowance::Plan(Some(others)))
+        } else {
+            if let Some(text) = unlimited {
+                section.warn(&plan_place, "plan", text);
             }
+            LIMIT.into_iter().for_each(|own| drop(section.take(own)));
+            Some(Allowance::Plan(None))
         }
-        Some(Allowance::Plan)
     } else {
         limit(&mut section).map(Allowance::Fixed)
     };

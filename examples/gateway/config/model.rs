@@ -18,6 +18,7 @@ pub(crate) use portcullis::Mode;
 use portcullis::Quota;
 use portcullis::propagate::IdentityField;
 
+use super::problems::Problem;
 pub(crate) use issuer::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
 pub(crate) use route::{
     Access, Allowance, ConsumerFilter, LimitKey, Propagate, RateLimit, Route, UpstreamHost,
@@ -65,6 +66,8 @@ pub(crate) struct Configuration {
     pub(crate) revocation: Option<RevocationStore>,
     /// In the order of the file. No two overlap.
     pub(crate) routes: Vec<Route>,
+    /// What may stand, but is hardly meant.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// Where a value was given. It shows as `gateway.toml:12`, or as the name of an environment variable.

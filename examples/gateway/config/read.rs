@@ -51,7 +51,11 @@ pub(super) fn parse(
     // Whatever is said of half a document may be wrong.
     let problems = problems.none(Some(Problems::default()))?;
     environment::apply(&mut root, variables, &problems);
-    let context = Context { problems, files };
+    let context = Context {
+        problems,
+        warnings: Problems::default(),
+        files,
+    };
     let configuration = read(&context, root);
     context.problems.none(configuration)
 }
@@ -88,6 +92,13 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let tls = root.section("tls").and_then(tls);
     let token_cache = token_cache(&mut root);
     let revocation = revocation(&mut root, admin_listen.is_some());
+    if admin_listen.is_some_and(|admin| admin.ip().is_unspecified()) {
+        let text = match revocation {
+            None => "is open to all networks: whoever reaches it learns what is in force",
+            Some(_) => "is open to all networks: whoever reaches it may revoke tokens",
+        };
+        root.warn(&admin_place, "admin_listen", text);
+    }
     unsupported(&mut root);
     let has_issuers = root.has("issuers");
     let issuers = issuers::read(&mut root);
@@ -131,6 +142,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
         failed_auth_limit,
         revocation,
         routes,
+        warnings: context.warnings.take(),
     })
 }
 

@@ -255,7 +255,7 @@ fn limits_of_a_route() {
     );
     limit(
         "{ name = \"a\", key = \"client\", plan = true, requests = 1 }",
-        "`routes[0].rate_limits[0].requests` comes from the plan here: remove it, or `plan`",
+        "`routes[0].rate_limits[0].per` is required",
     );
     limit(
         "{ name = \"a\", key = \"client\", plan = true }, { name = \"a\", key = \"subject\", plan = true }",
