@@ -343,7 +343,7 @@ const WRONG: &[(usize, &str, usize, &str)] = &[
         12,
         "require = { user = \"a\" }",
         12,
-        "unknown variant `user`, expected one of `role`",
+        "there is no \"user\": use role, scope",
     ),
     (
         12,
@@ -480,7 +480,7 @@ fn what_is_wrong_serves_nothing_without_check_too() {
     assert!(
         ended
             .stderr
-            .contains("nowhere/gateway.toml:1: the file cannot be read"),
+            .contains("nowhere/gateway.toml: the file cannot be read"),
         "{}",
         ended.stderr
     );

@@ -13,13 +13,14 @@ use super::values::{choice, claim, count, name, period, text};
 /// The keys of [`limit`].
 const LIMIT: [&str; 3] = ["requests", "per", "burst"];
 
-/// Limits by name.
-pub(super) fn plans(root: &mut Section<'_>) -> BTreeMap<String, Limit> {
-    let mut plans = BTreeMap::new();
+/// Limits by name, and all names, those of limits that will not do too.
+pub(super) fn plans(root: &mut Section<'_>) -> (BTreeMap<String, Limit>, Vec<String>) {
+    let (mut plans, mut names) = (BTreeMap::new(), Vec::new());
     let Some(mut section) = root.section("plans") else {
-        return plans;
+        return (plans, names);
     };
     for (name, item) in section.rest() {
+        names.push(name.clone());
         let plan = section.named(&name, item).and_then(|mut plan| {
             let limit = limit(&mut plan);
             plan.finish();
@@ -29,7 +30,7 @@ pub(super) fn plans(root: &mut Section<'_>) -> BTreeMap<String, Limit> {
             plans.insert(name, plan);
         }
     }
-    plans
+    (plans, names)
 }
 
 pub(super) fn failed_auth(root: &mut Section<'_>) -> Option<Limit> {
@@ -157,11 +158,15 @@ fn of_route_one(
 /// A word, or `{ claim = ".." }`.
 fn key(item: &Item) -> Result<LimitKey, Fault> {
     let Ok(table) = item.table() else {
-        return choice(&LimitKey::WORDS)(item);
+        let words = LimitKey::WORDS.map(|(word, _)| word).join(", ");
+        let text = item.text()?;
+        return choice(&LimitKey::WORDS)(item).map_err(|_| {
+            format!("there is no {text:?}: choose one of {words}, or {{ claim = [..] }}").into()
+        });
     };
     let mut entries = table.iter();
     match (entries.next(), entries.next()) {
         (Some((form, place)), None) if form == "claim" => Ok(LimitKey::Claim(claim(place)?)),
-        _ => Err("give one of the words, or { claim = \"..\" }".into()),
+        _ => Err("choose one of subject, client, address, route, or { claim = [..] }".into()),
     }
 }

@@ -70,9 +70,11 @@ pub(crate) struct Configuration {
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// Where a value was given. It shows as `gateway.toml:12`, or as the name of an environment variable.
+/// Where a value was given. It shows as `gateway.toml:12`, `gateway.toml`, or as the name of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// The file as a whole.
+    File(Arc<str>),
     /// A line of the file, counted from 1.
     Line { file: Arc<str>, line: usize },
     /// An environment variable.
@@ -190,7 +192,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { file, line } => write!(f, "{file}:{line}"),
-            Self::Variable(name) => f.write_str(name),
+            Self::File(name) | Self::Variable(name) => f.write_str(name),
         }
     }
 }

@@ -39,6 +39,7 @@ impl Problems {
         let mut problems = self.0.take();
         problems.sort_by_key(|problem| match &problem.place {
             Place::Line { line, .. } => *line,
+            Place::File(_) => 0,
             Place::Variable(_) => usize::MAX,
         });
         problems.dedup();

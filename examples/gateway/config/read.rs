@@ -28,8 +28,10 @@ pub(crate) fn load(
         file: Arc::clone(&name),
         line,
     };
-    let bytes = files::read(file)
-        .map_err(|error| Problem::new(at(1), format!("the file cannot be read: {error}")))?;
+    let bytes = files::read(file).map_err(|error| {
+        let place = Place::File(Arc::clone(&name));
+        Problem::new(place, format!("the file cannot be read: {error}"))
+    })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().iter().take(valid);
@@ -104,8 +106,8 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let issuers = issuers::read(&mut root);
     let token_sources = callers::token_sources(&mut root);
     let identity_headers = callers::identity_headers(&mut root);
-    let plans = limits::plans(&mut root);
-    let consumers = callers::consumers(&mut root, &plans);
+    let (plans, named) = limits::plans(&mut root);
+    let consumers = callers::consumers(&mut root, &named);
     let rate_limit_store = store::read(&mut root);
     let failed_auth_limit = limits::failed_auth(&mut root);
     let others = Others {

@@ -114,6 +114,7 @@ impl<'c> Section<'c> {
         let mut rest: Vec<_> = std::mem::take(&mut self.left).into_iter().collect();
         rest.sort_by_key(|(_, item)| match &item.place {
             Place::Line { line, .. } => *line,
+            Place::File(_) => 0,
             Place::Variable(_) => usize::MAX,
         });
         rest
