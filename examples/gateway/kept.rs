@@ -58,14 +58,7 @@ impl<'b> Keeping<'b> {
         let before = self.before.store.as_ref();
         self.now.store = match before.filter(|(before, _)| before == settings) {
             Some(before) => Some(before.clone()),
-            None => {
-                if settings.secret.is_none() {
-                    tracing::warn!(
-                        "whoever can read the store of rate limits can find out who was counted: give it a `secret`"
-                    );
-                }
-                Some((settings.clone(), settings.store()?))
-            }
+            None => Some((settings.clone(), settings.store()?)),
         };
         Ok(())
     }

@@ -98,6 +98,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         let configuration = config::load(&file, std::env::vars_os())?;
         if arguments.check {
             let shown = configuration.to_string();
+            for warning in &configuration.warnings {
+                eprintln!("warning: {warning}");
+            }
             Gateway::new(configuration, &Kept::default())?;
             print!("{shown}");
             return Ok(());
@@ -162,6 +165,7 @@ async fn gateway(
         routes = configuration.routes.len(),
         "started",
     );
+    watch::tell(&configuration.warnings, &[]);
     watch::warm(&gateway);
     tokio::spawn(watch::watch(Arc::clone(&process), file));
     drop(gateway);

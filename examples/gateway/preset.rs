@@ -46,6 +46,7 @@ pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
         failed_auth_limit: None,
         revocation: None,
         routes: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

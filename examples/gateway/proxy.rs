@@ -1,7 +1,6 @@
 //! Passes a request on to an upstream service, and the answer back, both as streams.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::config::model::{Propagate, Route, UpstreamHost};
 use crate::gateway::answer;
 use crate::headers::{self, ClientSide, Rewriting};
 use crate::stack::Stack;
+use crate::telemetry::Causes;
 
 /// The way to one upstream.
 #[derive(Clone)]
@@ -119,7 +119,8 @@ impl Proxy {
             Ok(Err(_)) if fate.is_too_large() => Err(Reason::BodyTooLarge),
             Ok(Err(_)) if fate.is_broken() => Ok(StatusCode::BAD_REQUEST.into_response()),
             Ok(Err(error)) => {
-                tracing::warn!(%upstream, error = &error as &dyn Error, "unreachable");
+                let error = Causes(&error);
+                tracing::warn!(%upstream, %error, "unreachable");
                 Err(Reason::UpstreamUnreachable)
             }
             Err(_) => {

@@ -14,7 +14,7 @@ use portcullis::{
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::config::model::{Access, Allowance, CorsPreflight, LimitKey, RateLimit, Route};
+use crate::config::model::{Access, Allowance, CorsPreflight, Limit, LimitKey, RateLimit, Route};
 use crate::consumers::Consumers;
 use crate::kept::Keeping;
 
@@ -119,10 +119,11 @@ impl Common {
         };
         let layer = match &limit.allowance {
             Allowance::Fixed(limit) => layer.with_quota(limit.quota()),
-            Allowance::Plan => {
+            Allowance::Plan(others) => {
                 let consumers = Arc::clone(&self.consumers);
                 // The layer's own quota is for those without a plan: other callers, and preflights.
-                let layer = layer.with_quota(Quota::UNLIMITED);
+                let others = others.as_ref().map_or(Quota::UNLIMITED, Limit::quota);
+                let layer = layer.with_quota(others);
                 layer.quota_for(move |caller| consumers.quota(caller))
             }
         };

@@ -1,6 +1,8 @@
 //! Logs as JSON lines on standard output, and metrics for Prometheus.
 
 use std::error::Error;
+use std::fmt;
+use std::iter;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::layer::SubscriberExt;
@@ -10,6 +12,9 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 /// Changes what is logged while the process runs.
 #[derive(Clone)]
 pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
+
+/// An error and what caused it, from the outside in.
+pub(crate) struct Causes<'e>(pub(crate) &'e (dyn Error + 'static));
 
 /// From one millisecond to ten seconds, and for decisions from one microsecond.
 const SECONDS: [f64; 13] = [
@@ -56,6 +61,16 @@ pub(crate) fn log_to_stderr() {
         .with_env_filter(level)
         .with_writer(std::io::stderr)
         .init();
+}
+
+// === impl Causes ===
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut causes = iter::successors(self.0.source(), |error| (*error).source());
+        causes.try_for_each(|cause| write!(f, ": {cause}"))
+    }
 }
 
 /// Counts from here on; what was counted before is lost.

@@ -1,20 +1,24 @@
 //! The configuration is read again when its file or one that it names changes, and at SIGHUP.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis::JwksCache;
 
-use crate::config;
 use crate::config::model::{Configuration, File, KeySource};
+use crate::config::{self, Problem};
 use crate::gateway::Gateway;
 use crate::process::Process;
 use crate::telemetry::Log;
 
 /// How a file was when it was last looked at.
 type Stamp = Option<(SystemTime, u64)>;
+
+/// Where it listens, and where for operators.
+type Addresses = (SocketAddr, Option<SocketAddr>);
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a reload waits for the keys of new issuers, so that their first requests need not.
@@ -23,6 +27,7 @@ const WARMING: Duration = Duration::from_secs(5);
 /// Keeps an eye on `file`, and on the keys, which nobody would fetch before the first request otherwise. Never ends.
 pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
     let mut hangups = Hangups::new();
+    let running = addresses(&process.gateway().configuration);
     let mut seen = file.as_ref().map(|(file, _)| stamps(&process, file));
     loop {
         let is_told = tokio::select! {
@@ -37,7 +42,7 @@ pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
         if is_told || seen != Some(stamps(&process, file)) {
             // Before it is read: what changes meanwhile is seen the next time.
             let before = stamps(&process, file);
-            reload(&process, file, log).await;
+            reload(&process, file, log, running).await;
             // The new configuration may name other files.
             let after = stamps(&process, file);
             let is_same = before.iter().all(|stamp| after.contains(stamp));
@@ -46,7 +51,7 @@ pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
     }
 }
 
-async fn reload(process: &Process, file: &Path, log: &Log) {
+async fn reload(process: &Process, file: &Path, log: &Log, running: Addresses) {
     let before = process.gateway();
     let built = || -> Result<Gateway, Box<dyn Error>> {
         let configuration = config::load(file, std::env::vars_os())?;
@@ -64,12 +69,13 @@ async fn reload(process: &Process, file: &Path, log: &Log) {
         }
     };
     let (old, new) = (&before.configuration, &gateway.configuration);
-    if (old.listen, old.admin_listen) != (new.listen, new.admin_listen) {
+    if ![running, addresses(old)].contains(&addresses(new)) {
         tracing::warn!("another address to listen on needs a restart");
     }
     if old.tls.is_some() != new.tls.is_some() {
         tracing::warn!("connections change between plain and TLS from here on");
     }
+    tell(&new.warnings, &old.warnings);
     if let Err(error) = log.change(&new.log) {
         tracing::warn!(%error, "what is logged stays as it was");
     }
@@ -78,6 +84,16 @@ async fn reload(process: &Process, file: &Path, log: &Log) {
     process.replace(gateway);
     metrics::counter!("gateway_reloads_total", "result" => "ok").increment(1);
     tracing::info!(issuers, routes, "reloaded");
+}
+
+/// Warns of what has not been told already.
+pub(crate) fn tell(warnings: &[Problem], told: &[Problem]) {
+    let new = warnings.iter().filter(|warning| !told.contains(warning));
+    new.for_each(|warning| tracing::warn!("{warning}"));
+}
+
+fn addresses(configuration: &Configuration) -> Addresses {
+    (configuration.listen, configuration.admin_listen)
 }
 
 /// Starts to fetch the keys that are missing.

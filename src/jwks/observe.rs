@@ -1,5 +1,9 @@
 //! What operators see of the keys. Nothing here comes from a token.
 
+#[cfg(feature = "tracing")]
+use std::error::Error;
+#[cfg(feature = "tracing")]
+use std::iter::successors;
 use std::time::Duration;
 
 use super::fetch::FetchError;
@@ -74,7 +78,9 @@ pub(super) fn failed(whose: Whose<'_>, error: &FetchError, keys_age: Option<Dura
         // Anybody can name a tenant that there is not.
         tracing::debug!(target: "portcullis", event = "jwks.failed", issuer, error = error.kind());
     } else {
-        tracing::warn!(target: "portcullis", event = "jwks.failed", issuer, error = error.kind());
+        let (error, cause) = (error.kind(), cause(whose, error));
+        let cause = cause.as_deref();
+        tracing::warn!(target: "portcullis", event = "jwks.failed", issuer, error, cause);
     }
     #[cfg(feature = "metrics")]
     fetched(issuer, error.kind());
@@ -82,6 +88,21 @@ pub(super) fn failed(whose: Whose<'_>, error: &FetchError, keys_age: Option<Dura
         age(whose, keys_age);
     }
     let _ = (issuer, error);
+}
+
+/// Why there was no connection, from the outside in. What other errors say may be the other side's words, and a tenant's host
+/// may have a name that a token gave.
+#[cfg(feature = "tracing")]
+fn cause(whose: Whose<'_>, error: &FetchError) -> Option<String> {
+    /// A certificate may have many names.
+    const MAX_CHARS: usize = 500;
+    let (Whose::Issuer(_), FetchError::Connection(_)) = (whose, error) else {
+        return None;
+    };
+    let causes: Vec<_> = successors(error.source(), |error| (*error).source())
+        .map(ToString::to_string)
+        .collect();
+    Some(causes.join(": ").chars().take(MAX_CHARS).collect())
 }
 
 pub(super) fn age(whose: Whose<'_>, age: Duration) {
@@ -107,12 +128,14 @@ fn fetched(issuer: &str, result: &'static str) {
 
 #[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
 mod tests {
-    use std::io::Write;
+    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
     use metrics_exporter_prometheus::PrometheusBuilder;
 
+    use super::{Whose, cause};
     use crate::algorithm::Algorithm;
+    use crate::jwks::fetch::FetchError;
     use crate::jwks::testing::{Answer, Issuer, keys};
     use crate::jwks::{Found, JwksCache, JwksSource, Patience};
 
@@ -151,6 +174,20 @@ mod tests {
             .enable_time()
             .build();
         runtime.unwrap().block_on(story());
+    }
+
+    #[test]
+    fn the_cause_of_a_lost_connection_is_told_but_no_host_of_a_tenant() {
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "port 443 is closed");
+        let lost = FetchError::Connection(Arc::new(io::Error::other(refused())));
+        let own = Whose::Issuer("https://id/");
+        let told = cause(own, &lost).unwrap();
+        assert!(told.ends_with("port 443 is closed"), "{told}");
+        let pattern = "https://{tenant}.id/";
+        assert_eq!(cause(Whose::Tenant { pattern }, &lost), None);
+        assert_eq!(cause(own, &FetchError::Service(Arc::new(refused()))), None);
+        let long = FetchError::Connection(Arc::new(io::Error::other("é".repeat(9_999))));
+        assert_eq!(cause(own, &long).unwrap().chars().count(), 500);
     }
 
     #[test]

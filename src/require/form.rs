@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -50,6 +51,8 @@ enum Place {
 
 const FORMS: &str = "give one form in each table, such as { role = \"..\" }, { any = [..] } or { claim = \"..\", is = .. }";
 
+const WORDS: &str = "use role, scope, permission, permission_pattern, permission_or_wildcard, group, issuer, client, subject, acr, max_age, any, all or not; or claim, and with it is, contains, at_least, at_most or exists";
+
 // === impl Rule ===
 
 impl Serialize for Rule {
@@ -94,6 +97,15 @@ impl Serialize for Rule {
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Form { depth: 0 }.deserialize(deserializer)
+    }
+}
+
+// === impl Word ===
+
+impl Word {
+    fn named<E: Error>(key: &str) -> Result<Self, E> {
+        let word = Self::deserialize(StrDeserializer::<E>::new(key));
+        word.map_err(|_| E::custom(format_args!("there is no {key:?}: {WORDS}")))
     }
 }
 
@@ -147,7 +159,8 @@ impl<'de> Visitor<'de> for Form {
             depth: self.depth + 1,
         };
         let (mut rule, mut place, mut predicate) = (None, None, None);
-        while let Some(word) = map.next_key()? {
+        while let Some(key) = map.next_key::<String>()? {
+            let word = Word::named(&key)?;
             let mut name = || map.next_value::<String>().map(String::into_boxed_str);
             let read = match word {
                 Word::Role => Rule::leaf(Leaf::Role(name()?)),

@@ -393,7 +393,7 @@ fn the_syntax_of_the_configuration_is_strict() {
     check(r#"{ all = [] }"#, Ok("verified"));
     check(
         r#"{ rolle = "admin" }"#,
-        Err("unknown variant `rolle`, expected one of `role`, `scope`"),
+        Err("there is no \"rolle\": use role, scope, "),
     );
     check(
         r#"{ role = "a", scope = "b" }"#,

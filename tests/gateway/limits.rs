@@ -108,22 +108,40 @@ async fn a_consumers_plan_says_how_much() {
         path = "/"
         upstream = "ORDERS"
         rate_limits = [{ name = "plan", key = "client", plan = true }]
+        [[routes]]
+        path = "/all"
+        upstream = "ORDERS"
+        rate_limits = [{ name = "plan", key = "client", plan = true, requests = 5, per = "1h", burst = 2 }]
         "#,
     )
     .await;
     let client = client();
-    for (subject, app, admitted) in [
-        ("alice", "acme-app", 1),
-        ("zoe", "zoe-app", 3),
-        ("bob", "free", 10),
+    for (path, subject, app, admitted) in [
+        ("/", "alice", "acme-app", 1),
+        ("/", "zoe", "zoe-app", 3),
+        ("/", "bob", "free", 10),
+        ("/all", "alice", "acme-app", 1),
+        ("/all", "zoe", "zoe-app", 3),
+        ("/all", "bob", "free", 2),
+        ("/all", "carol", "other", 2),
     ] {
         for count in 0..10 {
             let token = issuer.token(subject).claim("azp", app).sign();
-            let answer = outcome(client.get(gateway.url("/")).bearer_auth(token)).await;
+            let answer = outcome(client.get(gateway.url(path)).bearer_auth(token)).await;
             let expected = if count < admitted { 200 } else { 429 };
-            assert_eq!(answer.0, expected, "{subject}, request {count}");
+            assert_eq!(answer.0, expected, "{path}, {subject}, request {count}");
         }
     }
+    // Operators are told both, and of the one that has no quota for others as it starts.
+    let routes = client.get(gateway.admin("/routes")).send().await.unwrap();
+    let routes = routes.text().await.unwrap();
+    let others = "2 at once and 1 more every 720s, by client and route, or the caller's own quota";
+    assert!(routes.contains(others), "{others} in {routes}");
+    let lines = gateway.lines();
+    let warned = lines.iter().filter(|line| line.contains("without a plan"));
+    let warned: Vec<_> = warned.collect();
+    assert_eq!(warned.len(), 1, "{lines:#?}");
+    assert!(warned[0].contains("routes[0].rate_limits[0].plan"));
 }
 
 #[tokio::test]

@@ -6,6 +6,42 @@ use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
 
 #[tokio::test]
+async fn a_connection_that_fails_is_told_with_its_cause() {
+    let gateway = Gateway::start(
+        r#"[[issuers]]
+        issuer = "http://127.0.0.1:1"
+        audiences = ["a"]
+        [[routes]]
+        path = "/closed"
+        upstream = "http://127.0.0.1:1"
+        public = true
+        [[routes]]
+        path = "/unknown"
+        upstream = "http://nowhere.invalid"
+        public = true
+        "#,
+    )
+    .await;
+    let failed = gateway.said(|line| line.contains("jwks.failed")).await;
+    let failed: Value = serde_json::from_str(&failed).unwrap();
+    assert_eq!(failed["error"], "connection");
+    let cause = failed["cause"].as_str().unwrap_or_default();
+    assert!(cause.contains("refused"), "{failed}");
+    for (path, upstream, cause) in [
+        ("/closed?secret=query", "127.0.0.1:1", "refused"),
+        ("/unknown?secret=query", "nowhere.invalid", "dns error"),
+    ] {
+        let answer = client().get(gateway.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 502, "{path}");
+        let is_it = |line: &str| line.contains("unreachable") && line.contains(upstream);
+        let line = gateway.said(is_it).await;
+        assert!(line.contains(cause), "{line}");
+    }
+    let lines = gateway.lines().concat();
+    assert!(!lines.contains("secret"), "{lines}");
+}
+
+#[tokio::test]
 async fn each_request_is_one_line_without_secrets() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let gateway = Gateway::start(&format!(

@@ -1,6 +1,7 @@
 //! What is said before anything is served: all that is wrong, or what is in force.
 
 use std::fs;
+use std::time::Duration;
 
 use super::authority::Authority;
 use super::harness::{AUDIENCE, Folder, Gateway, client, issuer, outcome, section};
@@ -342,7 +343,7 @@ const WRONG: &[(usize, &str, usize, &str)] = &[
         12,
         "require = { user = \"a\" }",
         12,
-        "unknown variant `user`, expected one of `role`",
+        "there is no \"user\": use role, scope",
     ),
     (
         12,
@@ -479,7 +480,7 @@ fn what_is_wrong_serves_nothing_without_check_too() {
     assert!(
         ended
             .stderr
-            .contains("nowhere/gateway.toml:1: the file cannot be read"),
+            .contains("nowhere/gateway.toml: the file cannot be read"),
         "{}",
         ended.stderr
     );
@@ -613,4 +614,70 @@ fn a_variable_that_will_not_do_is_named() {
         let said = ended.stderr.contains(&format!("{name}: ")) && ended.stderr.contains(told);
         assert!(said, "{name}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn what_is_hardly_meant_is_said_with_its_line_and_refused_by_nobody() {
+    let folder = Folder::new();
+    let rule = "require_for = { POST = { role = \"admin\" } }\n";
+    let ended = check(&folder, &format!("{GOOD}{rule}"));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let line = ":12: `routes[0].require_for` leaves all other methods to any verified caller";
+    assert!(ended.stderr.starts_with("warning: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let shown = "# require: any verified caller";
+    assert!(ended.stdout.contains(shown), "{}", ended.stdout);
+    // Nothing but the configuration is on standard output.
+    folder.write("gateway.toml", &ended.stdout);
+    let ended = check(
+        &folder,
+        &format!("{GOOD}require = {{ role = \"a\" }}\n{rule}"),
+    );
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+}
+
+/// Writes the configuration anew, and waits until it is in force.
+async fn reload(gateway: &Gateway, listen: &str, text: &str) {
+    let reloads = told(gateway, "\"reloaded\"");
+    let admin = "admin_listen = \"127.0.0.1:0\"";
+    let text = format!("listen = \"{listen}\"\n{admin}\n{text}");
+    gateway.folder.write("gateway.toml", text);
+    gateway.signal("HUP");
+    while told(gateway, "\"reloaded\"") <= reloads {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn told(gateway: &Gateway, what: &str) -> usize {
+    let lines = gateway.lines();
+    lines.iter().filter(|line| line.contains(what)).count()
+}
+
+#[tokio::test]
+async fn a_reload_tells_what_is_new_and_nothing_twice() {
+    let issuer = issuer().await;
+    let text = format!(
+        "{}[[routes]]\npath = \"/\"\nupstream = \"http://127.0.0.1:1\"\nrequire_for = {{ POST = {{ role = \"a\" }} }}\n",
+        section(&issuer)
+    );
+    let gateway = Gateway::start(&text).await;
+    let check = |methods, addresses| {
+        let methods_told = told(&gateway, "leaves all other methods");
+        let addresses_told = told(&gateway, "another address to listen on needs a restart");
+        assert_eq!((methods_told, addresses_told), (methods, addresses));
+    };
+    const RUNNING: &str = "127.0.0.1:0";
+    check(1, 0);
+    reload(&gateway, RUNNING, &format!("{text}# changed")).await;
+    check(1, 0);
+    reload(&gateway, "127.0.0.1:1", &text).await;
+    check(1, 1);
+    // The one that it has needs no restart.
+    reload(&gateway, RUNNING, &text.replace("POST", "PUT")).await;
+    check(1, 1);
+    let forbidden = text.replace("require_for", "methods = [\"POST\"]\nrequire_for");
+    reload(&gateway, RUNNING, &forbidden).await;
+    check(1, 1);
+    reload(&gateway, RUNNING, &text).await;
+    check(2, 1);
 }

@@ -173,4 +173,9 @@ async fn an_upstream_behind_tls_is_verified() {
         );
     }
     assert_eq!(wrong.hits(), 0);
+    // The log says what was wrong, and of which upstream.
+    let wrong_host = wrong_url.trim_start_matches("https://");
+    let is_it = |line: &str| line.contains("\"unreachable\"") && line.contains(wrong_host);
+    let line = gateway.said(is_it).await;
+    assert!(line.contains("invalid peer certificate"), "{line}");
 }

@@ -1,13 +1,11 @@
 //! `[token_sources]`, `[identity_headers]`, `[[consumers]]`: where callers show who they are, and who is told.
 
-use std::collections::BTreeMap;
-
 use portcullis::IdentityHeadersLayer;
 use portcullis::propagate::IdentityField;
 
 use super::build::problem;
 use super::document::Item;
-use super::model::{Callers, Consumer, IdentityHeader, IdentityValue, Limit, TokenSources};
+use super::model::{Callers, Consumer, IdentityHeader, IdentityValue, TokenSources};
 use super::names::cookie;
 use super::section::{Fault, Section};
 use super::values::{claim, name, text};
@@ -88,7 +86,7 @@ fn identity_header(
     Ok((header, accepted))
 }
 
-pub(super) fn consumers(root: &mut Section<'_>, plans: &BTreeMap<String, Limit>) -> Vec<Consumer> {
+pub(super) fn consumers(root: &mut Section<'_>, plans: &[String]) -> Vec<Consumer> {
     let mut consumers: Vec<Consumer> = Vec::new();
     for section in root.sections("consumers") {
         let context = section.context;
@@ -113,7 +111,7 @@ pub(super) fn consumers(root: &mut Section<'_>, plans: &BTreeMap<String, Limit>)
     consumers
 }
 
-fn consumer(mut section: Section<'_>, plans: &BTreeMap<String, Limit>) -> Option<Consumer> {
+fn consumer(mut section: Section<'_>, plans: &[String]) -> Option<Consumer> {
     let place = section.place.clone();
     let own_name = section.required("name", text(header_name));
     let given = (section.has("client"), section.has("subject"));
@@ -121,7 +119,7 @@ fn consumer(mut section: Section<'_>, plans: &BTreeMap<String, Limit>) -> Option
     let subject = section.get("subject", text(name)).map(Callers::Subject);
     let plan_place = section.place_of("plan");
     let plan = section.get("plan", text(name));
-    if let Some(unknown) = plan.as_ref().filter(|plan| !plans.contains_key(*plan)) {
+    if let Some(unknown) = plan.as_ref().filter(|plan| !plans.contains(plan)) {
         let text = format!("names {unknown:?}, which is not in [plans]");
         section.problem(&plan_place, "plan", &text);
     }

@@ -43,10 +43,11 @@ pub(super) fn parse(text: &str, file: &Arc<str>, problems: &Problems) -> Item {
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
         // The message alone: the error's own display quotes the line, which may hold a secret.
-        problems.add(
-            &lines.place(at),
-            format!("this is no TOML: {}", error.message()),
-        );
+        let message = error.message();
+        let key = error.span().and_then(|span| text.get(span));
+        let key = key.filter(|_| message == "duplicate key");
+        let key = key.map(|key| format!(" `{key}`")).unwrap_or_default();
+        problems.add(&lines.place(at), format!("this is no TOML: {message}{key}"));
     }
     Item {
         place: lines.place(0),

@@ -123,9 +123,24 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         let key = key_of(&error, &settings.keys);
         let own = places.iter().find(|(own, _)| *own == key);
         let place = own.map_or(&settings.place, |(_, place)| place);
-        section.fault(place, &key, Fault::from(problem(error)));
+        let way_out = match (&error, &settings.keys) {
+            (ConfigError::Url { url, .. }, KeySource::Discovery) if is_plain(url) => {
+                "; name its keys by a `jwks_uri` with https, or as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http"
+            }
+            (ConfigError::Url { url, .. }, _) if is_plain(url) => {
+                "; or give the keys as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http"
+            }
+            _ => "",
+        };
+        let text = problem(error) + way_out;
+        section.fault(place, &key, Fault::from(text));
     }
     Some(settings)
+}
+
+fn is_plain(url: &str) -> bool {
+    url.get(..7)
+        .is_some_and(|start| start.eq_ignore_ascii_case("http://"))
 }
 
 /// Which key the library found fault with.

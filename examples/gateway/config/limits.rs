@@ -6,17 +6,21 @@ use portcullis::{Quota, RateLimitLayer};
 
 use super::build::problem;
 use super::document::Item;
-use super::model::{Allowance, Limit, LimitKey, RateLimit};
+use super::model::{Allowance, Consumer, ConsumerFilter, Limit, LimitKey, RateLimit};
 use super::section::{Fault, Section};
 use super::values::{choice, claim, count, name, period, text};
 
-/// Limits by name.
-pub(super) fn plans(root: &mut Section<'_>) -> BTreeMap<String, Limit> {
-    let mut plans = BTreeMap::new();
+/// The keys of [`limit`].
+const LIMIT: [&str; 3] = ["requests", "per", "burst"];
+
+/// Limits by name, and all names, those of limits that will not do too.
+pub(super) fn plans(root: &mut Section<'_>) -> (BTreeMap<String, Limit>, Vec<String>) {
+    let (mut plans, mut names) = (BTreeMap::new(), Vec::new());
     let Some(mut section) = root.section("plans") else {
-        return plans;
+        return (plans, names);
     };
     for (name, item) in section.rest() {
+        names.push(name.clone());
         let plan = section.named(&name, item).and_then(|mut plan| {
             let limit = limit(&mut plan);
             plan.finish();
@@ -26,7 +30,7 @@ pub(super) fn plans(root: &mut Section<'_>) -> BTreeMap<String, Limit> {
             plans.insert(name, plan);
         }
     }
-    plans
+    (plans, names)
 }
 
 pub(super) fn failed_auth(root: &mut Section<'_>) -> Option<Limit> {
@@ -55,12 +59,18 @@ fn limit(section: &mut Section<'_>) -> Option<Limit> {
     })
 }
 
-/// The limits of a route.
-pub(super) fn of_route(route: &mut Section<'_>, is_public: bool) -> Vec<RateLimit> {
+/// The limits of a route, on which these may be who calls.
+pub(super) fn of_route(
+    route: &mut Section<'_>,
+    is_public: bool,
+    consumers: &[Consumer],
+    filter: &ConsumerFilter,
+) -> Vec<RateLimit> {
     let mut limits: Vec<RateLimit> = Vec::new();
+    let unlimited = unlimited(consumers, filter);
     for section in route.sections("rate_limits") {
         let context = section.context;
-        let Some(limit) = of_route_one(section, is_public) else {
+        let Some(limit) = of_route_one(section, is_public, unlimited) else {
             continue;
         };
         if limits.iter().any(|other| other.name == limit.name) {
@@ -75,7 +85,30 @@ pub(super) fn of_route(route: &mut Section<'_>, is_public: bool) -> Vec<RateLimi
     limits
 }
 
-fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> {
+/// What to say of a limit that has nothing but the plans.
+fn unlimited(consumers: &[Consumer], filter: &ConsumerFilter) -> Option<&'static str> {
+    let passes = |consumer: &&Consumer| match filter {
+        ConsumerFilter::Any => true,
+        ConsumerFilter::Allow(names) => names.contains(&consumer.name),
+        ConsumerFilter::Deny(names) => !names.contains(&consumer.name),
+    };
+    let has_plan = |consumer: &Consumer| consumer.plan.is_some();
+    let mut callers = consumers.iter().filter(passes);
+    if !callers.clone().any(has_plan) {
+        return Some(
+            "limits NOBODY: no consumer that may call here has a plan; add `requests` and `per`",
+        );
+    }
+    let others_pass = !matches!(filter, ConsumerFilter::Allow(_));
+    (others_pass || !callers.all(has_plan))
+        .then_some("does not limit callers without a plan: add `requests` and `per` for them")
+}
+
+fn of_route_one(
+    mut section: Section<'_>,
+    is_public: bool,
+    unlimited: Option<&str>,
+) -> Option<RateLimit> {
     let place = section.place.clone();
     let name = section.required("name", |item| {
         let name = name(item.text()?)?;
@@ -101,16 +134,15 @@ fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> 
                 "belongs to a consumer, whom this key does not know: use \"client\" or \"subject\"",
             );
         }
-        for own in ["requests", "per", "burst"] {
-            if section.take(own).is_some() {
-                section.problem(
-                    &plan_place,
-                    own,
-                    "comes from the plan here: remove it, or `plan`",
-                );
+        if LIMIT.iter().any(|own| section.has(own)) {
+            limit(&mut section).map(|others| Allowance::Plan(Some(others)))
+        } else {
+            if let Some(text) = unlimited {
+                section.warn(&plan_place, "plan", text);
             }
+            LIMIT.into_iter().for_each(|own| drop(section.take(own)));
+            Some(Allowance::Plan(None))
         }
-        Some(Allowance::Plan)
     } else {
         limit(&mut section).map(Allowance::Fixed)
     };
@@ -126,11 +158,15 @@ fn of_route_one(mut section: Section<'_>, is_public: bool) -> Option<RateLimit> 
 /// A word, or `{ claim = ".." }`.
 fn key(item: &Item) -> Result<LimitKey, Fault> {
     let Ok(table) = item.table() else {
-        return choice(&LimitKey::WORDS)(item);
+        let words = LimitKey::WORDS.map(|(word, _)| word).join(", ");
+        let text = item.text()?;
+        return choice(&LimitKey::WORDS)(item).map_err(|_| {
+            format!("there is no {text:?}: choose one of {words}, or {{ claim = [..] }}").into()
+        });
     };
     let mut entries = table.iter();
     match (entries.next(), entries.next()) {
         (Some((form, place)), None) if form == "claim" => Ok(LimitKey::Claim(claim(place)?)),
-        _ => Err("give one of the words, or { claim = \"..\" }".into()),
+        _ => Err("choose one of subject, client, address, route, or { claim = [..] }".into()),
     }
 }

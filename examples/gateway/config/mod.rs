@@ -2,7 +2,7 @@
 //!
 //! Text becomes a tree whose values know their lines (`document`), the environment replaces some of them
 //! (`environment`), and each section asks for its keys by name (`section`): what nobody asked for is an error, as is
-//! every value that will not do. All errors are told at once.
+//! every value that will not do. All errors are told at once. What may stand but is hardly meant becomes a warning.
 
 mod build;
 mod callers;
@@ -26,6 +26,7 @@ mod store;
 mod values;
 
 pub(crate) use names::upstream;
+pub(crate) use problems::Problem;
 pub(crate) use read::load;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) use portcullis::Mode;
 use portcullis::Quota;
 use portcullis::propagate::IdentityField;
 
+use super::problems::Problem;
 pub(crate) use issuer::{ClaimPlace, IssuerSettings, JwksSettings, KeySource};
 pub(crate) use route::{
     Access, Allowance, ConsumerFilter, LimitKey, Propagate, RateLimit, Route, UpstreamHost,
@@ -65,11 +66,15 @@ pub(crate) struct Configuration {
     pub(crate) revocation: Option<RevocationStore>,
     /// In the order of the file. No two overlap.
     pub(crate) routes: Vec<Route>,
+    /// What may stand, but is hardly meant.
+    pub(crate) warnings: Vec<Problem>,
 }
 
-/// Where a value was given. It shows as `gateway.toml:12`, or as the name of an environment variable.
+/// Where a value was given. It shows as `gateway.toml:12`, `gateway.toml`, or as the name of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// The file as a whole.
+    File(Arc<str>),
     /// A line of the file, counted from 1.
     Line { file: Arc<str>, line: usize },
     /// An environment variable.
@@ -187,7 +192,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { file, line } => write!(f, "{file}:{line}"),
-            Self::Variable(name) => f.write_str(name),
+            Self::File(name) | Self::Variable(name) => f.write_str(name),
         }
     }
 }

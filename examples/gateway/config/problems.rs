@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: all of it at once, each with its place.
+//! What is wrong with a configuration, or probably not meant: all of it at once, each with its place.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -10,9 +10,9 @@ use super::model::Place;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Invalid(Vec<Problem>);
 
-/// One thing that is wrong, and what to change. It never quotes a secret.
+/// One thing, and what to change. It never quotes a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     place: Place,
     text: String,
 }
@@ -34,14 +34,21 @@ impl Problems {
         });
     }
 
-    /// `value`, if nothing was wrong.
-    pub(super) fn none<T>(self, value: Option<T>) -> Result<T, Invalid> {
-        let mut problems = self.0.into_inner();
+    /// All so far, in the order of the file.
+    pub(super) fn take(&self) -> Vec<Problem> {
+        let mut problems = self.0.take();
         problems.sort_by_key(|problem| match &problem.place {
             Place::Line { line, .. } => *line,
+            Place::File(_) => 0,
             Place::Variable(_) => usize::MAX,
         });
         problems.dedup();
+        problems
+    }
+
+    /// `value`, if nothing was wrong.
+    pub(super) fn none<T>(self, value: Option<T>) -> Result<T, Invalid> {
+        let problems = self.take();
         match value {
             Some(value) if problems.is_empty() => Ok(value),
             _ => Err(Invalid(problems)),

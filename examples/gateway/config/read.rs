@@ -28,8 +28,10 @@ pub(crate) fn load(
         file: Arc::clone(&name),
         line,
     };
-    let bytes = files::read(file)
-        .map_err(|error| Problem::new(at(1), format!("the file cannot be read: {error}")))?;
+    let bytes = files::read(file).map_err(|error| {
+        let place = Place::File(Arc::clone(&name));
+        Problem::new(place, format!("the file cannot be read: {error}"))
+    })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().iter().take(valid);
@@ -51,7 +53,11 @@ pub(super) fn parse(
     // Whatever is said of half a document may be wrong.
     let problems = problems.none(Some(Problems::default()))?;
     environment::apply(&mut root, variables, &problems);
-    let context = Context { problems, files };
+    let context = Context {
+        problems,
+        warnings: Problems::default(),
+        files,
+    };
     let configuration = read(&context, root);
     context.problems.none(configuration)
 }
@@ -88,13 +94,20 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let tls = root.section("tls").and_then(tls);
     let token_cache = token_cache(&mut root);
     let revocation = revocation(&mut root, admin_listen.is_some());
+    if admin_listen.is_some_and(|admin| admin.ip().is_unspecified()) {
+        let text = match revocation {
+            None => "is open to all networks: whoever reaches it learns what is in force",
+            Some(_) => "is open to all networks: whoever reaches it may revoke tokens",
+        };
+        root.warn(&admin_place, "admin_listen", text);
+    }
     unsupported(&mut root);
     let has_issuers = root.has("issuers");
     let issuers = issuers::read(&mut root);
     let token_sources = callers::token_sources(&mut root);
     let identity_headers = callers::identity_headers(&mut root);
-    let plans = limits::plans(&mut root);
-    let consumers = callers::consumers(&mut root, &plans);
+    let (plans, named) = limits::plans(&mut root);
+    let consumers = callers::consumers(&mut root, &named);
     let rate_limit_store = store::read(&mut root);
     let failed_auth_limit = limits::failed_auth(&mut root);
     let others = Others {
@@ -131,6 +144,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
         failed_auth_limit,
         revocation,
         routes,
+        warnings: context.warnings.take(),
     })
 }
 

@@ -10,6 +10,20 @@ use super::names::method;
 use super::section::Fault;
 use super::values::claim;
 
+/// The forms that have one name.
+const NAMED: [&str; 10] = [
+    "role",
+    "scope",
+    "permission",
+    "permission_pattern",
+    "permission_or_wildcard",
+    "group",
+    "issuer",
+    "client",
+    "subject",
+    "acr",
+];
+
 /// One rule, with whatever is inside it.
 pub(super) fn read(item: &Item) -> Result<Rule, Fault> {
     let table = item.table()?;
@@ -24,6 +38,10 @@ pub(super) fn read(item: &Item) -> Result<Rule, Fault> {
         "scope" if value.text().is_ok_and(|scope| scope.contains(' ')) => {
             Err("this is more than one scope: use { all = [..] } or { any = [..] }".into())
         }
+        name if NAMED.contains(&name) && value.list().is_ok() => Err(format!(
+            "name one: for several use {{ any = [{{ {name} = .. }}, ..] }} or {{ all = [{{ {name} = .. }}, ..] }}"
+        )
+        .into()),
         _ if value.text().is_ok_and(|name| name.trim().is_empty()) => {
             Err("it must not be empty".into())
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::http::Method;
+
 use super::model::{Access, Consumer, ConsumerFilter, Mode, Propagate, Route, UpstreamHost};
 use super::names::{host, method, upstream};
 use super::section::{Fault, Section};
@@ -65,7 +67,7 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
         verified(&mut section, methods.as_deref())
     };
     let consumers = consumers(&mut section, others.consumers);
-    let rate_limits = limits::of_route(&mut section, is_public);
+    let rate_limits = limits::of_route(&mut section, is_public, others.consumers, &consumers);
     let propagate = propagate(&mut section, is_public);
     let modes = [("enforce", Mode::Enforce), ("report", Mode::Report)];
     let mode = section.or("mode", Mode::Enforce, choice(&modes));
@@ -87,8 +89,10 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
     })
 }
 
-fn verified(section: &mut Section<'_>, methods: Option<&[axum::http::Method]>) -> Access {
+fn verified(section: &mut Section<'_>, methods: Option<&[Method]>) -> Access {
+    let has_require = section.has("require");
     let require = section.get("require", requirement::read);
+    let place = section.place_of("require_for");
     let require_for = section.or("require_for", Vec::new(), |item| {
         let rules = requirement::by_method(item)?;
         let unused = rules.iter().map(|(method, _)| method);
@@ -100,6 +104,16 @@ fn verified(section: &mut Section<'_>, methods: Option<&[axum::http::Method]>) -
             None => Ok(rules),
         }
     });
+    let is_named = |own: &Method| require_for.iter().any(|(method, _)| method == own);
+    // The rule for GET is for HEAD too.
+    let has_rule = |own: &Method| is_named(own) || *own == Method::HEAD && is_named(&Method::GET);
+    if !(has_require
+        || require_for.is_empty()
+        || methods.is_some_and(|methods| methods.iter().all(has_rule)))
+    {
+        let text = "leaves all other methods to any verified caller: add `require` for them, or list `methods` to forbid them";
+        section.warn(&place, "require_for", text);
+    }
     Access::Verified {
         require,
         require_for,

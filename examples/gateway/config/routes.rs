@@ -17,15 +17,22 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     if rest.is_empty() {
         return Ok(text.to_owned());
     }
-    for segment in rest.split('/') {
+    for (at, segment) in rest.split('/').enumerate() {
         if segment.is_empty() {
             return problem(
                 "has an empty segment: remove the double slash, or the slash at the end; what is below a path belongs to it anyway",
             );
         }
+        if is_wildcard(segment) {
+            let above: Vec<_> = rest.split('/').take(at).collect();
+            let (above, own) = (format!("/{}", above.join("/")), spelled(segment));
+            return Err(format!(
+                "{text:?}: {segment:?} is no wildcard and no parameter, there are none: write {above:?}, what is below it belongs to it{own}"
+            ));
+        }
         let Some(decoded) = decode(segment) else {
             return problem(
-                "holds what no path may: write letters, digits and -._~!$&'()*+,;=:@ as they are, other bytes as %41, and no wildcards",
+                "holds what no path may: write letters, digits and -._~!$&'()+,=@ as they are, : inside a segment too, other bytes as %20",
             );
         };
         let name = decoded.split(|byte| *byte == b';').next();
@@ -42,6 +49,28 @@ pub(super) fn path(text: &str) -> Result<String, String> {
         return problem("is answered by the gateway itself: nothing can reach this route");
     }
     Ok(text.to_owned())
+}
+
+/// What other gateways and frameworks take for any segment, or for the rest. Here it would be itself, and the requests it
+/// was meant for would go to another route.
+fn is_wildcard(segment: &str) -> bool {
+    let is_inside = |(open, close)| segment.starts_with(open) && segment.ends_with(close);
+    segment.contains('*')
+        || segment.starts_with(':')
+        || [('{', '}'), ('<', '>'), ('[', ']')]
+            .into_iter()
+            .any(is_inside)
+}
+
+/// How to write the segment if it was meant as it stands, where a path may have it.
+fn spelled(segment: &str) -> String {
+    let rest = segment.strip_prefix(':');
+    let escaped = rest.map_or(segment.to_owned(), |rest| format!("%3A{rest}"));
+    let escaped = escaped.replace('*', "%2A");
+    match decode(&escaped) {
+        Some(_) => format!("; {escaped:?} is the name itself"),
+        None => String::new(),
+    }
 }
 
 /// Each is found by its own path. Of two with one host and path the second is not, whatever the methods.

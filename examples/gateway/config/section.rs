@@ -10,6 +10,8 @@ use super::problems::Problems;
 /// What every part of the reading needs.
 pub(super) struct Context {
     pub(super) problems: Problems,
+    /// What may stand, but is hardly meant.
+    pub(super) warnings: Problems,
     pub(super) files: Files,
 }
 
@@ -112,6 +114,7 @@ impl<'c> Section<'c> {
         let mut rest: Vec<_> = std::mem::take(&mut self.left).into_iter().collect();
         rest.sort_by_key(|(_, item)| match &item.place {
             Place::Line { line, .. } => *line,
+            Place::File(_) => 0,
             Place::Variable(_) => usize::MAX,
         });
         rest
@@ -149,6 +152,13 @@ impl<'c> Section<'c> {
         let path = &self.path;
         let text = format!("`{path}{key}` {text}");
         self.context.problems.add(place, text);
+    }
+
+    /// Tells what is hardly meant about `key`.
+    pub(super) fn warn(&self, place: &Place, key: &str, text: &str) {
+        let path = &self.path;
+        let text = format!("`{path}{key}` {text}");
+        self.context.warnings.add(place, text);
     }
 
     pub(super) fn fault(&self, place: &Place, key: &str, fault: Fault) {

@@ -27,6 +27,10 @@ pub(super) fn read(root: &mut Section<'_>) -> RateLimitStore {
         on_error: section.or("on_error", OnError::Local, choice(&policies)),
         expected_nodes: section.or("expected_nodes", NonZeroU32::MIN.saturating_add(1), count),
     };
+    if is_redis && settings.secret.is_none() {
+        let text = "is missing: whoever can read the server can find out who was counted";
+        section.warn(&section.place, "secret", text);
+    }
     section.finish();
     if is_redis {
         RateLimitStore::Redis(settings)

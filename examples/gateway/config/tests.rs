@@ -10,6 +10,7 @@ mod print;
 mod routes;
 mod secrets;
 mod sections;
+mod warnings;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

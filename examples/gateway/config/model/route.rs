@@ -94,8 +94,9 @@ pub(crate) enum LimitKey {
 pub(crate) enum Allowance {
     /// The same for everybody.
     Fixed(Limit),
-    /// What the plan of the caller's consumer says; no limit without one. The key is a caller's.
-    Plan,
+    /// What the plan of the caller's consumer says, and this for callers without one; `None` does not limit them. The
+    /// key is a caller's.
+    Plan(Option<Limit>),
 }
 
 /// What becomes of the caller's token.

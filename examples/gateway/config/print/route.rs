@@ -39,8 +39,9 @@ pub(super) fn print(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
             require_for,
         } => {
             writeln!(f, "public = false")?;
-            if let Some(require) = require {
-                writeln!(f, "require = {}", requirement(require))?;
+            match require {
+                Some(require) => writeln!(f, "require = {}", requirement(require))?,
+                None => writeln!(f, "# require: any verified caller")?,
             }
             let rules = require_for.iter();
             let rules = rules.map(|(method, own)| format!("{method} = {}", requirement(own)));
@@ -68,22 +69,24 @@ fn rate_limit(own: &RateLimit) -> String {
         _ => Quoted(word.map_or("subject", |(word, _)| word)).to_string(),
     };
     let allowance = match &own.allowance {
-        Allowance::Plan => "plan = true".to_owned(),
-        Allowance::Fixed(Limit {
-            requests,
-            per,
-            burst,
-        }) => {
-            format!(
-                "requests = {requests}, per = {}, burst = {burst}",
-                Span(*per)
-            )
-        }
+        Allowance::Plan(None) => "plan = true".to_owned(),
+        Allowance::Plan(Some(others)) => format!("plan = true, {}", quota(others)),
+        Allowance::Fixed(limit) => quota(limit),
     };
     format!(
         "{{ name = {}, key = {key}, {allowance} }}",
         Quoted(&own.name)
     )
+}
+
+fn quota(own: &Limit) -> String {
+    let Limit {
+        requests,
+        per,
+        burst,
+    } = own;
+    let per = Span(*per);
+    format!("requests = {requests}, per = {per}, burst = {burst}")
 }
 
 fn requirement(own: &Rule) -> String {

@@ -142,6 +142,14 @@ fn requirements_that_ask_for_nothing_that_there_is() {
         "{ scope = \"a b\" }",
         "this is more than one scope: use { all = [..] } or { any = [..] }",
     );
+    for name in ["role", "scope", "acr"] {
+        require(
+            &format!("{{ {name} = [\"a\", \"b\"] }}"),
+            &format!(
+                "name one: for several use {{ any = [{{ {name} = .. }}, ..] }} or {{ all = [{{ {name} = .. }}, ..] }}"
+            ),
+        );
+    }
     require(
         "{ role = 1 }",
         "invalid type: integer `1`, expected a string",
@@ -152,7 +160,7 @@ fn requirements_that_ask_for_nothing_that_there_is() {
     );
     let unknown = format!("{ROUTE}require = {{ not = {{ all = [\n{{ rol = \"a\" }}] }} }}\n");
     let invalid = read(&unknown, &[]).unwrap_err().to_string();
-    let start = "gateway.toml:8: `routes[0].require`: unknown variant `rol`, expected one of `role`, `scope`, ";
+    let start = "gateway.toml:8: `routes[0].require`: there is no \"rol\": use role, scope, ";
     assert!(invalid.starts_with(start), "{invalid}");
     check(
         "require_for = { post = { role = \"a\" } }",
@@ -231,7 +239,7 @@ fn limits_of_a_route() {
     );
     limit(
         "{ name = \"a\", key = \"ip\", requests = 1, per = \"1s\" }",
-        "`routes[0].rate_limits[0].key`: there is no \"ip\": choose one of subject, client, address, route",
+        "`routes[0].rate_limits[0].key`: there is no \"ip\": choose one of subject, client, address, route, or { claim = [..] }",
     );
     for key in ["address", "route"] {
         limit(
@@ -246,7 +254,7 @@ fn limits_of_a_route() {
     ] {
         limit(
             &format!("{{ name = \"a\", key = {key}, plan = true }}"),
-            "`routes[0].rate_limits[0].key`: give one of the words, or { claim = \"..\" }",
+            "`routes[0].rate_limits[0].key`: choose one of subject, client, address, route, or { claim = [..] }",
         );
     }
     limit(
@@ -255,7 +263,7 @@ fn limits_of_a_route() {
     );
     limit(
         "{ name = \"a\", key = \"client\", plan = true, requests = 1 }",
-        "`routes[0].rate_limits[0].requests` comes from the plan here: remove it, or `plan`",
+        "`routes[0].rate_limits[0].per` is required",
     );
     limit(
         "{ name = \"a\", key = \"client\", plan = true }, { name = \"a\", key = \"subject\", plan = true }",

@@ -47,8 +47,28 @@ fn there_is_one_source_of_keys() {
     ));
     check(
         "jwks_uri = \"http://id.example.com/keys\"",
-        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"http://id.example.com/keys\": use https: over http anybody on the way can put in keys of his own",
+        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"http://id.example.com/keys\": use https: over http anybody on the way can put in keys of his own; or give the keys as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http",
     );
+}
+
+#[test]
+fn an_issuer_with_http_may_have_its_keys_elsewhere() {
+    let http = ISSUER.replace("https:", "http:");
+    refuses(
+        &http,
+        "gateway.toml:2: `issuers[0].issuer`: URL \"http://id.example.com/\": use https: over http anybody on the way can put in keys of his own; name its keys by a `jwks_uri` with https, or as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http",
+    );
+    accepts(&format!(
+        "{http}jwks_uri = \"https://id.example.com/keys\"\n"
+    ));
+    let ring = KeyRing::generate(Algorithm::ES256).unwrap();
+    let folder = Folder::new().with("keys.json", ring.jwks());
+    folder
+        .read(&format!("{http}jwks_file = \"keys.json\"\n"))
+        .unwrap();
+    for local in ["127.0.0.1:8080", "[::1]:8080", "localhost"] {
+        accepts(&http.replace("id.example.com", local));
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn a_path_is_one_that_requests_can_have() {
     const EMPTY: &str = "has an empty segment: remove the double slash, or the slash at the end; what is below a path belongs to it anyway";
     const DOTS: &str = "has a segment of dots, and such requests are refused";
     const CODED: &str = "has an encoded slash, backslash or zero, and such requests are refused";
-    const CHARACTERS: &str = "holds what no path may: write letters, digits and -._~!$&'()*+,;=:@ as they are, other bytes as %41, and no wildcards";
+    const CHARACTERS: &str = "holds what no path may: write letters, digits and -._~!$&'()+,=@ as they are, : inside a segment too, other bytes as %20";
     check("", SLASH);
     check("orders", SLASH);
     check("http://a/", SLASH);
@@ -46,7 +46,7 @@ fn a_path_is_one_that_requests_can_have() {
         check(path, CODED);
     }
     for path in [
-        "/a b", "/a?b", "/a#b", "/{a}", "/ä", "/%", "/%2f", "/%zz", "/%41", "/a|b",
+        "/a b", "/a?b", "/a#b", "/{a}b", "/ä", "/%", "/%2f", "/%zz", "/%41", "/a|b",
     ] {
         check(path, CHARACTERS);
     }
@@ -64,6 +64,41 @@ fn a_path_is_one_that_requests_can_have() {
         "/healthz/deep",
         "/...",
     ] {
+        accepts(&ROUTE.replace("/orders", path));
+    }
+}
+
+/// As a literal it would leave the requests it was meant for to a wider route, which may be public.
+#[test]
+fn a_wildcard_or_a_parameter_is_an_error_that_says_what_to_write() {
+    for (path, segment, above, own) in [
+        ("/adm/*", "*", "/adm", "%2A"),
+        ("/adm/**", "**", "/adm", "%2A%2A"),
+        ("/adm/*.json", "*.json", "/adm", "%2A.json"),
+        ("/*", "*", "/", "%2A"),
+        ("/adm*", "adm*", "/", "adm%2A"),
+        ("/*path", "*path", "/", "%2Apath"),
+        ("/users/:id", ":id", "/users", "%3Aid"),
+        ("/users/:id/orders", ":id", "/users", "%3Aid"),
+        ("/a:id/:id", ":id", "/a:id", "%3Aid"),
+        ("/:a*", ":a*", "/", "%3Aa%2A"),
+        ("/users/{id}", "{id}", "/users", ""),
+        ("/users/{*rest}", "{*rest}", "/users", ""),
+        ("/users/<id>", "<id>", "/users", ""),
+        ("/users/[id]", "[id]", "/users", ""),
+    ] {
+        let own = match own {
+            "" => String::new(),
+            own => format!("; {own:?} is the name itself"),
+        };
+        refuses(
+            &ROUTE.replace("/orders", path),
+            &format!(
+                "gateway.toml:5: `routes[0].path`: {path:?}: {segment:?} is no wildcard and no parameter, there are none: write {above:?}, what is below it belongs to it{own}"
+            ),
+        );
+    }
+    for path in ["/adm/%2A", "/users/%3Aid", "/v1/orders:batch"] {
         accepts(&ROUTE.replace("/orders", path));
     }
 }

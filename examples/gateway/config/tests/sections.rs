@@ -1,6 +1,6 @@
 //! Texts that are no configuration, settings of the gateway itself, limits.
 
-use super::{accepts, refuses};
+use super::{accepts, read, refuses};
 use crate::config::model::{OnError, RateLimitStore, RevocationStore, StoreMode};
 
 #[test]
@@ -11,8 +11,26 @@ fn what_is_no_toml_names_its_line_and_quotes_nothing() {
     );
     refuses(
         "a = 1\na = 1\n",
-        "gateway.toml:2: this is no TOML: duplicate key",
+        "gateway.toml:2: this is no TOML: duplicate key `a`",
     );
+    refuses(
+        "[a.b]\n[a]\nc = 1\nc = \"hunter2\"\n",
+        "gateway.toml:4: this is no TOML: duplicate key `c`",
+    );
+    refuses(
+        "[a]\n[b]\n[a]\n",
+        "gateway.toml:3: this is no TOML: duplicate key `a`",
+    );
+    for text in [
+        "a.b = 1\na.b = \"hunter2\"\n",
+        "\na = { b = 1, b = \"hunter2\" }\n",
+        "[a]\n[a.b]\n[a.b]\nc = \"hunter2\"\n",
+        "a = 1\na.b = \"hunter2\"\n",
+        "a = 1\n[a]\nb = \"hunter2\"\n",
+    ] {
+        let told = read(text, &[]).unwrap_err().to_string();
+        assert!(!told.contains("hunter2"), "{told}");
+    }
 }
 
 #[test]
@@ -142,6 +160,11 @@ fn plans_stores_and_limits() {
     refuses(
         "[plans.pro]\nrequests = 1\n",
         "gateway.toml:1: `plans.pro.per` is required",
+    );
+    // Only what is wrong: there is a plan of that name.
+    refuses(
+        "[plans.pro]\nrequests = 1\nper = \"1\"\n[[consumers]]\nname = \"a\"\nclient = \"a\"\nplan = \"pro\"\n",
+        "gateway.toml:3: `plans.pro.per`: \"1\" is no duration: give a whole number and ms, s, m, h or d, as in \"30s\"",
     );
     refuses(
         "[plans]\npro = 1\n",

@@ -1,0 +1,94 @@
+//! What may stand, but is hardly meant.
+
+use super::{ROUTE, accepts};
+
+#[track_caller]
+fn warns(text: &str, expected: &[&str]) {
+    let warnings: Vec<String> = accepts(text)
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(warnings, expected, "of:\n{text}");
+}
+
+#[test]
+fn methods_that_no_rule_names_are_told() {
+    const OTHERS: &str = "gateway.toml:7: `routes[0].require_for` leaves all other methods to any verified caller: add `require` for them, or list `methods` to forbid them";
+    const TWO: &str = "require_for = { GET = { role = \"a\" }, DELETE = { role = \"b\" } }";
+    const ONE: &str = "require_for = { GET = { role = \"a\" } }";
+    for (rules, more, expected) in [
+        (ONE, "", &[OTHERS][..]),
+        (TWO, "", &[OTHERS]),
+        (ONE, "methods = [\"GET\", \"POST\"]", &[OTHERS]),
+        (TWO, "consumers = { deny = [\"acme\"] }", &[OTHERS]),
+        (TWO, "require = { role = \"c\" }", &[]),
+        (ONE, "methods = [\"GET\"]", &[]),
+        (TWO, "methods = [\"GET\", \"HEAD\", \"DELETE\"]", &[]),
+    ] {
+        let acme = "[[consumers]]\nname = \"acme\"\nclient = \"acme\"";
+        warns(&format!("{ROUTE}{rules}\n{more}\n{acme}\n"), expected);
+    }
+    for nothing in ["", "require_for = {}\n"] {
+        warns(&format!("{ROUTE}{nothing}"), &[]);
+    }
+    let shown = accepts(&format!("{ROUTE}{TWO}\n")).to_string();
+    let effective = "# require: any verified caller\nrequire_for = ";
+    assert!(shown.contains(effective), "{shown}");
+}
+
+#[test]
+fn callers_whom_no_plan_limits_are_told() {
+    const OTHERS: &str = "gateway.toml:7: `routes[0].rate_limits[0].plan` does not limit callers without a plan: add `requests` and `per` for them";
+    const NOBODY: &str = "gateway.toml:7: `routes[0].rate_limits[0].plan` limits NOBODY: no consumer that may call here has a plan; add `requests` and `per`";
+    let text = |limit: &str, filter: &str| {
+        format!(
+            "{ROUTE}rate_limits = [{{ name = \"p\", key = \"client\", plan = true{limit} }}]\n{filter}\n"
+        )
+    };
+    const CONSUMERS: &str = "[plans.pro]\nrequests = 1\nper = \"1m\"\n[[consumers]]\nname = \"acme\"\nclient = \"acme\"\nplan = \"pro\"\n[[consumers]]\nname = \"free\"\nclient = \"free\"\n";
+    warns(&text("", ""), &[NOBODY]);
+    for (filter, expected) in [
+        ("", &[OTHERS][..]),
+        ("consumers = { deny = [\"free\"] }", &[OTHERS]),
+        ("consumers = { deny = [\"acme\"] }", &[NOBODY]),
+        ("consumers = { allow = [\"acme\", \"free\"] }", &[OTHERS]),
+        ("consumers = { allow = [\"free\"] }", &[NOBODY]),
+        ("consumers = { allow = [\"acme\"] }", &[]),
+    ] {
+        warns(&format!("{}{CONSUMERS}", text("", filter)), expected);
+        let others = text(", requests = 1, per = \"1h\"", filter);
+        warns(&format!("{others}{CONSUMERS}"), &[]);
+    }
+    let shown = accepts(&text(", requests = 5, per = \"1h\", burst = 2", "")).to_string();
+    let limit = "key = \"client\", plan = true, requests = 5, per = \"3600s\", burst = 2 }]";
+    assert!(shown.contains(limit), "{shown}");
+}
+
+#[test]
+fn an_admin_listener_on_all_networks_is_told() {
+    const OPEN: &str = "gateway.toml:1: `admin_listen` is open to all networks: whoever reaches it";
+    for address in ["0.0.0.0:9090", "[::]:9090"] {
+        let text = format!("admin_listen = \"{address}\"\n");
+        warns(&text, &[&format!("{OPEN} learns what is in force")]);
+        let revocation = format!("{text}[revocation]\n");
+        warns(&revocation, &[&format!("{OPEN} may revoke tokens")]);
+    }
+    for address in ["127.0.0.1:9090", "[::1]:9090", "10.0.0.1:9090"] {
+        warns(&format!("admin_listen = \"{address}\"\n"), &[]);
+    }
+}
+
+#[test]
+fn a_shared_store_without_a_secret_is_told() {
+    let text = "[rate_limit_store]\nkind = \"redis\"\n";
+    const OPEN: &str = "gateway.toml:1: `rate_limit_store.secret` is missing: whoever can read the server can find out who was counted";
+    warns(text, &[OPEN]);
+    warns(&text.replace("redis", "memory"), &[]);
+    warns(&format!("{text}secret = \"a-secret-of-16-by\"\n"), &[]);
+}
+
+#[test]
+fn nothing_is_said_of_the_sample() {
+    warns(include_str!("../../gateway.toml"), &[]);
+}
