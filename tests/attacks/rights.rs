@@ -1,6 +1,7 @@
 //! Verified callers who reach for what is not theirs.
 
-use portcullis::{RequireRoleLayer, Rule};
+use http::Method;
+use portcullis::{RequireRoleLayer, Rule, Rules};
 use serde_json::json;
 
 use crate::board::Board;
@@ -52,6 +53,14 @@ pub(crate) async fn mount(board: &mut Board) {
     assert_eq!(present(&nested, &good).await, "200", "control");
     let around = token().roles(["b", "c"]).sign();
     board.row("way-round-a-nested-rule", present(&nested, &around).await);
+
+    let methods = Rules::from(Rule::role("reader")).method(Method::DELETE, Rule::role("admin"));
+    let methods = stack((site.auth.clone(), RequireRoleLayer::rule(methods)));
+    let reader = token().role("reader").sign();
+    assert_eq!(present(&methods, &reader).await, "200", "control");
+    let mut delete = request(Some(&reader));
+    *delete.method_mut() = Method::from_bytes(b"dElete").unwrap();
+    board.row("method-in-another-case", attempt(&methods, delete).await);
 
     let nobody = stack((site.auth.clone(), RequireRoleLayer::any([] as [&str; 0])));
     let all = token().roles(["admin", ""]).sign();
