@@ -142,7 +142,7 @@ async fn gateway(
     let process = Process::new(configuration, metrics)?;
     let gateway = process.gateway();
     let configuration = &gateway.configuration;
-    let bound = Bound::to(configuration).await?;
+    let bound = Bound::to(configuration)?;
     let told = serve::told_to_end()?;
     let scheme = if gateway.tls.is_some() {
         "https"

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -44,9 +44,11 @@ const IDLE: Duration = Duration::from_secs(75);
 /// How HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PAUSE: Duration = Duration::from_millis(10);
-/// The largest head of a request, and what one connection may keep of a body.
+/// The largest head of a request, and what one connection may keep of a body, or one stream where it has many.
 const BUFFER: usize = 32 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How many connections the system keeps until they are accepted, if it lets us say. A thousand may come at once.
+const BACKLOG: u32 = 4096;
 
 // === impl Servers ===
 
@@ -94,6 +96,19 @@ impl Servers {
             tracing::warn!("requests under way were cut off");
         }
     }
+}
+
+/// Listens as [`TcpListener::bind`] does, but for more who come at once.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Elsewhere it would let two processes listen on one port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn greet<S>(
@@ -182,6 +197,7 @@ fn builder() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
+        .max_send_buf_size(BUFFER)
         .max_header_list_size(BUFFER as u32);
     builder
 }

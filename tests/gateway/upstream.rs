@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 #[derive(Clone)]
 pub(crate) struct Upstream {
@@ -32,7 +32,10 @@ struct Counts {
 
 impl Upstream {
     pub(crate) async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // A thousand connections may come at once.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(4096).unwrap();
         let upstream = Self {
             name,
             address: listener.local_addr().unwrap(),
