@@ -12,6 +12,7 @@ mod config;
 mod consumers;
 mod demo;
 mod entrance;
+mod exchange;
 mod gateway;
 mod headers;
 mod kept;

@@ -24,7 +24,7 @@ use crate::client::Connection;
 use crate::config::model::Configuration;
 use crate::gateway::{Gateway, Unbuildable, answer};
 use crate::kept::Kept;
-use crate::serve::{self, Servers};
+use crate::serve::{self, OPERATORS, Servers};
 
 /// What all requests and all operators see.
 pub(crate) struct Process {
@@ -100,9 +100,10 @@ impl Process {
         });
         let with_tls = Arc::clone(&self);
         let tls = move || with_tls.gateway.load().tls.clone();
-        servers.start(bound.listener, tls, service);
+        servers.start(bound.listener, tls, service, serve::most());
         if let Some(admin) = bound.admin {
-            operators.start(admin, || None, admin::router(Arc::clone(&self)));
+            let router = admin::router(Arc::clone(&self));
+            operators.start(admin, || None, router, OPERATORS);
         }
         told.await;
         tracing::info!("draining");

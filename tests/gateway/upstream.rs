@@ -1,15 +1,17 @@
 //! An upstream service that counts what reaches it, and answers as it is asked to.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
@@ -63,7 +65,7 @@ impl Upstream {
     }
 }
 
-/// `x-do` says how: `echo` the body as a stream, `sleep` so many milliseconds, `redirect`. Else what came is told.
+/// `x-do` says how: `echo` the body as a stream, `send` so many megabytes, `sleep` so many milliseconds, `redirect`. Else what came is told.
 async fn answer(State(upstream): State<Upstream>, request: Request) -> Response {
     upstream.counts.hits.fetch_add(1, Ordering::SeqCst);
     let wanted = request.headers().get("x-do").cloned();
@@ -72,6 +74,11 @@ async fn answer(State(upstream): State<Upstream>, request: Request) -> Response 
         .map_or("", |wanted| wanted.to_str().unwrap());
     match wanted.split_once(' ').unwrap_or((wanted, "")) {
         ("echo", _) => return Response::new(request.into_body()),
+        ("send", megabytes) => {
+            let chunk = Bytes::from(vec![7; 64 * 1024]);
+            let chunks = stream::iter(vec![chunk; megabytes.parse::<usize>().unwrap() * 16]);
+            return Response::new(Body::from_stream(chunks.map(Ok::<_, Infallible>)));
+        }
         ("redirect", _) => {
             return (axum::http::StatusCode::FOUND, [(LOCATION, "/elsewhere")]).into_response();
         }
