@@ -11,6 +11,8 @@ mod answers;
 mod authority;
 #[path = "gateway/contract.rs"]
 mod contract;
+#[path = "gateway/greedy.rs"]
+mod greedy;
 #[path = "gateway/harness.rs"]
 mod harness;
 #[path = "gateway/headers.rs"]

@@ -39,6 +39,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The largest head of a response, and what one connection may keep of a body.
 const BUFFER: usize = 32 * 1024;
+/// What one HTTP/2 stream may keep of a body that its client does not take.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// What a connection may keep: of more streams than an upstream is likely to allow, so that those that nobody reads never
+/// leave too little for the others.
+const CONNECTION_WINDOW: u32 = 1024 * STREAM_WINDOW;
 
 // === impl Clients ===
 
@@ -102,5 +107,7 @@ fn client(builder: &mut Builder, connector: HttpsConnector<HttpConnector>) -> Ht
         .http1_max_buf_size(BUFFER)
         // A connection that many requests share must not fail them all for long once its peer is gone.
         .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .build(connector)
 }

@@ -12,6 +12,7 @@ mod config;
 mod consumers;
 mod demo;
 mod entrance;
+mod exchange;
 mod gateway;
 mod headers;
 mod kept;
@@ -145,7 +146,7 @@ async fn gateway(
     let process = Process::new(configuration, metrics)?;
     let gateway = process.gateway();
     let configuration = &gateway.configuration;
-    let bound = Bound::to(configuration).await?;
+    let bound = Bound::to(configuration)?;
     let told = serve::told_to_end()?;
     let scheme = if gateway.tls.is_some() {
         "https"

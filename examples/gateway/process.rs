@@ -24,7 +24,7 @@ use crate::client::Connection;
 use crate::config::model::Configuration;
 use crate::gateway::{Gateway, Unbuildable, answer};
 use crate::kept::Kept;
-use crate::serve::Servers;
+use crate::serve::{self, OPERATORS, Servers};
 
 /// What all requests and all operators see.
 pub(crate) struct Process {
@@ -45,19 +45,19 @@ const NOTICE: Duration = Duration::from_secs(2);
 // === impl Bound ===
 
 impl Bound {
-    pub(crate) async fn to(configuration: &Configuration) -> Result<Self, Box<dyn Error>> {
-        let listener = bind("listen", configuration.listen).await?;
+    pub(crate) fn to(configuration: &Configuration) -> Result<Self, Box<dyn Error>> {
+        let listener = bind("listen", configuration.listen)?;
         let admin = match configuration.admin_listen {
-            Some(address) => Some(bind("admin_listen", address).await?),
+            Some(address) => Some(bind("admin_listen", address)?),
             None => None,
         };
         Ok(Self { listener, admin })
     }
 }
 
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| format!("`{key}`: {address} cannot be listened on: {error}"))
+fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    serve::listen(address)
+        .map_err(|error| format!("`{key}`: {address} cannot be listened on: {error}"))
 }
 
 // === impl Process ===
@@ -100,9 +100,10 @@ impl Process {
         });
         let with_tls = Arc::clone(&self);
         let tls = move || with_tls.gateway.load().tls.clone();
-        servers.start(bound.listener, tls, service);
+        servers.start(bound.listener, tls, service, serve::most());
         if let Some(admin) = bound.admin {
-            operators.start(admin, || None, admin::router(Arc::clone(&self)));
+            let router = admin::router(Arc::clone(&self));
+            operators.start(admin, || None, router, OPERATORS);
         }
         told.await;
         tracing::info!("draining");

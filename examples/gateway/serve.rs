@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tower::{Service, ServiceExt};
 
 use crate::client::Connection;
+use crate::exchange::Exchanges;
 
 /// Servers in this process.
 #[derive(Default)]
@@ -44,45 +45,75 @@ const IDLE: Duration = Duration::from_secs(75);
 /// How HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PAUSE: Duration = Duration::from_millis(10);
-/// The largest head of a request, and what one connection may keep of a body.
+const LONGEST_PAUSE: Duration = SECOND;
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of an answer, which else would keep an upstream's connection or stream for ever;
+/// twice that at worst. And how long, at least, an HTTP/2 connection may have no requests.
+const STALL: Duration = Duration::from_secs(60);
+/// How many connections operators may have.
+pub(crate) const OPERATORS: usize = 32;
+/// The file descriptors that no client may take: for operators, issuers, stores and files.
+const RESERVE: usize = OPERATORS + 96;
+/// What Linux lets a process have at first, for where the system does not tell.
+const DESCRIPTORS: usize = 1024;
+/// The largest head of a request, and what one connection may keep of a body, or one stream where it has many.
 const BUFFER: usize = 32 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How many connections the system keeps until they are accepted, if it lets us say. A thousand may come at once.
+const BACKLOG: u32 = 4096;
+
+/// Warnings of which one a second is enough.
+#[derive(Default)]
+struct Warnings {
+    last: Option<Instant>,
+}
 
 // === impl Servers ===
 
 impl Servers {
-    /// Serves each request with the [`Connection`] that it came by. `tls` is asked for each connection anew.
+    /// Serves each request with the [`Connection`] that it came by, and no more than so many connections at once. `tls` is
+    /// asked for each connection anew.
     pub(crate) fn start<S>(
         &mut self,
         listener: TcpListener,
         tls: impl Fn() -> Option<Arc<ServerConfig>> + Send + 'static,
         service: S,
+        most: usize,
     ) where
         S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
         let mut end = self.end.subscribe();
         self.tasks.spawn(async move {
-            let graceful = GracefulShutdown::new();
+            let permits = Arc::new(Semaphore::new(most));
+            let mut warnings = Warnings::default();
             loop {
                 let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
+                    accepted = accept(&listener, &permits, &mut warnings) => accepted,
                     _ = end.wait_for(|end| *end) => break,
                 };
                 match accepted {
-                    Ok((stream, peer)) => {
-                        let watcher = graceful.watcher();
-                        tokio::spawn(greet(stream, peer, tls(), service.clone(), watcher));
+                    Ok((permit, stream, peer)) => {
+                        let (tls, service, end) = (tls(), service.clone(), end.clone());
+                        tokio::spawn(async move {
+                            greet(stream, peer, tls, service, end).await;
+                            drop(permit);
+                        });
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        if warnings.is_due() {
+                            tracing::warn!(%error, "a connection could not be accepted");
+                        }
                         // Out of file descriptors, perhaps; some will be free again.
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        sleep(Duration::from_millis(50)).await;
                     }
                 }
             }
             drop(listener);
-            graceful.shutdown().await;
+            // All of them are here once no connection has one.
+            let _ = permits
+                .acquire_many(u32::try_from(most).unwrap_or(u32::MAX))
+                .await;
         });
     }
 
@@ -96,12 +127,71 @@ impl Servers {
     }
 }
 
+// === impl Warnings ===
+
+impl Warnings {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= SECOND);
+        if is_due {
+            self.last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// How many clients may be connected: each may need a connection to an upstream as well. Those beyond wait in the
+/// listener's queue, and operators are still let in.
+pub(crate) fn most() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let most = descriptors(&limits).saturating_sub(RESERVE) / 2;
+    most.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize))
+}
+
+/// The soft limit of open files.
+fn descriptors(limits: &str) -> usize {
+    let mut lines = limits.lines();
+    let line = lines.find_map(|line| line.strip_prefix("Max open files"));
+    match line.and_then(|line| line.split_whitespace().next()) {
+        Some("unlimited") => usize::MAX,
+        Some(soft) => soft.parse().unwrap_or(DESCRIPTORS),
+        None => DESCRIPTORS,
+    }
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    warnings: &mut Warnings,
+) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    if permits.available_permits() == 0 && warnings.is_due() {
+        tracing::warn!("as many connections as may be: raise `ulimit -n`");
+    }
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let permit = permit.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((permit, stream, peer))
+}
+
+/// Listens as [`TcpListener::bind`] does, but for more who come at once.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Elsewhere it would let two processes listen on one port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 async fn greet<S>(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     service: S,
-    watcher: Watcher,
+    end: watch::Receiver<bool>,
 ) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -113,7 +203,7 @@ async fn greet<S>(
     let Some(tls) = tls else {
         // A connection on which nothing comes is nobody's.
         if let Ok(Ok(version)) = timeout(PATIENCE, version(&stream)).await {
-            serve(stream, connection, version, service, watcher).await;
+            serve(stream, connection, version, service, end).await;
         }
         return;
     };
@@ -123,7 +213,7 @@ async fn greet<S>(
                 Some(b"h2") => Version::HTTP_2,
                 _ => Version::HTTP_11,
             };
-            serve(stream, connection, version, service, watcher).await;
+            serve(stream, connection, version, service, end).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
@@ -133,14 +223,18 @@ async fn greet<S>(
 /// HTTP/2 where its preface comes first.
 async fn version(stream: &TcpStream) -> io::Result<Version> {
     let mut first = [0; PREFACE.len()];
+    let mut pause = PAUSE;
     loop {
         let read = stream.peek(&mut first).await?;
         match first.get(..read) {
             None | Some([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(PREFACE) => return Ok(Version::HTTP_2),
             Some(some) if !PREFACE.starts_with(some) => return Ok(Version::HTTP_11),
-            // What was read is ready again at once.
-            Some(_) => tokio::time::sleep(PAUSE).await,
+            // What was read is ready again at once. It rarely comes in two parts, but on purpose in many.
+            Some(_) => {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
         }
     }
 }
@@ -150,24 +244,69 @@ async fn serve<I, S>(
     connection: Connection,
     version: Version,
     service: S,
-    watcher: Watcher,
+    mut end: watch::Receiver<bool>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
+    let exchanges = Exchanges::default();
+    let begun = exchanges.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(connection);
-        service.clone().oneshot(request)
+        let exchange = begun.begin();
+        let answer = service.clone().oneshot(request);
+        async move { answer.await.map(|response| exchange.answer(response)) }
     });
-    let builder = match version {
-        Version::HTTP_2 => builder().http2_only(),
-        _ => builder().http1_only(),
+    let is_http2 = version == Version::HTTP_2;
+    let builder = if is_http2 {
+        builder().http2_only()
+    } else {
+        builder().http1_only()
     };
     let served = builder.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(served.into_owned()).await {
-        tracing::debug!(error, "a connection broke");
+    let mut served = pin!(served.into_owned());
+    let mut told = pin!(async move { end.wait_for(|end| *end).await.is_ok() });
+    let mut is_ending = false;
+    let mut first = pin!(sleep(PATIENCE));
+    // Those that share an HTTP/2 connection take their time to open their first stream.
+    let mut is_new = !is_http2;
+    let mut looks = interval_at(Instant::now() + STALL, STALL);
+    loop {
+        tokio::select! {
+            result = &mut served => {
+                if let Err(error) = result {
+                    tracing::debug!(error, "a connection broke");
+                }
+                return;
+            }
+            _ = &mut told, if !is_ending => {
+                is_ending = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = &mut first, if is_new => {
+                is_new = false;
+                if !exchanges.has_begun() {
+                    tracing::debug!("the head of a first request took too long");
+                    return;
+                }
+            }
+            _ = looks.tick() => {
+                let seen = exchanges.look();
+                if seen.cut > 0 {
+                    tracing::debug!(answers = seen.cut, "a client took nothing for too long");
+                }
+                // Of HTTP/1.1 nothing can come behind an answer that was cut off, and an idle connection was told to end.
+                if !is_http2 && seen.cut > 0 || is_ending && seen.is_idle {
+                    return;
+                }
+                if is_http2 && seen.is_idle {
+                    is_ending = true;
+                    served.as_mut().graceful_shutdown();
+                }
+            }
+        }
     }
 }
 
@@ -182,6 +321,7 @@ fn builder() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
+        .max_send_buf_size(BUFFER)
         .max_header_list_size(BUFFER as u32);
     builder
 }
@@ -206,5 +346,151 @@ pub(crate) fn told_to_end() -> io::Result<impl Future<Output = ()>> {
         Ok(async move {
             interrupted.recv().await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::body::Bytes;
+    use futures_util::{Stream, stream};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n";
+    const CONNECTION: Connection = Connection {
+        peer: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1),
+        scheme: "http",
+    };
+
+    /// Counts the answers that are kept.
+    struct Kept(Arc<AtomicUsize>);
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    type Parts = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>> + Send>>;
+
+    /// A connection whose requests are all answered with these parts.
+    fn connection(
+        version: Version,
+        parts: fn() -> Parts,
+    ) -> (DuplexStream, Arc<AtomicUsize>, JoinHandle<()>) {
+        let (client, server) = duplex(1024);
+        let kept = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&kept);
+        let service = tower::service_fn(move |_: Request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let kept = Kept(Arc::clone(&count));
+            let parts = futures_util::StreamExt::map(parts(), move |part| {
+                let _ = &kept;
+                part
+            });
+            async move { Ok(Response::new(Body::from_stream(parts))) }
+        });
+        let (told, end) = watch::channel(false);
+        let served = tokio::spawn(async move {
+            serve(server, CONNECTION, version, service, end).await;
+            drop(told);
+        });
+        (client, kept, served)
+    }
+
+    fn endless() -> Parts {
+        Box::pin(stream::repeat(Ok(Bytes::from_static(&[7; 16 * 1024]))))
+    }
+
+    fn silent() -> Parts {
+        let one = stream::iter([Ok(Bytes::from_static(b"one"))]);
+        Box::pin(futures_util::StreamExt::chain(one, stream::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_cut_off() {
+        let (mut client, kept, served) = connection(Version::HTTP_11, endless);
+        let started = Instant::now();
+        client.write_all(HEAD).await.unwrap();
+        served.await.unwrap();
+        assert!(started.elapsed() >= STALL && started.elapsed() <= STALL * 2);
+        assert_eq!(kept.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_little_is_not() {
+        let (mut client, kept, served) = connection(Version::HTTP_11, endless);
+        client.write_all(HEAD).await.unwrap();
+        let mut some = vec![0; 64 * 1024];
+        for _ in 0..20 {
+            sleep(STALL / 2).await;
+            client.read_exact(&mut some).await.unwrap();
+        }
+        assert!(!served.is_finished());
+        assert_eq!(kept.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_may_be_silent() {
+        let (mut client, kept, served) = connection(Version::HTTP_11, silent);
+        client.write_all(HEAD).await.unwrap();
+        sleep(STALL * 20).await;
+        assert!(!served.is_finished());
+        assert_eq!(kept.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_head_has_less_time_than_the_next() {
+        let (mut client, _, served) = connection(Version::HTTP_11, silent);
+        let started = Instant::now();
+        client.write_all(&HEAD[..HEAD.len() - 1]).await.unwrap();
+        served.await.unwrap();
+        assert_eq!(started.elapsed().as_secs(), PATIENCE.as_secs());
+
+        let (mut client, _, served) = connection(Version::HTTP_11, || Box::pin(stream::empty()));
+        client.write_all(HEAD).await.unwrap();
+        sleep(IDLE - PATIENCE / 2).await;
+        assert!(!served.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http_2_stream_that_nobody_reads_goes_and_the_others_stay() {
+        let (client, kept, served) = connection(Version::HTTP_2, endless);
+        let mut client_side = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        client_side.timer(TokioTimer::new());
+        let client = client_side.handshake(TokioIo::new(client)).await;
+        let (mut requests, connection) = client.unwrap();
+        tokio::spawn(connection);
+        let request = || hyper::Request::new(Body::empty());
+        let unread = requests.send_request(request()).await.unwrap();
+        let mut read = requests.send_request(request()).await.unwrap().into_body();
+        assert_eq!(kept.load(Ordering::SeqCst), 2);
+        for _ in 0..10 {
+            sleep(STALL / 3).await;
+            for _ in 0..30 {
+                let frame = http_body_util::BodyExt::frame(&mut read).await;
+                assert!(frame.unwrap().is_ok());
+            }
+        }
+        assert_eq!(kept.load(Ordering::SeqCst), 1);
+        drop((read, unread));
+        // And a connection that nobody uses ends.
+        timeout(STALL * 3, served).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn some_descriptors_are_left_for_others() {
+        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096                 files\n";
+        assert_eq!(descriptors(limits), 1024);
+        assert_eq!(
+            descriptors(&limits.replace("1024", "unlimited")),
+            usize::MAX
+        );
+        assert_eq!(descriptors(""), DESCRIPTORS);
+        assert!(most() >= 1);
     }
 }

@@ -78,8 +78,26 @@ impl Gateway {
         let file = file.to_str().unwrap().to_owned();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let variables: Vec<_> = variables.iter().map(owned).collect();
-        let process = tokio::task::spawn_blocking(move || {
-            let mut process = Running::start_with("gateway", &["--config", &file], &variables);
+        Self::run(folder, move || {
+            Running::start_with("gateway", &["--config", &file], &variables)
+        })
+        .await
+    }
+
+    /// With no more open files than so many.
+    pub(crate) async fn start_limited(configuration: &str, files: u32) -> Self {
+        let folder = Folder::new();
+        let file = write(&folder, configuration);
+        let file = file.to_str().unwrap().to_owned();
+        Self::run(folder, move || {
+            Running::start_limited("gateway", &["--config", &file], files)
+        })
+        .await
+    }
+
+    async fn run(folder: Folder, start: impl FnOnce() -> Running + Send + 'static) -> Self {
+        let process = tokio::task::spawn_blocking(|| {
+            let mut process = start();
             let output = process.output();
             (process, output)
         });

@@ -16,8 +16,12 @@ use super::upstream::Upstream;
 const BODIES: usize = 1_000;
 const MEGABYTE: usize = 1024 * 1024;
 const CHUNK: usize = MEGABYTE / 16;
-/// What both connections of a request keep of a body each way, and half as much again. The bodies have 2,000 MB.
-const MAY_GROW: u64 = (BODIES * 4 * 32 * 1024) as u64 / 2 * 3;
+/// What a connection may keep.
+const BUFFER: usize = 32 * 1024;
+/// What a request may keep of its bodies, each way, at the worst: a buffer that is read into, one on its way from one
+/// connection to the other, and two that are written, for what is not full is given one more. Mostly it is half of that,
+/// but a busy system leaves sockets full. One more is for all else. The bodies have 2,000 MB.
+const MAY_GROW: u64 = (BODIES * (2 * 4 + 1) * BUFFER) as u64;
 /// Both ends of all connections are in this process, and the limit is inherited.
 const DESCRIPTORS: usize = BODIES * 3;
 

@@ -1,17 +1,19 @@
 //! An upstream service that counts what reaches it, and answers as it is asked to.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 #[derive(Clone)]
 pub(crate) struct Upstream {
@@ -32,7 +34,10 @@ struct Counts {
 
 impl Upstream {
     pub(crate) async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // A thousand connections may come at once.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(4096).unwrap();
         let upstream = Self {
             name,
             address: listener.local_addr().unwrap(),
@@ -60,7 +65,7 @@ impl Upstream {
     }
 }
 
-/// `x-do` says how: `echo` the body as a stream, `sleep` so many milliseconds, `redirect`. Else what came is told.
+/// `x-do` says how: `echo` the body as a stream, `send` so many megabytes, `sleep` so many milliseconds, `redirect`. Else what came is told.
 async fn answer(State(upstream): State<Upstream>, request: Request) -> Response {
     upstream.counts.hits.fetch_add(1, Ordering::SeqCst);
     let wanted = request.headers().get("x-do").cloned();
@@ -69,6 +74,11 @@ async fn answer(State(upstream): State<Upstream>, request: Request) -> Response 
         .map_or("", |wanted| wanted.to_str().unwrap());
     match wanted.split_once(' ').unwrap_or((wanted, "")) {
         ("echo", _) => return Response::new(request.into_body()),
+        ("send", megabytes) => {
+            let chunk = Bytes::from(vec![7; 64 * 1024]);
+            let chunks = stream::iter(vec![chunk; megabytes.parse::<usize>().unwrap() * 16]);
+            return Response::new(Body::from_stream(chunks.map(Ok::<_, Infallible>)));
+        }
         ("redirect", _) => {
             return (axum::http::StatusCode::FOUND, [(LOCATION, "/elsewhere")]).into_response();
         }

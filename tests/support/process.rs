@@ -51,8 +51,22 @@ impl Running {
         arguments: &[&str],
         variables: &[(String, String)],
     ) -> Self {
-        let mut child = Command::new(built(example))
-            .args(arguments)
+        Self::spawn(Command::new(built(example)).args(arguments), variables)
+    }
+
+    /// With no more open files than so many.
+    #[allow(dead_code)] // Not all tests have one.
+    #[track_caller]
+    pub(crate) fn start_limited(example: &str, arguments: &[&str], files: u32) -> Self {
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited]).arg(built(example));
+        Self::spawn(command.args(arguments), &[])
+    }
+
+    #[track_caller]
+    fn spawn(command: &mut Command, variables: &[(String, String)]) -> Self {
+        let mut child = command
             .envs(variables.iter().cloned())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())

@@ -1,0 +1,79 @@
+//! Clients that take all they can get, and leave something for the others.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::harness::{Gateway, client, issuer, section};
+use super::upstream::Upstream;
+
+/// A client that asks for much and reads no more than the first byte.
+async fn unread(gateway: &Gateway, head: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut connection = socket.connect(gateway.address).await.unwrap();
+    connection.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(connection.read_u8().await.unwrap(), b'H');
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_leave_room_on_the_connection_that_others_share() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("large").await);
+    let gateway = Gateway::start(&format!(
+        "{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
+        section(&issuer),
+        upstream.url()
+    ))
+    .await;
+    // What has this type goes by HTTP/2.
+    let grpc = "application/grpc";
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: here\r\ncontent-type: {grpc}\r\nx-do: send 16\r\ncontent-length: 0\r\n\r\n"
+    );
+    let mut greedy = Vec::new();
+    for _ in 0..50 {
+        greedy.push(unread(&gateway, &head).await);
+    }
+    let request = client().post(gateway.url("/")).header("x-do", "send 16");
+    let request = request.header("content-type", grpc);
+    let honest = async { request.send().await.unwrap().bytes().await.unwrap() };
+    let read = timeout(Duration::from_secs(60), honest).await;
+    assert_eq!(read.expect("a share of it").len(), 16 * 1024 * 1024);
+    assert_eq!(upstream.hits(), 51);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_never_take_the_descriptors_that_operators_need() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("any").await);
+    let configuration = format!(
+        "log = \"warn,gateway=info\"\n{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
+        section(&issuer),
+        upstream.url()
+    );
+    let gateway = Gateway::start_limited(&configuration, 256).await;
+    let mut greedy = Vec::new();
+    for _ in 0..300 {
+        let mut connection = TcpStream::connect(gateway.address).await.unwrap();
+        connection
+            .write_all(b"GET / HTTP/1.1\r\nx: ")
+            .await
+            .unwrap();
+        greedy.push(connection);
+    }
+    gateway.said(|line| line.contains("ulimit -n")).await;
+    for _ in 0..3 {
+        let health = client().get(gateway.admin("/healthz")).send().await;
+        assert_eq!(health.unwrap().status(), 200);
+    }
+    // Who waited in the queue is served once they are gone.
+    let waiting = client().get(gateway.url("/")).send();
+    drop(greedy);
+    let answer = timeout(Duration::from_secs(20), waiting).await.unwrap();
+    assert_eq!(answer.unwrap().status(), 200);
+    let lines = gateway.lines();
+    let failed = lines.iter().filter(|line| line.contains("be accepted"));
+    assert_eq!(failed.count(), 0, "{lines:#?}");
+}
