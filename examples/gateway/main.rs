@@ -157,6 +157,7 @@ async fn gateway(
     if let Some(admin) = &bound.admin {
         println!("admin on http://{}", admin.local_addr()?);
     }
+    watch::tell(&configuration.warnings, &[]);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = %bound.listener.local_addr()?,
@@ -166,7 +167,6 @@ async fn gateway(
         routes = configuration.routes.len(),
         "started",
     );
-    watch::tell(&configuration.warnings, &[]);
     watch::warm(&gateway);
     tokio::spawn(watch::watch(Arc::clone(&process), file));
     drop(gateway);

@@ -176,12 +176,10 @@ impl Proxy {
     }
 }
 
-/// The route says so in as many words, hence also in clear; but not without a warning.
+/// The route says so in as many words, hence also in clear, of which its configuration warns.
 fn forward_to(origin: &str) -> Result<TokenPropagationLayer, ConfigError> {
-    TokenPropagationLayer::forward_to([origin]).or_else(|_| {
-        tracing::warn!(upstream = origin, "tokens are forwarded in clear");
-        TokenPropagationLayer::dangerous_forward_to_http([origin])
-    })
+    TokenPropagationLayer::forward_to([origin])
+        .or_else(|_| TokenPropagationLayer::dangerous_forward_to_http([origin]))
 }
 
 /// What HTTP/2 says in its frames, HTTP/1.1 says in headers. Where HTTP/2 is spoken, the client leaves them out.

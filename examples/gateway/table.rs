@@ -195,11 +195,15 @@ mod tests {
         let table = Table::new([
             (None, "/".to_owned(), "all"),
             (None, "/caf%C3%A9".to_owned(), "cafe"),
+            (None, "/any/%2A".to_owned(), "star"),
         ]);
         let check = |path, expected| assert_eq!(table.find(None, path), expected, "{path}");
         check("/caf%C3%A9", Found::Route("cafe"));
         check("/caf%C3%A9/7", Found::Route("cafe"));
         check("/cafe", Found::Route("all"));
+        check("/any/%2A", Found::Route("star"));
+        check("/any/*", Found::Ambiguous);
+        check("/any/1", Found::Route("all"));
         for path in ["/caf%c3%a9", "/caf%25C3%25A9", "/CAF%C3%A9"] {
             check(path, Found::Ambiguous);
         }

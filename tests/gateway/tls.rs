@@ -79,7 +79,7 @@ async fn where_clients_need_certificates_only_those_of_the_authority_get_in() {
     folder.write("server.key", &pair.key);
     folder.write("clients.pem", partners.pem());
     let configuration = format!(
-        "{}[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\nclient_ca = \"clients.pem\"\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
+        "log = \"info,gateway=debug\"\n{}[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\nclient_ca = \"clients.pem\"\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
         section(&issuer),
         upstream.url()
     );
@@ -97,6 +97,12 @@ async fn where_clients_need_certificates_only_those_of_the_authority_get_in() {
     assert!(ask(None).await.is_err());
     assert!(ask(Some(&new)).await.is_err());
     assert!(ask(Some(&server.issue())).await.is_err());
+    // What the documentation says of `RUST_LOG`.
+    let line = gateway
+        .said(|line| line.contains("a handshake failed"))
+        .await;
+    assert!(line.contains("\"gateway::serve\""), "{line}");
+
     // It only opens the door: who is calling, the token says.
     let request = server.client_with(Some(&old)).get(gateway.url("/"));
     assert_eq!(outcome(request).await, (401, "missing_token".into()));

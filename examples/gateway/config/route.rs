@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::Method;
+use axum::http::{Method, Uri};
+use portcullis::TokenPropagationLayer;
 
 use super::model::{Access, Consumer, ConsumerFilter, Mode, Propagate, Route, UpstreamHost};
 use super::names::{host, method, upstream};
@@ -68,7 +69,7 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
     };
     let consumers = consumers(&mut section, others.consumers);
     let rate_limits = limits::of_route(&mut section, is_public, others.consumers, &consumers);
-    let propagate = propagate(&mut section, is_public);
+    let propagate = propagate(&mut section, is_public, upstream.as_ref());
     let modes = [("enforce", Mode::Enforce), ("report", Mode::Report)];
     let mode = section.or("mode", Mode::Enforce, choice(&modes));
     section.finish();
@@ -141,7 +142,7 @@ fn consumers(section: &mut Section<'_>, known: &[Consumer]) -> ConsumerFilter {
     })
 }
 
-fn propagate(section: &mut Section<'_>, is_public: bool) -> Propagate {
+fn propagate(section: &mut Section<'_>, is_public: bool, upstream: Option<&Uri>) -> Propagate {
     let place = section.place_of("propagate");
     let modes = [("none", Propagate::None), ("forward", Propagate::Forward)];
     let propagate = section.get("propagate", |item| match item.text()? {
@@ -157,6 +158,14 @@ fn propagate(section: &mut Section<'_>, is_public: bool) -> Propagate {
             "propagate",
             "must be \"none\" on a public route, where no token is verified",
         );
+    }
+    let in_clear = |uri: &Uri| {
+        let origin = uri.to_string();
+        let origin = origin.trim_end_matches('/');
+        TokenPropagationLayer::forward_to([origin]).is_err()
+    };
+    if propagate == Some(Propagate::Forward) && upstream.is_some_and(in_clear) {
+        section.warn(&place, "propagate", "sends tokens in clear: use https");
     }
     propagate.unwrap_or(Propagate::None)
 }

@@ -89,6 +89,18 @@ fn a_shared_store_without_a_secret_is_told() {
 }
 
 #[test]
+fn tokens_in_clear_are_told() {
+    const CLEAR: &str = "gateway.toml:7: `routes[0].propagate` sends tokens in clear: use https";
+    let text = |upstream: &str, mode: &str| {
+        let route = ROUTE.replace("http://127.0.0.1:3002", upstream);
+        format!("{route}propagate = \"{mode}\"\n")
+    };
+    warns(&text("http://orders.internal:3002", "forward"), &[CLEAR]);
+    warns(&text("http://orders.internal:3002", "none"), &[]);
+    warns(&text("https://orders.internal", "forward"), &[]);
+}
+
+#[test]
 fn nothing_is_said_of_the_sample() {
     warns(include_str!("../../gateway.toml"), &[]);
 }
