@@ -69,10 +69,10 @@ async fn clients_never_take_the_descriptors_that_operators_need() {
         assert_eq!(health.unwrap().status(), 200);
     }
     // Who waited in the queue is served once they are gone.
-    let waiting = client().get(gateway.url("/")).send();
+    let waiting = tokio::spawn(client().get(gateway.url("/")).send());
     drop(greedy);
     let answer = timeout(Duration::from_secs(20), waiting).await.unwrap();
-    assert_eq!(answer.unwrap().status(), 200);
+    assert_eq!(answer.unwrap().unwrap().status(), 200);
     let lines = gateway.lines();
     let failed = lines.iter().filter(|line| line.contains("be accepted"));
     assert_eq!(failed.count(), 0, "{lines:#?}");
