@@ -1,10 +1,13 @@
 //! What operators ask: is it alive, is it ready, how much does it do, what does it let through.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -17,8 +20,8 @@ use crate::gateway::answer;
 use crate::process::Process;
 use crate::revocations;
 
-pub(crate) fn router(process: Arc<Process>) -> Router {
-    Router::new()
+pub(crate) fn router(process: Arc<Process>, address: SocketAddr) -> Router {
+    let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -26,7 +29,31 @@ pub(crate) fn router(process: Arc<Process>) -> Router {
         .route("/revocations", revocations::routes())
         .method_not_allowed_fallback(|request: Request| refuse(Reason::MethodNotAllowed, request))
         .fallback(|request: Request| refuse(Reason::NoRoute, request))
-        .with_state(process)
+        .with_state(process);
+    if !address.ip().is_loopback() {
+        return router;
+    }
+    router.layer(middleware::from_fn(only_by_a_name_of_this_machine))
+}
+
+/// Whoever has a name may let it lead to this machine, and a page of that name reads in an operator's browser what is
+/// answered here (DNS rebinding).
+async fn only_by_a_name_of_this_machine(request: Request, next: Next) -> Response {
+    let header = request.headers().get(HOST);
+    let header = header.map(|host| host.to_str().unwrap_or_default());
+    let asked = header.or(request.uri().authority().map(Authority::as_str));
+    let is_ours = |asked: &str| {
+        let asked = asked.parse::<Authority>();
+        asked.is_ok_and(|asked| {
+            let host = asked.host().trim_matches(['[', ']']);
+            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+        })
+    };
+    if asked.is_none_or(is_ours) {
+        return next.run(request).await;
+    }
+    let text = "this machine is asked by its address, or as localhost\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
 /// As clients are refused; `Allow` comes from the router.

@@ -102,7 +102,8 @@ impl Process {
         let tls = move || with_tls.gateway.load().tls.clone();
         servers.start(bound.listener, tls, service, serve::most());
         if let Some(admin) = bound.admin {
-            let router = admin::router(Arc::clone(&self));
+            let address = admin.local_addr().unwrap_or(([0, 0, 0, 0], 0).into());
+            let router = admin::router(Arc::clone(&self), address);
             operators.start(admin, || None, router, OPERATORS);
         }
         told.await;

@@ -168,3 +168,23 @@ async fn each_route_tells_what_stands_before_it() {
         "{routes:#}"
     );
 }
+
+#[tokio::test]
+async fn on_loopback_operators_are_asked_by_no_name_that_a_stranger_may_have() {
+    let issuer = issuer().await;
+    let gateway = Gateway::start(&section(&issuer)).await;
+    let ask = async |host: &str| {
+        let request = client().get(gateway.admin("/healthz")).header("host", host);
+        request.send().await.unwrap().status()
+    };
+    for host in ["localhost:9090", "LOCALHOST", "127.0.0.1:1", "[::1]:9090"] {
+        assert_eq!(ask(host).await, 200, "{host}");
+    }
+    for host in [
+        "rebind.evil.example",
+        "localhost.evil.example:9090",
+        "a@127.0.0.1.x",
+    ] {
+        assert_eq!(ask(host).await, 421, "{host}");
+    }
+}

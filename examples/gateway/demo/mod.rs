@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::config::model::{Access, Configuration, KeySource, LimitKey, RateLimit};
 use crate::preset;
 use crate::process::{Bound, Process};
-use crate::serve::{OPERATORS, Servers, told_to_end};
+use crate::serve::{self, Servers, told_to_end};
 use crate::telemetry;
 use auth_service::AuthService;
 
@@ -91,7 +91,8 @@ async fn start(ports: [u16; 4], without: Option<Part>) -> Result<Demonstration, 
     // Below /auth, so that the gateway can pass it on as it is; what is elsewhere only its operator reaches.
     let issuer = format!("{}/auth", places.auth_service);
     let mut servers = Servers::default();
-    let mut serve = |listener, router: Router| servers.start(listener, || None, router, OPERATORS);
+    let mut serve =
+        |listener, router: Router| servers.start(listener, || None, router, serve::most());
     serve(auth, AuthService::new(&issuer, AUDIENCE)?.router());
     serve(orders, echo::router("orders"));
     serve(admin, echo::router("admin"));
