@@ -77,3 +77,56 @@ async fn clients_never_take_the_descriptors_that_operators_need() {
     let failed = lines.iter().filter(|line| line.contains("be accepted"));
     assert_eq!(failed.count(), 0, "{lines:#?}");
 }
+
+/// One connection that asks as often as it may, allows all that HTTP/2 can allow, and reads nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_2_answer_that_nobody_reads_is_kept_in_small_part() {
+    const STREAMS: u32 = 200;
+    /// What two connections may keep of a body, and of its head.
+    const EACH: u64 = 6 * 32 * 1024;
+    let (issuer, upstream) = (issuer().await, Upstream::start("large").await);
+    let gateway = Gateway::start(&format!(
+        "log = \"warn,gateway=info\"\n{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
+        section(&issuer),
+        upstream.url()
+    ))
+    .await;
+    let before = gateway.memory();
+    let largest = 0x7fff_ffff_u32;
+    let mut frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS_INITIAL_WINDOW_SIZE, and the connection's window.
+    frames.extend(frame(
+        4,
+        0,
+        0,
+        &[&[0, 4][..], &largest.to_be_bytes()].concat(),
+    ));
+    frames.extend(frame(8, 0, 0, &(largest - 65_535).to_be_bytes()));
+    // GET, http and / by their numbers in HPACK's table, and so is `:authority`; the rest is written out.
+    let head = b"\x82\x86\x84\x01\x04here\x00\x04x-do\x06send 4";
+    for stream in 0..STREAMS {
+        frames.extend(frame(1, 0x5, stream * 2 + 1, head));
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut connection = socket.connect(gateway.address).await.unwrap();
+    connection.write_all(&frames).await.unwrap();
+    while upstream.hits() < STREAMS as usize {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut peak = 0;
+    for _ in 0..100 {
+        peak = peak.max(gateway.memory());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let each = peak.saturating_sub(before) / u64::from(STREAMS);
+    println!("{STREAMS} unread streams: {each} bytes each");
+    assert!(each < EACH, "{each} bytes each");
+}
+
+/// A frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let stream = stream.to_be_bytes();
+    [&length[1..], &[kind, flags], &stream, payload].concat()
+}
