@@ -21,6 +21,7 @@ pub(crate) struct Exchanges(Arc<Mutex<Open>>);
 struct Open {
     list: Vec<Weak<Mutex<State>>>,
     has_begun: bool,
+    was_any: bool,
 }
 
 /// One, from the request on. It is over when this goes.
@@ -68,6 +69,7 @@ impl Exchanges {
         }));
         let mut open = lock(&self.0);
         open.has_begun = true;
+        open.was_any = true;
         // Before the list grows: it never has many more than are under way at once.
         if open.list.len() == open.list.capacity() {
             open.list.retain(|state| state.strong_count() > 0);
@@ -79,6 +81,12 @@ impl Exchanges {
     /// Whether there was one since the last look.
     pub(crate) fn has_begun(&self) -> bool {
         lock(&self.0).has_begun
+    }
+
+    /// Whether there were any, and none is under way.
+    pub(crate) fn are_over(&self) -> bool {
+        let open = lock(&self.0);
+        open.was_any && open.list.iter().all(|state| state.strong_count() == 0)
     }
 
     /// Cuts off each answer of which the client took nothing since the last look.

@@ -62,6 +62,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How many connections the system keeps until they are accepted, if it lets us say. A thousand may come at once.
 const BACKLOG: u32 = 4096;
 
+/// What a connection is told.
+struct Told {
+    end: watch::Receiver<bool>,
+    /// There is no room for another, and those that wait for a next request go.
+    crowd: watch::Receiver<()>,
+}
+
 /// Warnings of which one a second is enough.
 #[derive(Default)]
 struct Warnings {
@@ -87,16 +94,21 @@ impl Servers {
         self.tasks.spawn(async move {
             let permits = Arc::new(Semaphore::new(most));
             let mut warnings = Warnings::default();
+            let crowd = watch::Sender::new(());
             loop {
                 let accepted = tokio::select! {
-                    accepted = accept(&listener, &permits, &mut warnings) => accepted,
+                    accepted = accept(&listener, &permits, &crowd, &mut warnings) => accepted,
                     _ = end.wait_for(|end| *end) => break,
                 };
                 match accepted {
                     Ok((permit, stream, peer)) => {
-                        let (tls, service, end) = (tls(), service.clone(), end.clone());
+                        let (tls, service) = (tls(), service.clone());
+                        let told = Told {
+                            end: end.clone(),
+                            crowd: crowd.subscribe(),
+                        };
                         tokio::spawn(async move {
-                            greet(stream, peer, tls, service, end).await;
+                            greet(stream, peer, tls, service, told).await;
                             drop(permit);
                         });
                     }
@@ -162,13 +174,21 @@ fn descriptors(limits: &str) -> usize {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
+    crowd: &watch::Sender<()>,
     warnings: &mut Warnings,
 ) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    if permits.available_permits() == 0 && warnings.is_due() {
-        tracing::warn!("as many connections as may be: raise `ulimit -n`");
-    }
-    let permit = Arc::clone(permits).acquire_owned().await;
-    let permit = permit.map_err(io::Error::other)?;
+    let permit = loop {
+        if permits.available_permits() == 0 {
+            crowd.send_replace(());
+            if warnings.is_due() {
+                tracing::warn!("as many connections as may be: raise `ulimit -n`");
+            }
+        }
+        // Some that were busy may wait for a next request by then.
+        if let Ok(permit) = timeout(SECOND, Arc::clone(permits).acquire_owned()).await {
+            break permit.map_err(io::Error::other)?;
+        }
+    };
     let (stream, peer) = listener.accept().await?;
     Ok((permit, stream, peer))
 }
@@ -191,7 +211,7 @@ async fn greet<S>(
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     service: S,
-    end: watch::Receiver<bool>,
+    told: Told,
 ) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -203,7 +223,7 @@ async fn greet<S>(
     let Some(tls) = tls else {
         // A connection on which nothing comes is nobody's.
         if let Ok(Ok(version)) = timeout(PATIENCE, version(&stream)).await {
-            serve(stream, connection, version, service, end).await;
+            serve(stream, connection, version, service, told).await;
         }
         return;
     };
@@ -213,7 +233,7 @@ async fn greet<S>(
                 Some(b"h2") => Version::HTTP_2,
                 _ => Version::HTTP_11,
             };
-            serve(stream, connection, version, service, end).await;
+            serve(stream, connection, version, service, told).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
@@ -239,13 +259,8 @@ async fn version(stream: &TcpStream) -> io::Result<Version> {
     }
 }
 
-async fn serve<I, S>(
-    stream: I,
-    connection: Connection,
-    version: Version,
-    service: S,
-    mut end: watch::Receiver<bool>,
-) where
+async fn serve<I, S>(stream: I, connection: Connection, version: Version, service: S, told: Told)
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -267,7 +282,8 @@ async fn serve<I, S>(
     };
     let served = builder.serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served.into_owned());
-    let mut told = pin!(async move { end.wait_for(|end| *end).await.is_ok() });
+    let Told { mut end, mut crowd } = told;
+    let mut end = pin!(async move { end.wait_for(|end| *end).await.is_ok() });
     let mut is_ending = false;
     let mut first = pin!(sleep(PATIENCE));
     // Those that share an HTTP/2 connection take their time to open their first stream.
@@ -281,9 +297,15 @@ async fn serve<I, S>(
                 }
                 return;
             }
-            _ = &mut told, if !is_ending => {
+            _ = &mut end, if !is_ending => {
                 is_ending = true;
                 served.as_mut().graceful_shutdown();
+            }
+            Ok(()) = crowd.changed(), if !is_ending => {
+                if exchanges.are_over() {
+                    is_ending = true;
+                    served.as_mut().graceful_shutdown();
+                }
             }
             () = &mut first, if is_new => {
                 is_new = false;
@@ -394,10 +416,12 @@ mod tests {
             });
             async move { Ok(Response::new(Body::from_stream(parts))) }
         });
-        let (told, end) = watch::channel(false);
+        let (ends, end) = watch::channel(false);
+        let (crowds, crowd) = watch::channel(());
+        let told = Told { end, crowd };
         let served = tokio::spawn(async move {
-            serve(server, CONNECTION, version, service, end).await;
-            drop(told);
+            serve(server, CONNECTION, version, service, told).await;
+            drop((ends, crowds));
         });
         (client, kept, served)
     }

@@ -78,6 +78,25 @@ async fn clients_never_take_the_descriptors_that_operators_need() {
     assert_eq!(failed.count(), 0, "{lines:#?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_wait_for_a_next_request_make_room() {
+    let (issuer, upstream) = (issuer().await, Upstream::start("any").await);
+    let configuration = format!(
+        "log = \"warn,gateway=info\"\n{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
+        section(&issuer),
+        upstream.url()
+    );
+    let gateway = Gateway::start_limited(&configuration, 256).await;
+    let mut kept = Vec::new();
+    let ask = async {
+        for _ in 0..200 {
+            kept.push(unread(&gateway, "GET / HTTP/1.1\r\nhost: here\r\n\r\n").await);
+        }
+    };
+    timeout(Duration::from_secs(30), ask).await.unwrap();
+    assert_eq!(upstream.hits(), 200);
+}
+
 /// One connection that asks as often as it may, allows all that HTTP/2 can allow, and reads nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_2_answer_that_nobody_reads_is_kept_in_small_part() {
