@@ -127,7 +127,9 @@ async fn no_spelling_of_a_header_passes_for_the_gateways_own() {
                 "" => String::new(),
                 token => format!("\r\nauthorization: Bearer {token}"),
             };
-            let headers = told(&gateway, path, &format!("{spoofed}{authorization}")).await;
+            let mut headers = told(&gateway, path, &format!("{spoofed}{authorization}")).await;
+            // By chance it may hold any digits.
+            headers.remove("x-request-id");
             let all = format!("{headers:?}");
             for wrong in ["root", "6.6.6.6", "bank", "gopher", "6666", "Bearer"] {
                 assert!(!all.contains(wrong), "{path} {spoofed}: {all}");
