@@ -122,7 +122,7 @@ fn refuse(parts: &Parts, rejection: Rejection) -> Response {
     let decision = Decision {
         stage: Stage::Authorization,
         policy: "extractor",
-        mode: Mode::Enforce.name(),
+        mode: Mode::Enforce.as_str(),
         rule: None,
         identity: Caller::of(&parts.extensions).and_then(Caller::identity),
         rejection: Some(&rejection),

@@ -1,18 +1,18 @@
 //! What the layers decide about a request: in which mode, and what an access log reads of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Extensions;
-use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
 use crate::rejection::Reason;
+use crate::sync::lock;
 
 /// Whether a layer's refusals are answered, or only reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// What is refused is answered so.
     #[default]
@@ -81,17 +81,8 @@ pub struct DecisionRecord {
     pub duration: Option<Duration>,
 }
 
-// === impl Mode ===
-
-impl Mode {
-    /// The word for it: `enforce` or `report`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Report => "report",
-        }
-    }
+crate::words::words! {
+    Mode: "mode" { Enforce => "enforce", Report => "report" }
 }
 
 // === impl DecisionLog ===
@@ -106,17 +97,11 @@ impl DecisionLog {
     /// What was decided so far.
     #[must_use]
     pub fn records(&self) -> Vec<DecisionRecord> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     pub(crate) fn push(&self, record: DecisionRecord) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(record);
+        lock(&self.0).push(record);
     }
 }
 

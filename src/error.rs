@@ -78,6 +78,16 @@ pub enum ConfigError {
         /// What to change.
         problem: &'static str,
     },
+    /// A word that is none of the accepted ones.
+    #[error("unknown {what} {word:?}: expected one of {expected}")]
+    UnknownWord {
+        /// The setting that the word is for.
+        what: &'static str,
+        /// The word as it was given.
+        word: String,
+        /// The accepted words, separated by commas.
+        expected: String,
+    },
     /// Any other setting.
     #[error("{setting}: {problem}")]
     Setting {
@@ -86,4 +96,14 @@ pub enum ConfigError {
         /// What to change.
         problem: &'static str,
     },
+}
+
+impl ConfigError {
+    pub(crate) fn unknown_word(what: &'static str, word: &str, expected: &[&str]) -> Self {
+        Self::UnknownWord {
+            what,
+            word: word.to_owned(),
+            expected: expected.join(", "),
+        }
+    }
 }

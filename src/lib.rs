@@ -43,7 +43,9 @@ mod realm;
 mod rejection;
 mod respond;
 mod route;
+mod sync;
 mod tenant;
+mod words;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]

@@ -38,8 +38,6 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::decision::Mode;
 
 /// Something that stands before a route and can say what it does there.
@@ -52,30 +50,34 @@ pub trait Describe {
 }
 
 /// What stands before each of some routes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
 pub struct Manifest {
     routes: Vec<Entry>,
 }
 
 /// What stands before one route, outermost first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Entry {
     route: String,
     guards: Vec<Guard>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 struct Guard {
     does: Deed,
     policy: String,
     what: String,
-    #[serde(skip_serializing_if = "is_enforced")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_enforced"))]
     mode: Mode,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 enum Deed {
     Authenticates,
     Requires,
@@ -83,6 +85,7 @@ enum Deed {
     Propagates,
 }
 
+#[cfg(feature = "serde")]
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks so
 fn is_enforced(mode: &Mode) -> bool {
     *mode == Mode::Enforce

@@ -78,7 +78,7 @@ impl Decision<'_> {
 
     /// Whether the request passes although there is a reason against it.
     fn would_refuse(&self) -> bool {
-        self.mode == Mode::Report.name()
+        self.mode == Mode::Report.as_str()
             && self
                 .reason()
                 .is_some_and(|reason| reason != Reason::NotConfigured)

@@ -182,7 +182,7 @@ impl Gate for JwtGate {
             policy: "jwt",
             mode: match self.0.mode {
                 Mode::Enforce if self.0.optional => "optional",
-                mode => mode.name(),
+                mode => mode.as_str(),
             },
             rule: None,
             identity: caller.and_then(Caller::identity),

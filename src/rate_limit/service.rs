@@ -94,7 +94,7 @@ impl Gate for LimitGate {
                 source: told.unwrap_or(source.name()),
             },
             policy: &self.0.limit.name,
-            mode: self.0.mode.name(),
+            mode: self.0.mode.as_str(),
             rule: None,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),

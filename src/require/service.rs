@@ -203,7 +203,7 @@ impl Gate for RequireGate {
         Decision {
             stage: Stage::Authorization,
             policy: &self.0.name,
-            mode: self.0.mode.name(),
+            mode: self.0.mode.as_str(),
             rule,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),

@@ -63,7 +63,7 @@ impl Shared {
 }
 
 impl Mode {
-    const fn name(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::Set => "headers",
             Self::Off => "off",
@@ -103,7 +103,7 @@ impl Gate for HeadersGate {
         Decision {
             stage: Stage::Propagation,
             policy: "identity_headers",
-            mode: self.0.mode.name(),
+            mode: self.0.mode.as_str(),
             rule: None,
             identity,
             rejection: verdict.err(),

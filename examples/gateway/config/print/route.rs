@@ -58,7 +58,7 @@ pub(super) fn print(f: &mut fmt::Formatter<'_>, own: &Route) -> fmt::Result {
     }
     let limits = own.rate_limits.iter().map(rate_limit);
     writeln!(f, "rate_limits = {}", List(limits))?;
-    let (propagate, mode) = (own.propagate.name(), own.mode.name());
+    let (propagate, mode) = (own.propagate.name(), own.mode.as_str());
     writeln!(f, "propagate = \"{propagate}\"\nmode = \"{mode}\"")
 }
 
