@@ -16,11 +16,8 @@ use portcullis as api;
 
 use self::wycheproof::Vector;
 
-#[path = "vectors/hostile.rs"]
 mod hostile;
-#[path = "vectors/rfc.rs"]
 mod rfc;
-#[path = "vectors/wycheproof.rs"]
 mod wycheproof;
 
 /// Counts what `judge` says of each, prints the table and compares it.
