@@ -5,11 +5,19 @@ use std::path::Path;
 
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
-    &["algorithm", "answer", "clock"],
+    &[
+        "algorithm",
+        "answer",
+        "clock",
+        "duration",
+        "error",
+        "sharded",
+        "sync",
+        "words",
+    ],
     &[
         "claim_path",
         "decision",
-        "error",
         "flight",
         "identity",
         "manifest",
