@@ -29,6 +29,7 @@ const LEVELS: [&[&str]; 4] = [
         "rejection",
         "route",
         "tenant",
+        "words",
     ],
     &[], // the pure files of the folders
     &["gate", "observe", "respond"],
