@@ -6,7 +6,7 @@ use std::iter;
 /// At least one shard; which one an entry belongs to follows from its hash.
 #[derive(Debug)]
 pub(crate) struct Sharded<T> {
-    first: Padded<T>,
+    first: Box<Padded<T>>,
     rest: Box<[Padded<T>]>,
 }
 
@@ -28,7 +28,7 @@ impl<T> Sharded<T> {
     /// `shards` values of `make`, at least one.
     pub(crate) fn new(shards: usize, mut make: impl FnMut() -> T) -> Self {
         Self {
-            first: Padded(make()),
+            first: Box::new(Padded(make())),
             rest: (1..shards).map(|_| Padded(make())).collect(),
         }
     }
@@ -38,12 +38,12 @@ impl<T> Sharded<T> {
     pub(crate) fn shard(&self, hash: u64) -> &T {
         let index = scale(hash, self.rest.len() + 1);
         let rest = self.rest.get(index.wrapping_sub(1));
-        &rest.unwrap_or(&self.first).0
+        &rest.unwrap_or(&*self.first).0
     }
 
     #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        iter::once(&self.first)
+        iter::once(&*self.first)
             .chain(&self.rest)
             .map(|shard| &shard.0)
     }
