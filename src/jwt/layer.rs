@@ -10,7 +10,7 @@ use crate::clock::{Clock, Reading};
 use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity};
-use crate::jwks::{JwksCache, Patience};
+use crate::jwks::{JwksCache, LookupMode};
 use crate::manifest::{Describe, Entry};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -212,10 +212,12 @@ impl JwtAuthLayer {
         }
         let bearer = HeaderValue::try_from([Bearer::SCHEME, token].concat())
             .map_err(|_| Reason::MalformedToken)?;
-        let verified =
-            settings
-                .verifier
-                .verify(&Bearer::new(bearer), None, Patience::Waited, Reading::now());
+        let verified = settings.verifier.verify(
+            &Bearer::new(bearer),
+            None,
+            LookupMode::Final,
+            Reading::now(),
+        );
         let verified = verified.map_err(Obstacle::into_rejection)?;
         Ok(verified.identity)
     }
