@@ -258,9 +258,9 @@ impl JwtAuthLayer {
         ))
     }
 
-    fn verify_with(&self, bearer: &Bearer, patience: LookupMode) -> Result<Identity, Obstacle> {
+    fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, Obstacle> {
         let verifier = &self.gate.settings().verifier;
-        let verified = verifier.verify(bearer, None, patience, Reading::now());
+        let verified = verifier.verify(bearer, None, mode, Reading::now());
         Ok(verified?.identity)
     }
 }
