@@ -60,10 +60,7 @@ impl JwksCache {
     ///
     /// # Errors
     /// [`ConfigError::Url`] if the issuer is no https URL. To this very machine, http will do.
-    #[cfg(all(
-        feature = "reqwest",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(feature = "reqwest")]
     pub fn from_issuer(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::new([JwksSource::discover(issuer)?])
     }

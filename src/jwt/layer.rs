@@ -33,10 +33,7 @@ impl JwtAuthLayer {
     /// # Errors
     ///
     /// If the issuer is no `https` URL (a loopback address may be `http`), or the audience is empty.
-    #[cfg(all(
-        feature = "reqwest",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(feature = "reqwest")]
     pub fn from_issuer(
         issuer: impl AsRef<str>,
         audience: impl AsRef<str>,
