@@ -5,19 +5,11 @@ use std::path::Path;
 
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
-    &[
-        "algorithm",
-        "answer",
-        "clock",
-        "duration",
-        "error",
-        "sharded",
-        "sync",
-        "words",
-    ],
+    &["algorithm", "answer", "clock", "duration", "sharded", "sync"],
     &[
         "claim_path",
         "decision",
+        "error",
         "flight",
         "identity",
         "manifest",
