@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Json};
-use portcullis::revoke::{Entry, Kind, Revocation, RevokeError, Revocations};
+use portcullis::revoke::{Entry, Kind, Revocation, Revocations, RevokeError};
 use portcullis::{Protocol, Reason};
 use serde_json::{Value, json};
 
