@@ -59,6 +59,8 @@ pub mod jwks;
 pub mod jwt;
 pub mod propagate;
 pub mod rate_limit;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod require;
 pub mod revoke;
 #[cfg(feature = "test-util")]
