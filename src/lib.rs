@@ -43,6 +43,7 @@ mod realm;
 mod rejection;
 mod respond;
 mod route;
+mod stage;
 mod sync;
 mod tenant;
 mod words;
@@ -77,6 +78,9 @@ pub use issue::KeyRing;
 pub use jwks::{JwksCache, JwksCacheLayer, JwksSource, KeySet};
 pub use jwt::{Issuer, JwtAuthLayer, Profile};
 pub use names::Names;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use observe::describe_metrics;
 pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use rate_limit::{Quota, RateLimitLayer};
@@ -85,5 +89,6 @@ pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, R
 pub use respond::Protocol;
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
+pub use stage::Stage;
 #[cfg(feature = "test-util")]
 pub use test_util::TestIssuer;

@@ -11,6 +11,7 @@ use super::memory::{Memory, Put, Slot};
 use super::revocation::{Kind, Moment, Revocation, whole_seconds};
 use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::observe;
 
 /// What is revoked, in the memory of this process. Clones share the entries.
 ///
@@ -147,7 +148,7 @@ impl Revocations {
             .memory
             .put(revocation.kind, slot, now, max_entries)?
         {
-            Put::Added => report_added(revocation.kind),
+            Put::Added => observe::revocation_added(revocation.kind.as_str()),
             Put::Extended => {}
         }
         Ok(())
@@ -303,11 +304,4 @@ impl Entry {
             not_before: has_not_before.then(|| Duration::from_secs(slot.not_before)),
         }
     }
-}
-
-/// Counts an entry that was added.
-fn report_added(kind: Kind) {
-    #[cfg(feature = "metrics")]
-    metrics::counter!("portcullis_revoked_total", "kind" => kind.as_str()).increment(1);
-    let _ = kind;
 }

@@ -1,0 +1,387 @@
+//! One event, one count and one record in the request's [`DecisionLog`] per decision.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{Extensions, HeaderMap, Method, Request, Uri};
+
+use super::emit::event;
+use super::metric::{self, Counter, Histogram, Label};
+use super::names;
+use crate::clock::{Clock, Reading};
+use crate::decision::{DecisionLog, DecisionRecord, Mode};
+use crate::identity::Identity;
+use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
+
+/// What a layer decided about one request.
+pub(crate) struct Decision<'a> {
+    pub(crate) stage: Stage,
+    /// The configured name of the layer.
+    pub(crate) policy: &'a str,
+    /// The word of a [`Mode`], `optional` for authentication, `headers` or `off` for propagation.
+    pub(crate) mode: &'static str,
+    /// The authorization rule, as text.
+    pub(crate) rule: Option<&'a str>,
+    /// For rate limits: where the answer comes from.
+    pub(crate) source: &'static str,
+    pub(crate) identity: Option<&'a Identity>,
+    pub(crate) rejection: Option<&'a Rejection>,
+    /// The metrics of requests that pass as this one does.
+    pub(crate) metrics: Option<&'a CachedMetrics>,
+}
+
+/// The parts of a request that events name.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestView<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) extensions: &'a Extensions,
+}
+
+/// A counter and a histogram for one kind of outcome, looked up at their first use.
+///
+/// They stay bound to the recorder that is installed then, so the recorder must be installed
+/// before the first request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CachedMetrics {
+    /// The configured name of the issuer: a pattern for tenants, never the `iss` of a token.
+    issuer: Option<Arc<str>>,
+    counter: OnceLock<Counter>,
+    seconds: OnceLock<Histogram>,
+}
+
+/// Measures the duration of a decision.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopwatch {
+    started: Option<Reading>,
+    /// Whether the request has a [`DecisionLog`].
+    logged: bool,
+}
+
+/// Reports one decision.
+pub(crate) fn report(decision: &Decision<'_>, request: RequestView<'_>, watch: Stopwatch) {
+    let elapsed = watch.elapsed();
+    count(decision, elapsed);
+    emit(decision, request, elapsed);
+    if let Some(log) = DecisionLog::of(request.extensions) {
+        log.push(decision.record(elapsed));
+    }
+}
+
+/// Counts a request that passed, if an earlier one registered `metrics` and no event or log wants
+/// the details. Otherwise returns `false`, and the decision must be [reported](report).
+pub(crate) fn count_again(metrics: &CachedMetrics, watch: Stopwatch) -> bool {
+    #[cfg(feature = "tracing")]
+    if tracing::Level::DEBUG <= tracing::level_filters::LevelFilter::current() {
+        return false;
+    }
+    !watch.logged && metrics.count_again(watch)
+}
+
+// === impl Decision ===
+
+impl Decision<'_> {
+    fn reason(&self) -> Option<Reason> {
+        self.rejection.map(Rejection::reason)
+    }
+
+    fn is_rejected(&self) -> bool {
+        self.rejection.is_some() && !self.would_reject()
+    }
+
+    /// Whether the request passes only because the layer reports instead of enforcing.
+    fn would_reject(&self) -> bool {
+        self.mode == Mode::Report.as_str()
+            && self
+                .reason()
+                .is_some_and(|reason| reason != Reason::NotConfigured)
+    }
+
+    fn event(&self) -> &'static str {
+        let known = self.identity.is_some();
+        match self.stage {
+            Stage::Authentication if self.is_rejected() => names::event::AUTH_FAILURE,
+            Stage::Authentication if self.would_reject() => names::event::AUTH_WOULD_FAIL,
+            Stage::Authentication if known => names::event::AUTH_SUCCESS,
+            Stage::Authentication => names::event::AUTH_ANONYMOUS,
+            Stage::RateLimit if self.is_rejected() => names::event::RATELIMIT_LIMITED,
+            Stage::RateLimit if self.would_reject() => names::event::RATELIMIT_WOULD_LIMIT,
+            Stage::RateLimit => names::event::RATELIMIT_ADMITTED,
+            Stage::Propagation if self.is_rejected() => names::event::PROPAGATION_REFUSED,
+            Stage::Propagation if known => names::event::PROPAGATION_SENT,
+            Stage::Propagation => names::event::PROPAGATION_ANONYMOUS,
+            _ if self.is_rejected() => names::event::AUTHZ_DENIED,
+            _ if self.would_reject() => names::event::AUTHZ_WOULD_DENY,
+            _ => names::event::AUTHZ_ALLOWED,
+        }
+    }
+
+    /// Whether the token was found in the token cache.
+    fn is_cached(&self) -> bool {
+        self.identity.is_some_and(Identity::is_remembered)
+    }
+
+    /// What the caller lacked, as text.
+    fn missing(&self) -> Option<&str> {
+        self.rejection?.details()?.missing.as_deref()
+    }
+
+    /// The layer in a [`DecisionRecord`]: an extractor decides about authorization.
+    fn layer(&self) -> &'static str {
+        match self.stage {
+            Stage::Extractor => Stage::Authorization.as_str(),
+            stage => stage.as_str(),
+        }
+    }
+
+    #[cold]
+    fn record(&self, duration: Option<Duration>) -> DecisionRecord {
+        DecisionRecord {
+            layer: self.layer(),
+            event: self.event(),
+            reason: self.reason(),
+            mode: self.mode,
+            policy: self.policy.into(),
+            rule: self.rule.map(Into::into),
+            missing: self.missing().map(Into::into),
+            caller: self.identity.cloned(),
+            cached: self.is_cached(),
+            duration,
+        }
+    }
+}
+
+// === impl RequestView ===
+
+impl<'a> RequestView<'a> {
+    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn of_parts(parts: &'a http::request::Parts) -> Self {
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
+        }
+    }
+}
+
+// === impl CachedMetrics ===
+
+impl CachedMetrics {
+    /// Metrics of the callers of an issuer, or of a pattern of issuers.
+    pub(crate) fn of_issuer(issuer: &Arc<str>) -> Self {
+        Self {
+            issuer: Some(Arc::clone(issuer)),
+            ..Self::default()
+        }
+    }
+
+    fn count_again(&self, watch: Stopwatch) -> bool {
+        if !metric::ENABLED {
+            return true;
+        }
+        let Some(counter) = self.counter.get() else {
+            return false;
+        };
+        if watch.started.is_some() {
+            let Some(seconds) = self.seconds.get() else {
+                return false;
+            };
+            seconds.record(watch.elapsed().unwrap_or_default());
+        }
+        counter.add(1);
+        true
+    }
+}
+
+// === impl Stopwatch ===
+
+impl Stopwatch {
+    /// Starts only if the duration will be read, because reading the clock costs more than some
+    /// decisions: `always`, or where the request has a log, or while debug events are read.
+    pub(crate) fn start(always: bool, extensions: &Extensions) -> Self {
+        let logged = DecisionLog::of(extensions).is_some();
+        Self {
+            started: (always || logged || reads_debug_events()).then(Reading::now),
+            logged,
+        }
+    }
+
+    /// The time of the request, for gates that decide by time.
+    pub(crate) fn reading(self) -> Reading {
+        self.started.unwrap_or_else(Reading::now)
+    }
+
+    fn elapsed(self) -> Option<Duration> {
+        self.started.map(Reading::elapsed)
+    }
+}
+
+fn reads_debug_events() -> bool {
+    #[cfg(feature = "tracing")]
+    return tracing::enabled!(target: "portcullis", tracing::Level::DEBUG);
+    #[cfg(not(feature = "tracing"))]
+    false
+}
+
+// === metrics ===
+
+fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
+    if !metric::ENABLED {
+        return;
+    }
+    let elapsed = elapsed.filter(|_| decision.stage == Stage::Authentication);
+    match decision.metrics.filter(|_| decision.rejection.is_none()) {
+        Some(cached) => {
+            cached.counter.get_or_init(|| counter(decision)).add(1);
+            if let Some(elapsed) = elapsed {
+                let histogram = cached.seconds.get_or_init(|| seconds(decision));
+                histogram.record(elapsed);
+            }
+        }
+        None => {
+            counter(decision).add(1);
+            if let Some(elapsed) = elapsed {
+                seconds(decision).record(elapsed);
+            }
+        }
+    }
+}
+
+fn counter(decision: &Decision<'_>) -> Counter {
+    let reason = Label::Fixed(decision.reason().map_or("", Reason::code));
+    let policy = Label::Text(decision.policy);
+    let verdict = Label::Fixed(verdict(decision));
+    match decision.stage {
+        Stage::Authentication => {
+            let issuer = decision.metrics.and_then(|cached| cached.issuer.as_ref());
+            names::AUTH_REQUESTS.counter([
+                issuer.map_or(Label::Fixed(""), Label::Shared),
+                Label::Fixed(auth_result(decision)),
+                reason,
+                Label::Fixed(decision.mode),
+            ])
+        }
+        Stage::RateLimit => {
+            let source = Label::Fixed(decision.source);
+            names::RATELIMIT_DECISIONS.counter([policy, verdict, source])
+        }
+        Stage::Propagation => {
+            let result = match decision.rejection {
+                Some(_) => "refused",
+                None if decision.identity.is_some() => "sent",
+                None => "anonymous",
+            };
+            let mode = Label::Fixed(decision.mode);
+            names::PROPAGATION.counter([mode, Label::Fixed(result), reason])
+        }
+        _ => names::AUTHZ_DECISIONS.counter([policy, verdict]),
+    }
+}
+
+fn verdict(decision: &Decision<'_>) -> &'static str {
+    match decision.rejection {
+        None => "allow",
+        Some(_) if decision.would_reject() => "would_deny",
+        Some(_) => "deny",
+    }
+}
+
+fn auth_result(decision: &Decision<'_>) -> &'static str {
+    match decision.reason() {
+        None if decision.identity.is_some() => "ok",
+        None | Some(Reason::MissingToken) => "missing",
+        Some(reason) if reason.status().is_server_error() => "unavailable",
+        Some(_) => "invalid",
+    }
+}
+
+fn seconds(decision: &Decision<'_>) -> Histogram {
+    let cached = if decision.is_cached() {
+        "true"
+    } else {
+        "false"
+    };
+    names::AUTH_DURATION.histogram([Label::Fixed(cached)])
+}
+
+// === events ===
+
+/// Rejections that repeat for every request until an operator acts. At most one event per second
+/// is loud; the others are at DEBUG.
+static MISCONFIGURED: LoudOncePerSecond = LoudOncePerSecond(AtomicU64::new(0));
+static OUTAGE: LoudOncePerSecond = LoudOncePerSecond(AtomicU64::new(0));
+
+struct LoudOncePerSecond(AtomicU64);
+
+#[allow(unused_variables)]
+fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Duration>) {
+    let reason = decision.reason();
+    // The level is part of a callsite, hence one arm per level.
+    macro_rules! emit {
+        ($level:ident) => {
+            event!(
+                $level,
+                event = decision.event(),
+                code = reason.map(Reason::code),
+                policy = decision.policy,
+                rule = decision.rule,
+                missing = decision.missing(),
+                mode = decision.mode,
+                cached = decision.is_cached(),
+                issuer = decision.identity.map(Identity::issuer),
+                kid = decision.identity.and_then(Identity::key_id),
+                user.hash = decision.identity.map(Identity::pseudonym),
+                method = known_method(request.method),
+                route = crate::route::template(request.extensions),
+                duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
+                fix = decision
+                    .rejection
+                    .and_then(|rejection| rejection.details()?.fix),
+            )
+        };
+    }
+    match reason {
+        None => emit!(DEBUG),
+        Some(Reason::NotConfigured) if MISCONFIGURED.is_due() => emit!(ERROR),
+        Some(reason) if !reason.status().is_server_error() => emit!(INFO),
+        Some(reason) if reason != Reason::NotConfigured && OUTAGE.is_due() => emit!(WARN),
+        Some(_) => emit!(DEBUG),
+    }
+}
+
+/// Clients may invent methods of any length; events name the registered ones.
+#[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+fn known_method(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE"
+        | "PATCH" | "QUERY") => known,
+        _ => "other",
+    }
+}
+
+// === impl LoudOncePerSecond ===
+
+impl LoudOncePerSecond {
+    fn is_due(&self) -> bool {
+        let now = Clock::System.monotonic().as_secs();
+        let next = self.0.load(Ordering::Relaxed);
+        now >= next
+            && self
+                .0
+                .compare_exchange(next, now + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
