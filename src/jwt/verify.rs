@@ -344,11 +344,13 @@ fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys
 // === impl Obstacle ===
 
 impl Obstacle {
-    /// For those who do not wait: no keys at hand is an outage of ours.
+    /// The answer for a caller that does not wait (any longer).
     pub(super) fn into_rejection(self) -> Rejection {
         match self {
             Self::Refusal(rejection) => rejection,
-            Self::Wait(_) => Reason::KeysUnavailable.into(),
+            Self::Wait(_) => {
+                Rejection::new(Reason::KeysUnavailable).with_retry_after(Duration::from_secs(1))
+            }
         }
     }
 }
