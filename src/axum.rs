@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::decision::Mode;
 use crate::identity::{Caller, Identity};
 use crate::observe::{self, Decision, RequestView, Stopwatch};
+use crate::protocol::Protocol;
 use crate::rejection::{Reason, Rejection};
-use crate::respond::Protocol;
 use crate::stage::Stage;
 
 pub use router::GuardedRouter;

@@ -17,8 +17,8 @@ use tower::Service;
 
 use crate::answer::{Hold, ResponseBody};
 use crate::observe::{self, CachedMetrics, Decision, RequestView, Stopwatch};
+use crate::protocol::Protocol;
 use crate::rejection::{Reason, Rejection};
-use crate::respond::Protocol;
 
 /// A decision about requests. A clone must be cheap: one is kept for each request that waits, or whose response is sealed.
 pub(crate) trait Gate: Clone {

@@ -12,7 +12,9 @@ use super::names;
 use crate::clock::{Clock, Reading};
 use crate::decision::{DecisionLog, DecisionRecord, Mode};
 use crate::identity::Identity;
+use crate::protocol::Protocol;
 use crate::rejection::{Reason, Rejection};
+use crate::route::{self, RouteTemplate};
 use crate::stage::Stage;
 
 /// What a layer decided about one request.
@@ -163,6 +165,23 @@ impl<'a> RequestView<'a> {
             uri: request.uri(),
             headers: request.headers(),
             extensions: request.extensions(),
+        }
+    }
+
+    /// The template of the route, or the method of a gRPC request.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+    fn route(&self) -> Option<&'a str> {
+        let is_grpc = matches!(Protocol::new(self.method, self.headers), Protocol::Grpc(_));
+        let inserted = || {
+            self.extensions
+                .get::<RouteTemplate>()
+                .map(|route| &*route.0)
+        };
+        let grpc_method = is_grpc.then(|| route::grpc_method(self.uri)).flatten();
+        // Below tonic's router, axum's template is `/package.Service/{*rest}`.
+        match grpc_method {
+            Some(method) => inserted().or(Some(method)),
+            None => route::template(self.extensions),
         }
     }
 
@@ -345,7 +364,7 @@ fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Durat
                 kid = decision.identity.and_then(Identity::key_id),
                 user.hash = decision.identity.map(Identity::pseudonym),
                 method = known_method(request.method),
-                route = crate::route::template(request.extensions),
+                route = request.route(),
                 duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
                 fix = decision
                     .rejection
