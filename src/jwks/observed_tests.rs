@@ -3,7 +3,7 @@
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::testing::{Answer, Issuer, keys};
-use super::{Found, JwksCache, JwksSource, Patience};
+use super::{JwksCache, JwksSource, Lookup, LookupMode};
 use crate::algorithm::Algorithm;
 use crate::observe::capture;
 
@@ -16,10 +16,10 @@ async fn story() {
         let keys = cache.issuer("https://id/").unwrap();
         keys.find(Some("kid-of-a-token"), Algorithm::ES256, patience)
     };
-    if let Found::Wait(waiter) = find(Patience::MayWait) {
+    if let Lookup::Wait(waiter) = find(LookupMode::MayWait) {
         waiter.await;
     }
-    find(Patience::Waited);
+    find(LookupMode::Final);
     issuer.answers(Answer::Status(502));
     cache.warm().await.unwrap_err();
 }

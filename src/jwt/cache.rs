@@ -225,7 +225,7 @@ impl Hasher for Hashed {
     }
 }
 
-#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+#[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
