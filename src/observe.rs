@@ -9,16 +9,18 @@ mod decision;
 mod emit;
 mod metric;
 mod names;
+mod report;
 #[cfg(feature = "redis")]
 pub(crate) mod store;
 
-pub(crate) use decision::{CachedMetrics, Decision, RequestView, Stopwatch, count_again, report};
+pub(crate) use decision::{CachedMetrics, Decision, RequestView, Stopwatch};
 pub(crate) use emit::{
     FetchFailure, IssuerLabel, KeyChange, TokenCacheMetrics, jwks_age, jwks_failed, jwks_refreshed,
     jwks_restored, jwks_unknown_kid, limit_trusts_no_proxy, propagated, revocation_added,
 };
 #[cfg(feature = "metrics")]
 pub use names::describe_metrics;
+pub(crate) use report::{count_again, report};
 
 #[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
 mod tests;

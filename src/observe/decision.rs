@@ -1,15 +1,13 @@
-//! One event, one count and one record in the request's [`DecisionLog`] per decision.
+//! What a layer decided about a request, and its metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
-use super::emit::event;
 use super::metric::{self, Counter, Histogram, Label};
 use super::names;
-use crate::clock::{Clock, Reading};
+use crate::clock::Reading;
 use crate::decision::{DecisionLog, DecisionRecord, Mode};
 use crate::identity::Identity;
 use crate::protocol::Protocol;
@@ -60,33 +58,13 @@ pub(crate) struct CachedMetrics {
 pub(crate) struct Stopwatch {
     started: Option<Reading>,
     /// Whether the request has a [`DecisionLog`].
-    logged: bool,
-}
-
-/// Reports one decision.
-pub(crate) fn report(decision: &Decision<'_>, request: RequestView<'_>, watch: Stopwatch) {
-    let elapsed = watch.elapsed();
-    count(decision, elapsed);
-    emit(decision, request, elapsed);
-    if let Some(log) = DecisionLog::of(request.extensions) {
-        log.push(decision.record(elapsed));
-    }
-}
-
-/// Counts a request that passed, if an earlier one registered `metrics` and no event or log wants
-/// the details. Otherwise returns `false`, and the decision must be [reported](report).
-pub(crate) fn count_again(metrics: &CachedMetrics, watch: Stopwatch) -> bool {
-    #[cfg(feature = "tracing")]
-    if tracing::Level::DEBUG <= tracing::level_filters::LevelFilter::current() {
-        return false;
-    }
-    !watch.logged && metrics.count_again(watch)
+    pub(super) logged: bool,
 }
 
 // === impl Decision ===
 
 impl Decision<'_> {
-    fn reason(&self) -> Option<Reason> {
+    pub(super) fn reason(&self) -> Option<Reason> {
         self.rejection.map(Rejection::reason)
     }
 
@@ -102,7 +80,7 @@ impl Decision<'_> {
                 .is_some_and(|reason| reason != Reason::NotConfigured)
     }
 
-    fn event(&self) -> &'static str {
+    pub(super) fn event(&self) -> &'static str {
         let known = self.identity.is_some();
         match self.stage {
             Stage::Authentication if self.is_rejected() => names::event::AUTH_FAILURE,
@@ -122,12 +100,12 @@ impl Decision<'_> {
     }
 
     /// Whether the token was found in the token cache.
-    fn is_cached(&self) -> bool {
+    pub(super) fn is_cached(&self) -> bool {
         self.identity.is_some_and(Identity::is_remembered)
     }
 
     /// What the caller lacked, as text.
-    fn missing(&self) -> Option<&str> {
+    pub(super) fn missing(&self) -> Option<&str> {
         self.rejection?.details()?.missing.as_deref()
     }
 
@@ -140,7 +118,7 @@ impl Decision<'_> {
     }
 
     #[cold]
-    fn record(&self, duration: Option<Duration>) -> DecisionRecord {
+    pub(super) fn record(&self, duration: Option<Duration>) -> DecisionRecord {
         DecisionRecord {
             layer: self.layer(),
             event: self.event(),
@@ -170,7 +148,7 @@ impl<'a> RequestView<'a> {
 
     /// The template of the route, or the method of a gRPC request.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
-    fn route(&self) -> Option<&'a str> {
+    pub(super) fn route(&self) -> Option<&'a str> {
         let is_grpc = matches!(Protocol::new(self.method, self.headers), Protocol::Grpc(_));
         let inserted = || {
             self.extensions
@@ -207,7 +185,7 @@ impl CachedMetrics {
         }
     }
 
-    fn count_again(&self, watch: Stopwatch) -> bool {
+    pub(super) fn count_again(&self, watch: Stopwatch) -> bool {
         if !metric::ENABLED {
             return true;
         }
@@ -243,7 +221,7 @@ impl Stopwatch {
         self.started.unwrap_or_else(Reading::now)
     }
 
-    fn elapsed(self) -> Option<Duration> {
+    pub(super) fn elapsed(self) -> Option<Duration> {
         self.started.map(Reading::elapsed)
     }
 }
@@ -257,7 +235,7 @@ fn reads_debug_events() -> bool {
 
 // === metrics ===
 
-fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
+pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
     if !metric::ENABLED {
         return;
     }
@@ -334,73 +312,4 @@ fn seconds(decision: &Decision<'_>) -> Histogram {
         "false"
     };
     names::AUTH_DURATION.histogram([Label::Fixed(cached)])
-}
-
-// === events ===
-
-/// Rejections that repeat for every request until an operator acts. At most one event per second
-/// is loud; the others are at DEBUG.
-static MISCONFIGURED: LoudOncePerSecond = LoudOncePerSecond(AtomicU64::new(0));
-static OUTAGE: LoudOncePerSecond = LoudOncePerSecond(AtomicU64::new(0));
-
-struct LoudOncePerSecond(AtomicU64);
-
-#[allow(unused_variables)]
-fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Duration>) {
-    let reason = decision.reason();
-    // The level is part of a callsite, hence one arm per level.
-    macro_rules! emit {
-        ($level:ident) => {
-            event!(
-                $level,
-                event = decision.event(),
-                code = reason.map(Reason::code),
-                policy = decision.policy,
-                rule = decision.rule,
-                missing = decision.missing(),
-                mode = decision.mode,
-                cached = decision.is_cached(),
-                issuer = decision.identity.map(Identity::issuer),
-                kid = decision.identity.and_then(Identity::key_id),
-                user.hash = decision.identity.map(Identity::pseudonym),
-                method = known_method(request.method),
-                route = request.route(),
-                duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
-                fix = decision
-                    .rejection
-                    .and_then(|rejection| rejection.details()?.fix),
-            )
-        };
-    }
-    match reason {
-        None => emit!(DEBUG),
-        Some(Reason::NotConfigured) if MISCONFIGURED.is_due() => emit!(ERROR),
-        Some(reason) if !reason.status().is_server_error() => emit!(INFO),
-        Some(reason) if reason != Reason::NotConfigured && OUTAGE.is_due() => emit!(WARN),
-        Some(_) => emit!(DEBUG),
-    }
-}
-
-/// Clients may invent methods of any length; events name the registered ones.
-#[cfg_attr(not(feature = "tracing"), allow(dead_code))]
-fn known_method(method: &Method) -> &str {
-    match method.as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE"
-        | "PATCH" | "QUERY") => known,
-        _ => "other",
-    }
-}
-
-// === impl LoudOncePerSecond ===
-
-impl LoudOncePerSecond {
-    fn is_due(&self) -> bool {
-        let now = Clock::System.monotonic().as_secs();
-        let next = self.0.load(Ordering::Relaxed);
-        now >= next
-            && self
-                .0
-                .compare_exchange(next, now + 1, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-    }
 }
