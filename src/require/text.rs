@@ -70,7 +70,7 @@ impl Rule {
     /// # let policy = Issuer::new(issuer.issuer()).audience("orders-api").with_keys(keys);
     /// # let auth = JwtAuthLayer::new([policy])?;
     /// let token = issuer.token("alice").audience("orders-api").role("clerk").sign();
-    /// let alice = auth.verify(&token).map_err(|rejection| rejection.reason().code())?;
+    /// let alice = auth.verify(&token).await.map_err(|rejection| rejection.reason().code())?;
     ///
     /// let rule = Rule::role("admin") | Rule::role("clerk") & Rule::claim("tenant", "acme");
     /// assert_eq!(

@@ -162,7 +162,7 @@ impl Vector {
     /// Whether keys, form, header and algorithm are accepted, so that the signature decides; else why not.
     pub(super) fn admitted(&self) -> Result<(), String> {
         let layer = self.layer()?;
-        let reason = |token: &str| layer.verify(token).unwrap_err().reason();
+        let reason = |token: &str| layer.verify_now(token).unwrap_err().reason();
         let parts: Vec<&str> = self.token.split('.').collect();
         let [header, payload, signature] = parts[..] else {
             return Err(reason(&self.token).code().to_owned());

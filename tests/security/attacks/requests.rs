@@ -11,8 +11,8 @@ use portcullis::{Caller, RequireRoleLayer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::board::Board;
-use crate::site::{Answer, Site, attempt, request, send, stack};
+use super::board::Board;
+use super::site::{Answer, Site, attempt, request, send, stack};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::board::Board;
-use crate::site::{Site, present};
+use super::board::Board;
+use super::site::{Site, present};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;

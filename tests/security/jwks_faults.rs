@@ -4,26 +4,19 @@
 //! given one poll. The runtime has one thread, so that nothing else runs during that poll.
 #![cfg(unix)] // a port is kept while nobody listens on it
 
-#[path = "jwks_faults/answers.rs"]
 mod answers;
-#[path = "jwks_faults/faults.rs"]
 mod faults;
-#[path = "jwks_faults/replies.rs"]
 mod replies;
-#[path = "jwks_faults/run.rs"]
 mod run;
-#[path = "jwks_faults/scene.rs"]
 mod scene;
-#[path = "jwks_faults/site.rs"]
 mod site;
-#[path = "jwks_faults/table.rs"]
 mod table;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-const DOCUMENT: &str = include_str!("../docs/jwks-faults.md");
+const DOCUMENT: &str = include_str!("../../docs/jwks-faults.md");
 
 /// Most of the time goes by in waiting for issuers that hang.
 const THREADS: usize = 4;

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
+use super::secrets;
 use crate::forge::Forge;
-use crate::secrets;
 
 /// Any stack of layers over a handler.
 pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;

@@ -13,9 +13,9 @@ use portcullis::{JwksCache, JwksSource, KeySet, ManualClock, TestIssuer};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{AUDIENCE, NOW, Site, Stack, auth, policy, present, stack};
 use crate::forge::Forge;
-use crate::site::{AUDIENCE, NOW, Site, Stack, auth, policy, present, stack};
 
 pub(crate) async fn mount(board: &mut Board) {
     documents(board).await;
@@ -307,7 +307,7 @@ async fn freshness(board: &mut Board) {
     lasting.issuer.recover();
     lasting.issuer.cache_control("max-age=31536000");
     lasting.keys.warm().await.unwrap();
-    let stack = crate::site::stack(lasting.auth.clone());
+    let stack = super::site::stack(lasting.auth.clone());
     let old_kid = lasting.issuer.rotate();
     lasting.issuer.retire(&old_kid);
     let asked = lasting.issuer.fetches();

@@ -6,9 +6,9 @@ use portcullis::revoke::Revocation;
 use portcullis::{Issuer, JwtAuthLayer, Revocations};
 use serde_json::json;
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{AUDIENCE, NOW, Site, Stack, auth, policy, present, stack};
 use crate::forge::{signature_of, with_signature};
-use crate::site::{AUDIENCE, NOW, Site, Stack, auth, policy, present, stack};
 
 pub(crate) async fn mount(board: &mut Board) {
     tokens(board).await;
@@ -79,7 +79,7 @@ async fn tokens(board: &mut Board) {
     site.issuer.recover();
     site.keys.warm().await.unwrap();
     let unnamed = || site.issuer.token("alice").without_kid().sign();
-    let open = crate::site::stack(site.auth.clone());
+    let open = super::site::stack(site.auth.clone());
     assert_eq!(present(&open, &unnamed()).await, "200", "control");
     board.row(
         "stolen-key-that-is-not-named",

@@ -31,7 +31,7 @@ const COLUMNS: [&str; 4] = ["id", "attack", "answer", "who failed it"];
 
 impl Document {
     pub(crate) fn read() -> Self {
-        Self::parse(include_str!("../../docs/attacks.md"))
+        Self::parse(include_str!("../../../docs/attacks.md"))
     }
 
     #[track_caller]

@@ -4,11 +4,11 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256};
 use portcullis::{Algorithm, Issuer, JwtAuthLayer};
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{AUDIENCE, NOW, Site, Stack, present, stack};
 use crate::forge::{
     EdForge, Forge, RsaForge, der_signature, encode, hs256, message, signature_of, with_signature,
 };
-use crate::site::{AUDIENCE, NOW, Site, Stack, present, stack};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;

@@ -16,11 +16,8 @@ use portcullis as api;
 
 use self::wycheproof::Vector;
 
-#[path = "vectors/hostile.rs"]
 mod hostile;
-#[path = "vectors/rfc.rs"]
 mod rfc;
-#[path = "vectors/wycheproof.rs"]
 mod wycheproof;
 
 /// Counts what `judge` says of each, prints the table and compares it.
@@ -52,7 +49,7 @@ fn no_vector_is_a_token_as_it_stands() {
     let others = rfc::layer("8037 A.4");
     let judge = |vector: &Vector| {
         let layer = vector.layer().unwrap_or_else(|_| others.clone());
-        let verified = layer.verify(&vector.token);
+        let verified = layer.verify_now(&vector.token);
         let name = format!("{} {}: {}", vector.file, vector.id, vector.comment);
         let refused = verified.expect_err(&name);
         refused.reason().code().to_owned()

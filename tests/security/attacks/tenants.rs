@@ -13,9 +13,9 @@ use portcullis::{Clock, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, Man
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{NOW, Stack, present, stack};
 use crate::forge::Forge;
-use crate::site::{NOW, Stack, present, stack};
 
 /// An issuer with a realm for each of its tenants.
 struct Realms {

@@ -46,7 +46,7 @@ fn layer_at(name: &str, now: u64) -> JwtAuthLayer {
 
 #[track_caller]
 fn refused(layer: &JwtAuthLayer, token: &str, expected: Reason) {
-    assert_eq!(layer.verify(token).unwrap_err().reason(), expected);
+    assert_eq!(layer.verify_now(token).unwrap_err().reason(), expected);
 }
 
 /// RFC 7519 section 3.1 is the first of the three.

@@ -13,8 +13,8 @@ use portcullis::{Caller, IdentityHeadersLayer, TokenPropagationLayer};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::board::Board;
-use crate::site::{Site, attempt, over, request, send, with};
+use super::board::Board;
+use super::site::{Site, attempt, over, request, send, with};
 
 const OWN: &str = "https://orders.internal";
 

@@ -4,8 +4,8 @@ use http::Method;
 use portcullis::{RequireRoleLayer, Rule, Rules};
 use serde_json::json;
 
-use crate::board::Board;
-use crate::site::{Site, attempt, auth, policy, present, request, stack};
+use super::board::Board;
+use super::site::{Site, attempt, auth, policy, present, request, stack};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;

@@ -9,8 +9,8 @@ use portcullis::{ManualClock, Quota, RateLimitLayer, TestIssuer};
 
 use tower::ServiceExt;
 
-use crate::board::Board;
-use crate::site::{NOW, Site, Stack, attempt, auth, from, policy, request, send, stack, with};
+use super::board::Board;
+use super::site::{NOW, Site, Stack, attempt, auth, from, policy, request, send, stack, with};
 
 pub(crate) async fn mount(board: &mut Board) {
     by_address(board).await;
@@ -226,8 +226,8 @@ async fn by_subject(board: &mut Board) {
     board.row("forged-tokens-in-a-victims-name", victim);
 
     let other = TestIssuer::start_with(portcullis::Algorithm::ES256, site.clock.clone().into());
-    let other = other.await.unwrap().with_audience(crate::site::AUDIENCE);
-    let keys = crate::site::cache(&other, &site.clock);
+    let other = other.await.unwrap().with_audience(super::site::AUDIENCE);
+    let keys = super::site::cache(&other, &site.clock);
     let both = [
         policy(&site.issuer).with_keys(site.keys.clone()),
         policy(&other).with_keys(keys),

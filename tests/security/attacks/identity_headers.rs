@@ -5,8 +5,8 @@ use http::Request;
 use portcullis::IdentityHeadersLayer;
 use portcullis::propagate::IdentityField;
 
-use crate::board::Board;
-use crate::site::{Site, Stack, over, present, send, stack, with};
+use super::board::Board;
+use super::site::{Site, Stack, over, present, send, stack, with};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;

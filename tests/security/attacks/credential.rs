@@ -2,9 +2,9 @@
 
 use http::Uri;
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{Site, attempt, present, request, stack, with};
 use crate::forge::encode;
-use crate::site::{Site, attempt, present, request, stack, with};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;

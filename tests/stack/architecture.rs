@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
-    &["algorithm", "answer", "clock"],
+    &["algorithm", "answer", "clock", "sync"],
     &[
         "claim_path",
         "decision",
@@ -21,6 +21,7 @@ const LEVELS: [&[&str]; 4] = [
         "rejection",
         "route",
         "tenant",
+        "words",
     ],
     &[], // the pure files of the folders
     &["gate", "observe", "respond"],

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::board::Board;
-use crate::site::{AUDIENCE, NOW, Site, auth, policy, present, stack};
+use super::board::Board;
+use super::site::{AUDIENCE, NOW, Site, auth, policy, present, stack};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;

@@ -9,9 +9,9 @@ use portcullis::{
     ManualClock, Mode, PeerAddr, Quota, RateLimitLayer, RequireRoleLayer, TokenPropagationLayer,
 };
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{AUDIENCE, Site, attempt, present, request, stack};
 use crate::forge::{EdForge, Forge, pem};
-use crate::site::{AUDIENCE, Site, attempt, present, request, stack};
 
 const ISS: &str = "https://id.example.com/";
 

@@ -7,9 +7,9 @@ use http::StatusCode;
 use portcullis::{Algorithm, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet};
 use serde_json::{Value, json};
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{AUDIENCE, NOW, Site, present, stack};
 use crate::forge::{EdForge, Forge, RsaForge, encode, hs256, with_signature};
-use crate::site::{AUDIENCE, NOW, Site, present, stack};
 
 /// A modulus of 2048 bits, made as the generator of CVE-2017-15361 made them.
 const ROCA: &str = "ynaYyDC0Mkd0lPwQKodBrsXN9werRvGeoULjzXzugLg9_kryp8KFTv6Ffm8gRMmJGnNy_Ge_O0Gs8udBmEcyGT7aZWFwCu1KMpsaKBzuHyAoyWgvALWbFDKxw1gwJYScdxfhsXnk4twKEWsgu9UCpjguBrlysmB9zLwI9wsXC5l5aNZis66JcBONXbhS604_Xsm-uFJFEnrr1pUMgXRQcv3lZmi8ZFOQ_UAdHXwOWnF1NPIroF41H2sDd0fNA0CthwABfWcSSr_YRVMo3TToQYzmVLWspacKQfY3uvHUsPjJHfIBiFrRkswZMlO6SI7bwfNPWBcV-oqV7SnroTYvDw";
@@ -160,7 +160,7 @@ async fn chosen(board: &mut Board) {
         let policies = [first, second].map(|issuer| Issuer::new(issuer).audience(AUDIENCE));
         let auth = JwtAuthLayer::new(policies).unwrap();
         let auth = auth.with_keys(JwksCache::new(sources).unwrap()).unwrap();
-        let stack = crate::site::stack(auth);
+        let stack = super::site::stack(auth);
         let header = |at: usize| format!(r#"{{"alg":"ES256","kid":"{}"}}"#, kids[at]);
         let good = keys[1].sign(header(1), claims(second));
         assert_eq!(present(&stack, &good).await, "200", "control");
@@ -191,7 +191,7 @@ async fn withdrawn(board: &mut Board) {
     );
 
     let site = Site::signing_with(Algorithm::EdDSA).await;
-    let stack = crate::site::stack(site.auth.clone());
+    let stack = super::site::stack(site.auth.clone());
     site.issuer.fail_with(StatusCode::BAD_GATEWAY);
     site.clock.advance(Duration::from_secs(60 * 60));
     let kept = site.issuer.token("alice").sign();

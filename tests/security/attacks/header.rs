@@ -6,9 +6,9 @@ use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256};
 use portcullis::{Algorithm, TestIssuer};
 use serde_json::json;
 
-use crate::board::Board;
+use super::board::Board;
+use super::site::{Site, auth, policy, present, stack};
 use crate::forge::{Forge, RsaForge, hs256};
-use crate::site::{Site, auth, policy, present, stack};
 
 pub(crate) async fn mount(board: &mut Board) {
     let site = Site::open().await;
@@ -44,7 +44,7 @@ async fn algorithm(board: &mut Board, site: &Site) {
     board.row("algorithm-is-missing", present(&stack, &unnamed).await);
 
     let only = policy(&site.issuer).algorithms([Algorithm::RS256]);
-    let narrow = crate::site::stack(auth(only, &site.keys, &site.clock));
+    let narrow = super::site::stack(auth(only, &site.keys, &site.clock));
     let good = site.forged("", "");
     board.row(
         "algorithm-that-was-switched-off",
@@ -158,7 +158,7 @@ async fn types(board: &mut Board, site: &Site) {
     let typed = |typ: &str| site.issuer.token("alice").typ(typ).sign();
     board.row("logout-token", present(&stack, &typed("logout+jwt")).await);
     let strict = policy(&site.issuer).token_types(["at+jwt"]);
-    let strict = crate::site::stack(auth(strict, &site.keys, &site.clock));
+    let strict = super::site::stack(auth(strict, &site.keys, &site.clock));
     site.admits(&strict).await;
     board.row(
         "id-token-for-an-access-token",
