@@ -9,7 +9,6 @@ use super::decision::{CachedMetrics, Decision, RequestView, Stopwatch, count};
 use super::emit::event;
 use crate::clock::Clock;
 use crate::decision::DecisionLog;
-use crate::identity::Identity;
 use crate::rejection::Reason;
 
 /// Reports one decision.
@@ -54,9 +53,9 @@ fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Durat
                 missing = decision.missing(),
                 mode = decision.mode,
                 cached = decision.is_cached(),
-                issuer = decision.identity.map(Identity::issuer),
-                kid = decision.identity.and_then(Identity::key_id),
-                user.hash = decision.identity.map(Identity::pseudonym),
+                issuer = decision.identity.map(|identity| identity.issuer()),
+                kid = decision.identity.and_then(|identity| identity.key_id()),
+                user.hash = decision.identity.map(|identity| identity.pseudonym()),
                 method = known_method(request.method),
                 route = request.route(),
                 duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
