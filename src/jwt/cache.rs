@@ -248,7 +248,7 @@ fn count(cell: &std::sync::OnceLock<metrics::Counter>, result: &'static str, tim
     cell.get_or_init(counter).increment(times);
 }
 
-#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+#[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
