@@ -127,7 +127,7 @@ impl Identity {
     }
 
     /// The identity for another request with the same token.
-    pub(crate) fn from_cache(&self) -> Self {
+    pub(crate) fn cached(&self) -> Self {
         Self {
             verified: Arc::clone(&self.verified),
             is_cached: true,
@@ -453,7 +453,7 @@ pub(crate) mod tests {
         let deep = identity.claim("deep").unwrap();
         assert!(std::ptr::eq(deep, identity.clone().claim("deep").unwrap()));
         // Another request parses for itself, so that the token cache does not grow.
-        let other = identity.from_cache();
+        let other = identity.cached();
         assert!(!std::ptr::eq(deep, other.claim("deep").unwrap()));
         assert!(!Arc::ptr_eq(&first, &other.claims::<Mine>().unwrap()));
     }

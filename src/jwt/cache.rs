@@ -119,7 +119,7 @@ impl TokenCache {
         if !entry.wanted.load(Ordering::Relaxed) {
             entry.wanted.store(true, Ordering::Relaxed);
         }
-        Some((remembered.identity.from_cache(), remembered.issuer))
+        Some((remembered.identity.cached(), remembered.issuer))
     }
 
     /// Whether what was found, if anything was, served.
