@@ -8,7 +8,7 @@ fn places() -> Places {
 
 #[track_caller]
 fn refused(payload: &str, expected: Reason) {
-    let refusal = Claims::read(&payload, &places()).err();
+    let refusal = Claims::read(payload, &places()).err();
     assert_eq!(refusal, Some(expected), "{payload}");
 }
 
@@ -16,7 +16,7 @@ fn refused(payload: &str, expected: Reason) {
 fn reads_every_claim_that_decides() {
     let payload = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":20,"nbf":10.9,"iat":5,"jti":"j","azp":"c",
         "client_id":"d","roles":"admin","permissions":["p","q"],"scope":"x  y","scp":["z"],"other":{"iss":"no"}}"#;
-    let claims = Claims::read(&payload, &places()).unwrap();
+    let claims = Claims::read(payload, &places()).unwrap();
     assert_eq!(claims.issuer.as_deref(), Some("i"));
     assert_eq!(claims.subject.as_deref(), Some("s"));
     assert_eq!(
@@ -100,12 +100,12 @@ fn places_lead_into_objects() {
     assert_eq!(claims.permissions.iter().collect::<Vec<_>>(), ["b"]);
     let payload = r#"{"realm_access":{"roles":"a","roles":"b"}}"#;
     assert_eq!(
-        Claims::read(&payload, &places).err(),
+        Claims::read(payload, &places).err(),
         Some(Reason::InvalidClaim)
     );
     let payload = r#"{"realm_access":null}"#;
     assert_eq!(
-        Claims::read(&payload, &places).err(),
+        Claims::read(payload, &places).err(),
         Some(Reason::InvalidClaim)
     );
 }
@@ -115,7 +115,7 @@ fn a_claim_name_may_be_written_with_escapes() {
     let mut places = places();
     places.roles = Some("https://example.com/roles".into());
     let payload = r#"{"https:\/\/example.com\/roles":["a"]}"#;
-    let claims = Claims::read(&payload, &places).unwrap();
+    let claims = Claims::read(payload, &places).unwrap();
     assert!(claims.roles.contains("a"));
 }
 
@@ -168,7 +168,7 @@ fn the_issuer_can_be_read_alone() {
         (r#"{"a":1,"#, Reason::MalformedToken),
         ("\u{0}", Reason::MalformedToken),
     ] {
-        assert_eq!(peek_issuer(&payload).err(), Some(reason), "{payload}");
+        assert_eq!(peek_issuer(payload).err(), Some(reason), "{payload}");
     }
 }
 
