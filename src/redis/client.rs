@@ -17,14 +17,14 @@ use super::breaker::{Breaker, BreakerStats, Pass, Transition};
 use crate::clock::Clock;
 use crate::duration::nanos;
 use crate::error::ConfigError;
-use crate::flight::Flight;
+use crate::single_flight::SingleFlight;
 use crate::sync::lock;
 
 /// A client of one server. Connects on first use.
 pub(crate) struct RedisClient {
     address: Address,
     current: Mutex<Option<Connection>>,
-    connecting: Flight<Result<Connection, &'static str>>,
+    connecting: SingleFlight<Result<Connection, &'static str>>,
     breaker: Breaker,
     clock: Clock,
     events: Events,
@@ -70,7 +70,7 @@ impl RedisClient {
         Ok(Self {
             address: Address::parse(url)?,
             current: Mutex::new(None),
-            connecting: Flight::new(),
+            connecting: SingleFlight::new(),
             breaker: Breaker::default(),
             clock,
             events,
@@ -82,7 +82,7 @@ impl RedisClient {
         Self {
             address: self.address.clone(),
             current: Mutex::new(None),
-            connecting: Flight::new(),
+            connecting: SingleFlight::new(),
             breaker: Breaker::default(),
             clock,
             events: self.events,
@@ -209,8 +209,8 @@ impl RedisClient {
             return Ok(connection.clone());
         }
         let client = Arc::clone(self);
-        let start = |_| Some(async move { client.connect().await });
-        match self.connecting.board(start) {
+        let connect = || async move { client.connect().await };
+        match self.connecting.start_or_join(connect) {
             Some(attempt) => attempt.await.unwrap_or(Err("connection")),
             None => Err("connection"),
         }

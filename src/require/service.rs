@@ -11,10 +11,11 @@ use crate::clock::Clock;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
-use crate::observe::{Decision, Stage, Stopwatch, Tally};
+use crate::observe::{CachedMetrics, Decision, Stopwatch};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`RequireRoleLayer`](super::RequireRoleLayer).
@@ -32,7 +33,7 @@ pub(super) struct Settings {
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
     pub(super) clock: Clock,
-    tally: Tally,
+    tally: CachedMetrics,
 }
 
 /// A rule, and what is said of it again and again.
@@ -42,6 +43,7 @@ struct Prepared {
     text: Arc<str>,
     /// The scopes that a caller without any token needs, for the challenge.
     scope: Option<Arc<str>>,
+    admits_anonymous: bool,
 }
 
 /// Which of the cases a request was.
@@ -62,7 +64,7 @@ impl RequireGate {
             mode: Mode::default(),
             passes_preflight: false,
             clock: Clock::default(),
-            tally: Tally::default(),
+            tally: CachedMetrics::default(),
         }))
     }
 
@@ -100,6 +102,7 @@ impl Settings {
                 Ok(Passed::Case(at))
             }
             Caller::Verified(identity) => Err(self.refusal(own, identity)),
+            Caller::Anonymous if own.admits_anonymous => Ok(Passed::Case(at)),
             Caller::Anonymous if self.lets_pass(request) => Ok(Passed::Preflight),
             Caller::Anonymous => Err(self.challenge(own)),
         }
@@ -154,6 +157,7 @@ impl Prepared {
         let missing = rule.missing(None, &Clock::System);
         Self {
             text: rule.to_string().into(),
+            admits_anonymous: rule.truth_for_anonymous().is_yes(),
             scope: missing.and_then(|missing| missing.scope).map(Into::into),
             rule,
         }
@@ -184,7 +188,7 @@ impl Gate for RequireGate {
         self.0.mode == Mode::Report
     }
 
-    fn tally(&self, _: &Passed) -> Option<&Tally> {
+    fn tally(&self, _: &Passed) -> Option<&CachedMetrics> {
         Some(&self.0.tally)
     }
 
@@ -205,9 +209,10 @@ impl Gate for RequireGate {
             policy: &self.0.name,
             mode: self.0.mode.as_str(),
             rule,
+            source: "",
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
-            tally: Some(&self.0.tally),
+            metrics: Some(&self.0.tally),
         }
     }
 }

@@ -11,13 +11,13 @@ use tokio::time::timeout;
 use super::fallback::Fallback;
 use super::leases::{CallerLeases, Id, LeaseTable, Opened, Purchase};
 use super::script::{Action, Backend, Reply};
-use crate::flight::Waiter;
 use crate::rate_limit::gcra::Verdict;
 use crate::rate_limit::key::Key;
 use crate::rate_limit::lease::LeaseRequest;
 use crate::rate_limit::policy::Policies;
 use crate::rate_limit::store::{Asking, Check, Outcome, Purpose, Source, Store, StoreError};
 use crate::redis::DEADLINE;
+use crate::single_flight::Waiter;
 
 /// One process's client of a shared store.
 #[derive(Clone)]
@@ -157,8 +157,8 @@ impl Parts {
             && self.backend.is_up(now)
         {
             let question = Question::of(check);
-            let buy = |_| Some(Arc::clone(self).buy(id, question, requests));
-            caller.purchase.board(buy);
+            let buy = || Arc::clone(self).buy(id, question, requests);
+            caller.purchase.start_or_join(buy);
         }
         Some(outcome)
     }
@@ -169,15 +169,9 @@ impl Parts {
             return self.ask_exactly(question).await;
         }
         let id = Id::new(question.key, policies);
-        let mut waiting_for = 0;
-        // One deadline for all purchases together. Each purchase has one too, but its task may
-        // belong to a runtime that stands still.
-        let answer = timeout(DEADLINE, self.purchase(id, question, &mut waiting_for)).await;
-        answer.unwrap_or_else(|_| {
-            self.leases
-                .find(id, |caller| caller.purchase.give_up(waiting_for));
-            Err(StoreError)
-        })
+        // One deadline for all purchases together.
+        let answer = timeout(DEADLINE, self.purchase(id, question)).await;
+        answer.unwrap_or(Err(StoreError))
     }
 
     /// Waits for purchases, this request's own or another's, until one leaves permits for this
@@ -186,7 +180,6 @@ impl Parts {
         self: &Arc<Self>,
         id: Id,
         question: &Question,
-        waiting_for: &mut u64,
     ) -> Result<Outcome, StoreError> {
         for _ in 0..MAX_PURCHASES {
             let (waiter, buyer) = match self.step(id, question) {
@@ -194,7 +187,6 @@ impl Parts {
                 Step::Wait(waiter, buyer) => (waiter, buyer),
                 Step::Ask => break,
             };
-            *waiting_for = waiter.number();
             match waiter.await {
                 Some(Purchase::Full) => {}
                 Some(Purchase::Partial) => match self.spend_or_reject(id, question) {
@@ -227,11 +219,11 @@ impl Parts {
             }
             let requests = caller.requests(now, cost);
             let mut buyer = Buyer::Another;
-            let buy = |_| {
+            let buy = || {
                 buyer = Buyer::ThisRequest;
-                Some(Arc::clone(self).buy(id, question.clone(), requests))
+                Arc::clone(self).buy(id, question.clone(), requests)
             };
-            let waiter = caller.purchase.board(buy);
+            let waiter = caller.purchase.start_or_join(buy);
             waiter.map_or(Step::Ask, |waiter| Step::Wait(waiter, buyer))
         })
     }

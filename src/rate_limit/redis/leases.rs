@@ -11,12 +11,12 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
 use super::script::Reply;
-use crate::flight::Flight;
 use crate::rate_limit::key::Key;
 use crate::rate_limit::lease::{Lease, LeaseRequest, LeaseTerms};
 use crate::rate_limit::policy::Policies;
 use crate::rate_limit::store::{Check, Outcome, Source, Verdicts};
 use crate::sharded::{IdentityBuildHasher, Sharded};
+use crate::single_flight::SingleFlight;
 use crate::sync::lock;
 
 /// Leases, by caller.
@@ -45,7 +45,7 @@ pub(super) struct Id(u128);
 pub(super) struct CallerLeases {
     leases: Box<[PolicyLease]>,
     /// The purchase in progress, if any.
-    pub(super) purchase: Flight<Purchase>,
+    pub(super) purchase: SingleFlight<Purchase>,
 }
 
 struct PolicyLease {
@@ -182,7 +182,7 @@ impl CallerLeases {
         });
         Self {
             leases: leases.collect(),
-            purchase: Flight::new(),
+            purchase: SingleFlight::new(),
         }
     }
 
@@ -268,7 +268,7 @@ impl CallerLeases {
         let ahead =
             |PolicyLease { terms, lease }: &mut PolicyLease| lease.request_ahead(terms, now);
         let any = self.leases.iter_mut().any(|policy| ahead(policy).is_some());
-        if !any || self.purchase.is_under_way() {
+        if !any || self.purchase.is_running() {
             return None;
         }
         let requests = self.leases.iter_mut().map(ahead);

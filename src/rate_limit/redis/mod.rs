@@ -54,7 +54,6 @@
 mod client;
 mod fallback;
 mod leases;
-mod observe;
 mod script;
 mod store;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{ErrorKind, RedisResult, Script};
 
-use super::observe;
 use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::observe::store as observe;
 use crate::rate_limit::key::{Key, KeyHasher};
 use crate::rate_limit::lease::LeaseRequest;
 use crate::rate_limit::policy::{Policies, Policy};
@@ -100,7 +100,8 @@ impl Backend {
             run(script, &mut connection, action, key, policies, requests).await
         };
         self.client.call(command).await.map_err(|error| {
-            observe::failed(policies, error);
+            let names = policies.iter().map(|policy| &*policy.name);
+            observe::failed(names, error);
             StoreError
         })
     }
