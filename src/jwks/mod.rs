@@ -96,8 +96,7 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
-pub(crate) use cache::{KeysOf, Lookup};
-pub(crate) use in_force::UNSEEN;
-pub(crate) use issuer::{Found, IssuerKeys, Patience};
+pub(crate) use in_force::NO_GENERATION;
+pub(crate) use issuer::{IssuerKeys, Lookup, LookupMode};
 pub(crate) use key::Key;
 pub(crate) use waiter::Waiter;

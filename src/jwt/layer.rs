@@ -10,7 +10,7 @@ use crate::clock::{Clock, Reading};
 use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity};
-use crate::jwks::{JwksCache, Patience};
+use crate::jwks::{JwksCache, LookupMode};
 use crate::manifest::{Describe, Entry};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -223,10 +223,10 @@ impl JwtAuthLayer {
     /// try the token again later.
     pub async fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
-        let mut verified = self.verify_with(&bearer, Patience::MayWait);
+        let mut verified = self.verify_with(&bearer, LookupMode::MayWait);
         if let Err(Obstacle::Wait(waiter)) = verified {
             waiter.await;
-            verified = self.verify_with(&bearer, Patience::Waited);
+            verified = self.verify_with(&bearer, LookupMode::Final);
         }
         verified.map_err(Obstacle::into_rejection)
     }
@@ -241,7 +241,7 @@ impl JwtAuthLayer {
     /// As [`verify`](Self::verify).
     pub fn verify_now(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
-        let verified = self.verify_with(&bearer, Patience::MayWait);
+        let verified = self.verify_with(&bearer, LookupMode::MayWait);
         verified.map_err(Obstacle::into_rejection)
     }
 
@@ -255,9 +255,9 @@ impl JwtAuthLayer {
         ))
     }
 
-    fn verify_with(&self, bearer: &Bearer, patience: Patience) -> Result<Identity, Obstacle> {
+    fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, Obstacle> {
         let verifier = &self.gate.settings().verifier;
-        let verified = verifier.verify(bearer, None, patience, Reading::now());
+        let verified = verifier.verify(bearer, None, mode, Reading::now());
         Ok(verified?.identity)
     }
 }

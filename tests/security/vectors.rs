@@ -106,7 +106,10 @@ fn vectors_come_as_far_as_their_form_header_and_key_allow() {
             ("invalid, algorithm_not_allowed", 10),
             ("invalid, invalid_request", 18),
             ("invalid, key: `alg` is no known signature algorithm", 2),
-            ("invalid, key: `alg`, `kty` and `crv` contradict each other", 2),
+            (
+                "invalid, key: `alg`, `kty` and `crv` contradict each other",
+                2,
+            ),
             ("invalid, key: `key_ops` without `verify`", 2),
             ("invalid, key: `use` is not `sig`", 4),
             ("invalid, key: a shared secret", 5),

@@ -5,9 +5,18 @@ use std::path::Path;
 
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
-    &["algorithm", "answer", "clock", "sync"],
+    &[
+        "algorithm",
+        "answer",
+        "clock",
+        "duration",
+        "sharded",
+        "strict_json",
+        "sync",
+    ],
     &[
         "claim_path",
+        "crypto",
         "decision",
         "error",
         "flight",
