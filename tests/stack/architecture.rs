@@ -21,6 +21,7 @@ const LEVELS: [&[&str]; 4] = [
         "error",
         "flight",
         "identity",
+        "json",
         "manifest",
         "names",
         "origin",
