@@ -55,7 +55,6 @@ mod jwk;
 mod key;
 mod layer;
 mod ledger;
-mod observe;
 mod refresh;
 mod saved;
 mod service;
@@ -79,6 +78,8 @@ pub mod fuzzing;
 mod backends_tests;
 #[cfg(all(test, feature = "reqwest"))]
 mod http_tests;
+#[cfg(all(test, feature = "tracing", feature = "metrics"))]
+mod observed_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
