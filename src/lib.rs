@@ -28,6 +28,7 @@ mod algorithm;
 mod answer;
 mod claim_path;
 mod clock;
+mod crypto;
 mod decision;
 mod duration;
 mod error;
@@ -50,6 +51,7 @@ mod sharded;
 #[cfg(feature = "redis")]
 mod single_flight;
 mod stage;
+mod strict_json;
 mod sync;
 mod tenant;
 mod words;
