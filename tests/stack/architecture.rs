@@ -15,7 +15,7 @@ const LEVELS: [&[&str]; 4] = [
         "manifest",
         "names",
         "origin",
-        "peer",
+        "client_address",
         "preflight",
         "realm",
         "rejection",
