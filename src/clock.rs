@@ -9,6 +9,8 @@ use std::sync::{
 };
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::duration::nanos;
+
 /// Where a layer reads the time. The default is the system's clock.
 ///
 /// ```
@@ -162,10 +164,6 @@ impl ManualClock {
 fn since_start(now: Instant) -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     now.saturating_duration_since(*START) + Duration::from_secs(3600)
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
