@@ -615,6 +615,15 @@ mod tests {
         let mut extensions = Extensions::new();
         extensions.insert(PeerAddr("[::ffff:203.0.113.7]:1".parse().unwrap()));
         assert_eq!(peer_ip(&extensions), "203.0.113.7");
+        let proxies: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            X_FORWARDED_FOR,
+            "198.51.100.1, ::ffff:10.2.3.4".parse().unwrap(),
+        );
+        let client = proxies.client("::ffff:10.0.0.1".parse().unwrap(), &headers);
+        assert_eq!(client.ip().to_string(), "198.51.100.1");
+        assert_eq!(client.peer().to_string(), "10.0.0.1");
     }
 
     #[test]
