@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use http::Request;
 use tower::{Layer, Service};
 
-use super::{AddressReader, TrustedProxies};
+use super::proxies::TrustedProxies;
+use super::reader::AddressReader;
 use crate::manifest::{Describe, Entry};
 
 /// Inserts a [`ClientAddress`](super::ClientAddress) into the extensions of each request.

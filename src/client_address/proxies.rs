@@ -1,51 +1,4 @@
-//! The client's address: that of the connection, or the one that a trusted proxy names.
-//!
-//! How [`TrustedProxies::client`] decides:
-//!
-//! 1. If the connection does not come from a trusted proxy, its address is the client's. Headers
-//!    are ignored.
-//! 2. Otherwise `X-Forwarded-For` and `Forwarded` (RFC 7239) are read from the right. Each trusted
-//!    proxy vouches for the entry to its left, and the first address that is not a trusted proxy
-//!    is the client's. A malformed entry ends the walk at the proxy that wrote it.
-//! 3. A proxy writes one of the two fields, or both alike, and forwards what the client wrote into
-//!    the other. If the two name different clients, neither is believed, and the address of the
-//!    connection counts.
-//!
-//! [`SetClientAddressLayer`] decides once per request and inserts a [`ClientAddress`] into the
-//! extensions. Rate limits, events, and handlers then read the same address.
-//!
-//! Deployment: name only networks in which every host is a proxy of yours. A host in such a
-//! network can choose any address for its clients.
-//!
-//! ```
-//! use http::{Request, Response};
-//! use portcullis::client_address::{ClientAddress, PeerAddr, SetClientAddressLayer, TrustedProxies};
-//! use tower::{Layer, ServiceExt, service_fn};
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let proxies: TrustedProxies = "10.0.0.0/8, fd00::/8".parse()?;
-//! let service = service_fn(|request: Request<()>| async move {
-//!     let client = ClientAddress::of(request.extensions()).expect("the layer inserted it");
-//!     Ok::<_, std::convert::Infallible>(Response::new(client.ip().to_string()))
-//! });
-//! let service = SetClientAddressLayer::new(proxies).layer(service);
-//!
-//! // Behind a proxy; the leftmost entry is what the client claimed.
-//! let request = |peer: &str| {
-//!     let request = Request::builder().header("x-forwarded-for", "6.6.6.6, 198.51.100.1");
-//!     let peer: std::net::SocketAddr = peer.parse().unwrap();
-//!     request.extension(PeerAddr::from(peer)).body(()).unwrap()
-//! };
-//! let response = service.clone().oneshot(request("10.0.0.1:40000")).await?;
-//! assert_eq!(response.body(), "198.51.100.1");
-//!
-//! // Not behind a proxy.
-//! let response = service.oneshot(request("203.0.113.7:40000")).await?;
-//! assert_eq!(response.body(), "203.0.113.7");
-//! # Ok(())
-//! # }
-//! ```
+//! The proxies that are believed, and the walk over what they say.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -57,28 +10,6 @@ use ipnet::IpNet;
 
 use crate::error::ConfigError;
 use crate::words::words;
-
-mod layer;
-
-pub use layer::{SetClientAddress, SetClientAddressLayer};
-
-/// The address at the other end of the connection, for stacks that keep it nowhere else.
-///
-/// Insert it into the extensions of a request. axum's `ConnectInfo<SocketAddr>` (inserted by
-/// `into_make_service_with_connect_info::<SocketAddr>()`) and, in tests, its `MockConnectInfo` are
-/// read too. If there are several, `PeerAddr` counts first: it may come from the PROXY protocol.
-///
-/// ```
-/// use std::net::SocketAddr;
-/// use portcullis::client_address::PeerAddr;
-///
-/// let mut request = http::Request::new(());
-/// let peer: SocketAddr = "203.0.113.7:50000".parse()?;
-/// request.extensions_mut().insert(PeerAddr::from(peer));
-/// # Ok::<(), std::net::AddrParseError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// The networks of the proxies that are believed. The default is none.
 ///
@@ -110,23 +41,6 @@ pub enum AddressSource {
     Forwarded,
     /// The connection, because the two fields name different clients.
     Disputed,
-}
-
-/// How a layer finds the client's address.
-#[derive(Clone)]
-pub(crate) struct AddressReader {
-    read_peer: Arc<ReadPeer>,
-    pub(crate) proxies: TrustedProxies,
-}
-
-type ReadPeer = dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync;
-
-// === impl PeerAddr ===
-
-impl From<SocketAddr> for PeerAddr {
-    fn from(address: SocketAddr) -> Self {
-        Self(address)
-    }
 }
 
 // === impl TrustedProxies ===
@@ -350,69 +264,6 @@ words! {
     }
 }
 
-// === impl AddressReader ===
-
-impl AddressReader {
-    pub(crate) fn new(proxies: TrustedProxies) -> Self {
-        Self {
-            read_peer: Arc::new(peer),
-            proxies,
-        }
-    }
-
-    /// Reads the address of the connection from an extension of another type.
-    pub(crate) fn peer_from<T, F>(mut self, read: F) -> Self
-    where
-        T: Send + Sync + 'static,
-        F: Fn(&T) -> Option<SocketAddr> + Send + Sync + 'static,
-    {
-        self.read_peer = Arc::new(move |extensions| Some(read(extensions.get::<T>()?)?.ip()));
-        self
-    }
-
-    /// The address that an outer layer has found, or else the one that this reader finds. `None`
-    /// if the server does not provide the address of the connection.
-    pub(crate) fn client(
-        &self,
-        extensions: &Extensions,
-        headers: &HeaderMap,
-    ) -> Option<ClientAddress> {
-        ClientAddress::of(extensions).or_else(|| {
-            let peer = (self.read_peer)(extensions)?;
-            Some(self.proxies.client(peer, headers))
-        })
-    }
-}
-
-impl Default for AddressReader {
-    fn default() -> Self {
-        Self::new(TrustedProxies::default())
-    }
-}
-
-impl fmt::Debug for AddressReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AddressReader")
-            .field("proxies", &self.proxies)
-            .finish_non_exhaustive()
-    }
-}
-
-fn peer(extensions: &Extensions) -> Option<IpAddr> {
-    let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
-    #[cfg(feature = "axum")]
-    let peer = peer.or_else(|| {
-        use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
-
-        let real = extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0);
-        // As axum's own extractor does.
-        real.or_else(|| Some(extensions.get::<MockConnectInfo<SocketAddr>>()?.0))
-    });
-    peer.map(|peer| peer.ip())
-}
-
 // === reading the two fields ===
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
@@ -522,16 +373,6 @@ mod tests {
     }
 
     #[test]
-    fn peer_addr_counts_before_connect_info() {
-        let mut extensions = Extensions::new();
-        let seen: SocketAddr = "10.0.0.1:1".parse().unwrap();
-        #[cfg(feature = "axum")]
-        extensions.insert(axum::extract::ConnectInfo(seen));
-        extensions.insert(PeerAddr("203.0.113.7:1".parse().unwrap()));
-        assert_eq!(peer_ip(&extensions), "203.0.113.7", "{seen}");
-    }
-
-    #[test]
     fn a_malformed_entry_ends_at_its_writer() {
         check("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1");
         check(
@@ -608,48 +449,6 @@ mod tests {
         ] {
             check_lines("10.0.0.1", &lines, expected);
         }
-    }
-
-    #[test]
-    fn mapped_addresses_are_unmapped() {
-        let mut extensions = Extensions::new();
-        extensions.insert(PeerAddr("[::ffff:203.0.113.7]:1".parse().unwrap()));
-        assert_eq!(peer_ip(&extensions), "203.0.113.7");
-        let proxies: TrustedProxies = "10.0.0.0/8".parse().unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            X_FORWARDED_FOR,
-            "198.51.100.1, ::ffff:10.2.3.4".parse().unwrap(),
-        );
-        let client = proxies.client("::ffff:10.0.0.1".parse().unwrap(), &headers);
-        assert_eq!(client.ip().to_string(), "198.51.100.1");
-        assert_eq!(client.peer().to_string(), "10.0.0.1");
-    }
-
-    #[test]
-    fn an_earlier_decision_is_kept() {
-        let mut extensions = Extensions::new();
-        extensions.insert(PeerAddr("10.0.0.1:1".parse().unwrap()));
-        let mut headers = HeaderMap::new();
-        headers.insert(X_FORWARDED_FOR, "198.51.100.1".parse().unwrap());
-        let outer = TrustedProxies::default().client("192.0.2.9".parse().unwrap(), &headers);
-        extensions.insert(outer);
-        let reader = AddressReader::new("10.0.0.0/8".parse().unwrap());
-        assert_eq!(reader.client(&extensions, &headers), Some(outer));
-    }
-
-    #[cfg(feature = "axum")]
-    #[test]
-    fn mock_connect_info_is_read_in_tests() {
-        use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
-
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let mut extensions = Extensions::new();
-        assert_eq!(peer(&extensions), None);
-        extensions.insert(MockConnectInfo(address("203.0.113.7:1")));
-        assert_eq!(peer_ip(&extensions), "203.0.113.7");
-        extensions.insert(ConnectInfo(address("203.0.113.8:1")));
-        assert_eq!(peer_ip(&extensions), "203.0.113.8");
     }
 
     #[test]
@@ -749,11 +548,5 @@ mod tests {
                 "{wrong}"
             );
         }
-    }
-
-    fn peer_ip(extensions: &Extensions) -> String {
-        let reader = AddressReader::default();
-        let client = reader.client(extensions, &HeaderMap::new());
-        client.unwrap().to_string()
     }
 }
