@@ -15,7 +15,7 @@ use crate::sync::lock;
 
 /// Requests in flight, by caller.
 pub(crate) struct InFlight {
-    most: NonZeroU32,
+    max: NonZeroU32,
     shards: Sharded<Mutex<Counts>>,
 }
 
@@ -35,22 +35,22 @@ const SHARDS: usize = 16;
 // === impl InFlight ===
 
 impl InFlight {
-    pub(crate) fn new(most: NonZeroU32) -> Self {
+    pub(crate) fn new(max: NonZeroU32) -> Self {
         Self {
-            most,
+            max,
             shards: Sharded::new(SHARDS, Mutex::default),
         }
     }
 
-    pub(crate) fn most(&self) -> u32 {
-        self.most.get()
+    pub(crate) fn max(&self) -> u32 {
+        self.max.get()
     }
 
     /// `None` where the caller has as many in flight as it may.
     pub(crate) fn enter(self: &Arc<Self>, key: Key) -> Option<Permit> {
         let mut table = self.table(key);
         let count = table.entry(key).or_default();
-        let left = self.most.get().checked_sub(*count + 1)?;
+        let left = self.max.get().checked_sub(*count + 1)?;
         *count += 1;
         drop(table);
         let table = Arc::clone(self);
@@ -74,7 +74,7 @@ impl InFlight {
 impl fmt::Debug for InFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InFlight")
-            .field("most", &self.most)
+            .field("max", &self.max)
             .finish_non_exhaustive()
     }
 }

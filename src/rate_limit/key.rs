@@ -1,8 +1,9 @@
-//! Whom a limit counts: a keyed hash of the caller, never the caller's name.
+//! What a limit counts by: a keyed hash of the caller, never the caller's name.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use http::{Extensions, HeaderMap, HeaderName};
@@ -10,38 +11,64 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::claim_path::ClaimPath;
 use crate::client_address::AddressReader;
+use crate::error::ConfigError;
 use crate::identity::{Caller, Identity};
 use crate::rejection::Rejection;
 use crate::route;
 
-/// 128 bits that stand for a caller. Nobody who lacks the secret can find two callers that share them, or the caller.
+/// What a limit counts by, for [`RateLimitLayer::by`](super::RateLimitLayer::by).
+///
+/// The text form is `address`, `subject`, `client`, `route`, `claim:org.tenant` (a
+/// [`ClaimPath`]) or `header:x-tenant`.
+///
+/// ```
+/// use portcullis::rate_limit::LimitKey;
+///
+/// let key: LimitKey = "claim:org.tenant".parse()?;
+/// assert_eq!(key, LimitKey::Claim(["org", "tenant"].into()));
+/// assert_eq!(key.to_string(), "claim:org.tenant");
+/// assert!("user".parse::<LimitKey>().is_err());
+/// # Ok::<_, portcullis::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitKey {
+    /// The client's address: see [`by_address`](super::RateLimitLayer::by_address).
+    Address,
+    /// The verified subject: see [`by_subject`](super::RateLimitLayer::by_subject).
+    Subject,
+    /// The client application: see [`by_client`](super::RateLimitLayer::by_client).
+    Client,
+    /// The route, whoever calls it: see [`by_route`](super::RateLimitLayer::by_route).
+    Route,
+    /// A verified claim: see [`by_claim`](super::RateLimitLayer::by_claim).
+    Claim(ClaimPath),
+    /// A header that a trusted proxy sets: see [`by_header`](super::RateLimitLayer::by_header).
+    Header(HeaderName),
+}
+
+/// 128 bits that stand for a caller. Without the secret, neither two callers that share them nor
+/// the caller itself can be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key([u64; 2]);
 
-/// Whom a limit counts.
+/// How the key of a request is found.
 #[derive(Clone, Debug)]
-pub(crate) struct Counted {
-    pub(crate) by: By,
-    /// Whether each route has counts of its own.
+pub(crate) struct KeyConfig {
+    pub(crate) kind: KeyKind,
+    /// Whether each route is counted separately.
     pub(crate) per_route: bool,
     pub(crate) peer: AddressReader,
 }
 
-/// What tells one caller from another.
 #[derive(Clone)]
-pub(crate) enum By {
-    /// Nothing: all share one count.
-    Everyone,
-    Address,
-    Subject,
-    Client,
-    Claim(ClaimPath),
-    Header(HeaderName),
-    Custom(Arc<Custom>),
+pub(crate) enum KeyKind {
+    Known(LimitKey),
+    Custom(Arc<CustomKey>),
 }
 
-/// Hashes what a function of the user's finds in a request, or finds nothing.
-type Custom = dyn Fn(&HeaderMap, &Extensions, &mut KeyHasher) -> Option<()> + Send + Sync;
+/// Hashes what a function of the user finds in a request; `None` if it finds nothing.
+type CustomKey = dyn Fn(&HeaderMap, &Extensions, &mut KeyHasher) -> Option<()> + Send + Sync;
 
 /// A hash under a secret: of this process, or of all processes that share a store.
 #[derive(Clone)]
@@ -50,10 +77,10 @@ pub(crate) struct KeyHasher {
     is_local: bool,
 }
 
-/// Keeps what is counted one way from meeting what is counted another way.
+/// Separates keys of different kinds.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-enum Kind {
+enum Tag {
     Everyone,
     V4,
     V6,
@@ -65,69 +92,152 @@ enum Kind {
     Route,
 }
 
-const NO_CALLER: &str = "a rate limit by subject, client or claim found no caller: put JwtAuthLayer outside RateLimitLayer, or count by address";
+const NO_CALLER: &str = "a rate limit by subject, client or claim found no caller: put \
+    JwtAuthLayer outside RateLimitLayer, or count by address";
 
-const NO_ADDRESS: &str = "a rate limit found no peer address: serve with into_make_service_with_connect_info::<SocketAddr>(), insert PeerAddr into the request's extensions, or name the extension that has it with RateLimitLayer::peer_from";
+const NO_ADDRESS: &str = "a rate limit found no peer address: serve with \
+    into_make_service_with_connect_info::<SocketAddr>(), insert PeerAddr into the request's \
+    extensions, or name the extension that has it with RateLimitLayer::peer_from";
 
-// === impl By ===
+// === impl LimitKey ===
 
-impl fmt::Display for By {
+impl fmt::Display for LimitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Everyone => f.write_str("nobody in particular"),
             Self::Address => f.write_str("address"),
             Self::Subject => f.write_str("subject"),
             Self::Client => f.write_str("client"),
-            Self::Claim(path) => write!(f, "claim {path:?}"),
-            Self::Header(name) => write!(f, "header {name}"),
-            Self::Custom(_) => f.write_str("a key of its own"),
+            Self::Route => f.write_str("route"),
+            Self::Claim(path) => write!(f, "claim:{path}"),
+            Self::Header(name) => write!(f, "header:{name}"),
         }
     }
 }
 
-// === impl Counted ===
+impl FromStr for LimitKey {
+    type Err = ConfigError;
 
-impl Counted {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let expected = &[
+            "address",
+            "subject",
+            "client",
+            "route",
+            "claim:<path>",
+            "header:<name>",
+        ];
+        let unknown = || ConfigError::unknown_word("key of a rate limit", text, expected);
+        Ok(match text.split_once(':') {
+            None if text == "address" => Self::Address,
+            None if text == "subject" => Self::Subject,
+            None if text == "client" => Self::Client,
+            None if text == "route" => Self::Route,
+            Some(("claim", path)) => Self::Claim(path.parse()?),
+            Some(("header", name)) => Self::Header(header_name(name)?),
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+#[cfg(feature = "serde")]
+crate::words::serde_by_text!(LimitKey);
+
+pub(super) fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
+    HeaderName::try_from(name).map_err(|_| ConfigError::Header {
+        name: name.to_owned(),
+        problem: "use the name of a header, such as x-tenant",
+    })
+}
+
+// === impl KeyKind ===
+
+impl KeyKind {
+    /// The key of a verified caller: what one issuer says is never mixed with what another says. A
+    /// caller without the client or claim is counted by subject.
+    fn hash_verified(&self, hasher: &mut KeyHasher, identity: &Identity) {
+        let issuer = identity.issuer().as_bytes();
+        match self {
+            Self::Known(LimitKey::Client) => {
+                if let Some(client) = identity.client() {
+                    return hasher.pair(Tag::Client, issuer, client.as_bytes());
+                }
+            }
+            Self::Known(LimitKey::Claim(path)) => {
+                let claim = identity.claim_at(path).filter(|claim| !claim.is_null());
+                if let Some(claim) = claim {
+                    hasher.field(Tag::Claim, issuer);
+                    return (path, claim).hash(hasher);
+                }
+            }
+            _ => {}
+        }
+        hasher.pair(Tag::Subject, issuer, identity.subject().as_bytes());
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(key) => key.fmt(f),
+            Self::Custom(_) => f.write_str("a custom key"),
+        }
+    }
+}
+
+impl fmt::Debug for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+// === impl KeyConfig ===
+
+impl KeyConfig {
     pub(crate) fn key(
         &self,
         hasher: &KeyHasher,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Key, Rejection> {
-        // The most frequent question of all is answered once for a token.
-        if let (By::Subject, false, true) = (&self.by, self.per_route, hasher.is_local)
+        // The most frequent key is computed once per token.
+        if let (KeyKind::Known(LimitKey::Subject), false, true) =
+            (&self.kind, self.per_route, hasher.is_local)
             && let Some(Caller::Verified(identity)) = Caller::of(extensions)
         {
             return Ok(Key(identity.subject_hash()));
         }
         let mut hasher = hasher.clone();
-        if self.per_route {
-            // Requests without a route share what there is to share: nothing is behind them.
+        if self.is_per_route() {
+            // Requests without a route have one count: there is no handler behind them.
             let route = route::template(extensions).unwrap_or_default();
-            hasher.field(Kind::Route, route.as_bytes());
+            hasher.field(Tag::Route, route.as_bytes());
         }
-        match &self.by {
-            By::Everyone => hasher.field(Kind::Everyone, &[]),
-            By::Address => self.address(&mut hasher, headers, extensions)?,
-            By::Header(name) => match headers.get(name) {
-                Some(value) => hasher.field(Kind::Header, value.as_bytes()),
+        match &self.kind {
+            KeyKind::Known(LimitKey::Route) => hasher.field(Tag::Everyone, &[]),
+            KeyKind::Known(LimitKey::Address) => self.address(&mut hasher, headers, extensions)?,
+            KeyKind::Known(LimitKey::Header(name)) => match headers.get(name) {
+                Some(value) => hasher.field(Tag::Header, value.as_bytes()),
                 None => self.address(&mut hasher, headers, extensions)?,
             },
-            By::Custom(read) => {
+            KeyKind::Custom(read) => {
                 let unread = hasher.clone();
-                hasher.field(Kind::Custom, &[]);
+                hasher.field(Tag::Custom, &[]);
                 if read(headers, extensions, &mut hasher).is_none() {
                     hasher = unread;
                     self.address(&mut hasher, headers, extensions)?;
                 }
             }
-            by => match Caller::of(extensions) {
+            kind => match Caller::of(extensions) {
                 None => return Err(Rejection::misconfigured(NO_CALLER)),
                 Some(Caller::Anonymous) => self.address(&mut hasher, headers, extensions)?,
-                Some(Caller::Verified(identity)) => by.verified(&mut hasher, identity),
+                Some(Caller::Verified(identity)) => kind.hash_verified(&mut hasher, identity),
             },
         }
         Ok(hasher.key())
+    }
+
+    fn is_per_route(&self) -> bool {
+        self.per_route || matches!(self.kind, KeyKind::Known(LimitKey::Route))
     }
 
     /// A host may have a whole IPv6 /64 to itself and change its address with every request.
@@ -142,72 +252,40 @@ impl Counted {
             .client(extensions, headers)
             .map(|client| client.ip())
         {
-            // One bucket for all who have no address would let any one of them lock out the rest.
+            // One count for all requests without an address would let any client lock out the others.
             None => return Err(Rejection::misconfigured(NO_ADDRESS)),
-            Some(IpAddr::V4(address)) => hasher.field(Kind::V4, &address.octets()),
+            Some(IpAddr::V4(address)) => hasher.field(Tag::V4, &address.octets()),
             Some(IpAddr::V6(address)) => {
                 let network = (address.to_bits() >> 64) as u64;
-                hasher.field(Kind::V6, &network.to_be_bytes());
+                hasher.field(Tag::V6, &network.to_be_bytes());
             }
         }
         Ok(())
     }
 }
 
-// === impl By ===
-
-impl By {
-    /// What one issuer says is never mixed with what another says. A caller without the client or claim asked for is
-    /// counted by subject.
-    fn verified(&self, hasher: &mut KeyHasher, identity: &Identity) {
-        let issuer = identity.issuer().as_bytes();
-        match self {
-            Self::Client => {
-                if let Some(client) = identity.client() {
-                    return hasher.pair(Kind::Client, issuer, client.as_bytes());
-                }
-            }
-            Self::Claim(path) => {
-                let claim = identity.claim_at(path).filter(|claim| !claim.is_null());
-                if let Some(claim) = claim {
-                    hasher.field(Kind::Claim, issuer);
-                    return (path, claim).hash(hasher);
-                }
-            }
-            Self::Subject | Self::Everyone | Self::Address | Self::Header(_) | Self::Custom(_) => {}
-        }
-        hasher.pair(Kind::Subject, issuer, identity.subject().as_bytes());
-    }
-}
-
-impl fmt::Debug for By {
+impl fmt::Display for KeyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Everyone => f.write_str("Everyone"),
-            Self::Address => f.write_str("Address"),
-            Self::Subject => f.write_str("Subject"),
-            Self::Client => f.write_str("Client"),
-            Self::Claim(path) => f.debug_tuple("Claim").field(path).finish(),
-            Self::Header(name) => f.debug_tuple("Header").field(name).finish(),
-            Self::Custom(_) => f.write_str("Custom"),
-        }
+        self.kind.fmt(f)?;
+        let separately = self.per_route && !matches!(self.kind, KeyKind::Known(LimitKey::Route));
+        f.write_str(if separately { " and route" } else { "" })
     }
 }
 
 // === impl Key ===
 
 impl Key {
-    /// One half says which part of a table holds the caller's states: all of one caller are in one part.
+    /// The half that selects the shard: all states of a caller are in one.
     pub(crate) fn shard(self) -> u64 {
         self.0[0]
     }
 
-    /// The other tells the caller from all others in that part. It is independent of the first.
+    /// The half that identifies the caller within its shard; independent of the first.
     pub(crate) fn name(self) -> u64 {
         self.0[1]
     }
 
-    /// The whole, for a store elsewhere.
+    /// Both halves, for a shared store.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn bytes(self) -> [u8; 16] {
         let [high, low] = self.0;
@@ -216,7 +294,7 @@ impl Key {
 }
 
 impl Hash for Key {
-    /// For maps in one part of a table, which [`shard`](Self::shard) says.
+    /// For maps inside of a shard, which [`shard`](Self::shard) selects.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.name());
     }
@@ -225,7 +303,7 @@ impl Hash for Key {
 // === impl KeyHasher ===
 
 impl KeyHasher {
-    /// Under a secret that is new in every process and never leaves it.
+    /// Under a secret that is generated once per process.
     pub(crate) fn local() -> Self {
         static SECRET: LazyLock<[u64; 2]> =
             LazyLock::new(|| [0, 1].map(|half| RandomState::new().hash_one(half)));
@@ -236,7 +314,7 @@ impl KeyHasher {
         }
     }
 
-    /// Under a secret that several processes share, so that they find one key for one caller.
+    /// Under a secret that several processes share, so that they agree on keys.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn shared(secret: &[u8; 16]) -> Self {
         Self {
@@ -250,20 +328,20 @@ impl KeyHasher {
         Key([hash.h1, hash.h2])
     }
 
-    /// The length keeps one field from running into the next.
-    fn field(&mut self, kind: Kind, bytes: &[u8]) {
-        let head = ((bytes.len() as u64) << 8) | kind as u64;
+    /// The length separates one field from the next.
+    fn field(&mut self, tag: Tag, bytes: &[u8]) {
+        let head = ((bytes.len() as u64) << 8) | tag as u64;
         self.state.write_u64(head);
         self.state.write(bytes);
     }
 
-    fn pair(&mut self, kind: Kind, one: &[u8], other: &[u8]) {
-        self.field(kind, one);
-        self.field(kind, other);
+    fn pair(&mut self, tag: Tag, one: &[u8], other: &[u8]) {
+        self.field(tag, one);
+        self.field(tag, other);
     }
 }
 
-/// What a function of the user's hashes.
+/// For what a function of the user hashes.
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.state.write(bytes);

@@ -5,17 +5,17 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{Extensions, HeaderMap, StatusCode};
 use tower::Layer;
 
+use super::headers::HeaderStyle;
 use super::in_flight::InFlight;
-use super::key::{By, Counted, KeyHasher};
-use super::limit::{Counts, Limit, States};
+use super::key::{KeyConfig, KeyHasher, KeyKind, LimitKey};
+use super::limit::{Counting, Exempt, Limit, States};
 use super::memory::Memory;
+use super::policy::{PreparedPolicy, QuotaChoice, QuotaSelector};
 use super::quota::Quota;
-use super::ready::{Chosen, QuotaFor, Ready};
-use super::service::{LimitGate, RateLimit, Settings};
-use super::tell::Tells;
+use super::service::{LimitGate, RateLimit};
 use crate::client_address::AddressReader;
 use crate::clock::Clock;
 use crate::decision::Mode;
@@ -26,25 +26,28 @@ mod describe;
 mod keys;
 mod quotas;
 
-/// Limits how often each caller may call: see the [module](super) for what it decides and what the client sees.
+/// Limits how often each caller may call: see the [module](super) for how it decides.
 ///
-/// Clones, and all services made from them, count together: a layer on three routes is one limit over the three. Build
-/// a second layer for a second count.
+/// Clones, and all services made from them, count together: a layer on three routes is one limit
+/// for the three. Build a second layer for a separate count.
 #[derive(Clone)]
 #[must_use]
 pub struct RateLimitLayer {
-    /// The first is the layer's name.
+    /// The first has the layer's name.
     quotas: Vec<(Arc<str>, Quota)>,
-    quota_for: Option<Arc<QuotaFor>>,
+    choice: Option<Arc<QuotaChoice>>,
     in_flight: Option<Arc<InFlight>>,
-    counts: Counts,
+    counting: Counting,
+    count_expired: bool,
+    cost_if_dropped: u32,
+    exempt: Option<Arc<Exempt>>,
     mode: Mode,
-    counted: Counted,
+    key: KeyConfig,
     cost: NonZeroU32,
     hasher: KeyHasher,
     states: States,
     clock: Clock,
-    tells: Tells,
+    headers: HeaderStyle,
     jitter: Duration,
     enabled: bool,
     warned: Arc<Once>,
@@ -53,16 +56,25 @@ pub struct RateLimitLayer {
 // === impl RateLimitLayer ===
 
 impl RateLimitLayer {
+    /// The name of a layer that was not [named](Self::named).
+    pub const DEFAULT_NAME: &str = "default";
+
+    /// The default of [`max_keys`](Self::max_keys): a million, 17 MB when full.
+    pub const DEFAULT_MAX_KEYS: NonZeroUsize = Memory::DEFAULT_KEYS;
+
     /// A limit of `quota` for each client address.
     pub fn new(quota: Quota) -> Self {
         Self {
-            quotas: vec![(Arc::from("default"), quota)],
-            quota_for: None,
+            quotas: vec![(Arc::from(Self::DEFAULT_NAME), quota)],
+            choice: None,
             in_flight: None,
-            counts: Counts::Requests,
+            counting: Counting::Requests,
+            count_expired: false,
+            cost_if_dropped: 1,
+            exempt: None,
             mode: Mode::default(),
-            counted: Counted {
-                by: By::Address,
+            key: KeyConfig {
+                kind: KeyKind::Known(LimitKey::Address),
                 per_route: false,
                 peer: AddressReader::default(),
             },
@@ -70,14 +82,14 @@ impl RateLimitLayer {
             hasher: KeyHasher::local(),
             states: States::Memory(Arc::new(Memory::new(Memory::DEFAULT_KEYS))),
             clock: Clock::System,
-            tells: Tells::Fields,
+            headers: HeaderStyle::default(),
             jitter: Duration::ZERO,
             enabled: true,
             warned: Arc::new(Once::new()),
         }
     }
 
-    /// Changes the quota. A clone with another quota counts apart from the original, in the same memory.
+    /// Changes the quota. A clone with another quota counts separately, in the same memory.
     pub fn with_quota(mut self, quota: Quota) -> Self {
         if let Some(first) = self.quotas.first_mut() {
             first.1 = quota;
@@ -85,48 +97,95 @@ impl RateLimitLayer {
         self
     }
 
-    /// Counts only requests that `JwtAuthLayer` refused for an invalid token, and refuses a caller that has used up its
-    /// quota of them before any signature is verified. It stands outside `JwtAuthLayer`.
+    /// Counts only requests whose token `JwtAuthLayer` rejected as invalid. A caller over its quota
+    /// is rejected before any signature is verified. The layer must be outside `JwtAuthLayer`.
     ///
-    /// What counts is the refusal itself, not its status: an upstream's 401 does not. Behind a proxy that is not among
-    /// the [`trusted_proxies`](Self::trusted_proxies), all clients have the proxy's address and would lock each other out:
-    /// without any, a warning is logged when the layer is put to use.
+    /// A 401 of an upstream, of a handler or of another layer does not count, and an expired token
+    /// only with [`count_expired`](Self::count_expired).
+    ///
+    /// Clients behind one address (an office, a NAT gateway) share its count. To let requests with a
+    /// known good token pass while the address is over its quota, see [`exempt`](Self::exempt).
+    /// Behind a proxy that is not [trusted](Self::trusted_proxies), all clients have the address of
+    /// the proxy; a layer without trusted proxies logs a warning once.
     pub fn failures_only(mut self) -> Self {
-        self.counts = Counts::Failures;
+        self.counting = Counting::Failures;
         self
     }
 
-    /// Charges a request when its response is there: so many permits as `cost_of` says, by its status or a header that
-    /// the upstream wrote. 0 is no charge.
+    /// Also counts expired tokens, if the layer counts [`failures_only`](Self::failures_only).
     ///
-    /// A request is admitted while one permit is left. What it then costs is charged in full and may be owed, up to
-    /// once more the burst: requests of one caller that are in flight together may exceed the bound by what they cost.
+    /// The signature of an expired token is good: its sender is a client that did not refresh it,
+    /// or an attacker who replays it. By default it does not count.
+    pub fn count_expired(mut self) -> Self {
+        self.count_expired = true;
+        self
+    }
+
+    /// Lets a request pass although its quota is used up, if `is_exempt` returns true. Nothing is
+    /// charged for it. `is_exempt` is not called for requests within the quota.
     ///
     /// ```
     /// use portcullis::{Quota, RateLimitLayer};
     ///
-    /// // Looking for what is not there.
-    /// let probing = RateLimitLayer::new(Quota::per_minute(20)).charge_after(|status, _| u32::from(status == 404));
+    /// let limit = RateLimitLayer::new(Quota::per_minute(60))
+    ///     .exempt(|_headers, extensions| extensions.get::<HealthCheck>().is_some());
     ///
-    /// // What the upstream says that it cost.
-    /// let measured = RateLimitLayer::new(Quota::per_hour(10_000)).by_client().charge_after(|_, headers| {
-    ///     let cost = headers.get("x-cost").and_then(|cost| cost.to_str().ok()?.parse().ok());
-    ///     cost.unwrap_or(1)
-    /// });
+    /// #[derive(Clone)]
+    /// struct HealthCheck;
+    /// ```
+    pub fn exempt(
+        mut self,
+        is_exempt: impl Fn(&HeaderMap, &Extensions) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.exempt = Some(Arc::new(is_exempt));
+        self
+    }
+
+    /// Charges a request when its response is there, by status and headers. A cost of 0 is free.
+    ///
+    /// A request is admitted while one permit is left. Its whole cost is charged afterwards, as a
+    /// debt if necessary, of up to one more burst: concurrent requests of one caller may exceed the
+    /// bound by their cost. A request that is dropped before its response, because the client
+    /// disconnects or a timeout elapses, costs one permit: see
+    /// [`cost_if_dropped`](Self::cost_if_dropped).
+    ///
+    /// ```
+    /// use portcullis::{Quota, RateLimitLayer};
+    ///
+    /// // Only probing for paths that do not exist.
+    /// let probing = RateLimitLayer::new(Quota::per_minute(20))
+    ///     .charge_after(|status, _| u32::from(status == 404));
+    ///
+    /// // The cost that the upstream reports. Queries are expensive even if nobody reads the result.
+    /// let measured = RateLimitLayer::new(Quota::per_hour(10_000)).by_client()
+    ///     .charge_after(|_, headers| {
+    ///         let cost = headers.get("x-cost").and_then(|cost| cost.to_str().ok()?.parse().ok());
+    ///         cost.unwrap_or(1)
+    ///     })
+    ///     .cost_if_dropped(100);
     /// ```
     pub fn charge_after(
         mut self,
         cost_of: impl Fn(StatusCode, &HeaderMap) -> u32 + Send + Sync + 'static,
     ) -> Self {
-        self.counts = Counts::Afterwards(Arc::new(cost_of));
+        self.counting = Counting::Responses(Arc::new(cost_of));
         self
     }
 
-    /// Admits at most so many requests of a caller at once, besides what the quota says. The next is refused with 429.
+    /// What a request costs that is dropped before its response, if the layer
+    /// [charges afterwards](Self::charge_after): 1 by default. With 0, a client that always
+    /// disconnects early is not limited.
+    pub fn cost_if_dropped(mut self, permits: u32) -> Self {
+        self.cost_if_dropped = permits;
+        self
+    }
+
+    /// Also limits how many requests of a caller are in flight. Further requests are rejected with
+    /// 429.
     ///
-    /// A request is in flight from here on until the body of its response has ended, or until the client has gone. It
-    /// is counted in this process, also where the quotas are counted elsewhere. The layer starts a count of its own,
-    /// apart from its clones.
+    /// A request is in flight until the body of its response ends, or the client disconnects. The
+    /// count is kept in this process, even if quotas are kept in a store. The layer starts a count
+    /// separate from that of its clones.
     ///
     /// ```
     /// use std::num::NonZeroU32;
@@ -140,54 +199,54 @@ impl RateLimitLayer {
         self
     }
 
-    /// Whether refusals are answered, or only reported: [`Mode::Report`] tries a quota on real traffic.
+    /// Whether requests over the limit are rejected, or only reported: [`Mode::Report`] tries a
+    /// quota on real traffic.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Names the layer's first quota in the fields that clients see and in the body of a refusal, and the layer in
-    /// metrics and events. The default is `default`.
+    /// Names the layer's first quota in fields and bodies of responses, and the layer in metrics and
+    /// events. The default is `default`.
     ///
     /// # Errors
     ///
-    /// When the name is empty, longer than 64 bytes, or holds anything but letters, digits, `-`, `_`, `.`, `:` and `/`,
-    /// or where another of the layer's quotas has it.
-    pub fn named(mut self, name: &str) -> Result<Self, ConfigError> {
-        let others = self.quotas.iter().skip(1);
-        quotas::check_name(name, others)?;
+    /// If the name is empty, longer than 64 bytes, or contains anything but ASCII letters, digits,
+    /// `-`, `_`, `.`, `:` and `/`, or if another quota of the layer has it.
+    pub fn named(mut self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let name = quotas::check_name(name.as_ref(), self.quotas.iter().skip(1))?;
         if let Some(first) = self.quotas.first_mut() {
-            first.0 = Arc::from(name);
+            first.0 = name;
         }
         Ok(self)
     }
 
-    /// Charges each request so many permits instead of one.
+    /// Charges each request this many permits instead of one.
     ///
-    /// Routes that cost more can share one count with the rest: `limit.clone().cost(..)`. What costs more than the
-    /// burst is always refused.
+    /// Expensive routes can share one count with the others: `limit.clone().cost(..)`. A cost above
+    /// the burst is always refused.
     pub fn cost(mut self, permits: NonZeroU32) -> Self {
         self.cost = permits;
         self
     }
 
-    /// How many states are remembered at once, one for each caller and quota: a million by default, at 17 bytes each,
-    /// 17 MB when full. The number is rounded down, by an eighth at most.
+    /// The maximum number of states in memory, one per caller and quota: a million by default, at 17
+    /// bytes each. The number is rounded down, by an eighth at most.
     ///
-    /// Memory is taken as callers come and never exceeds this. A caller is forgotten when it owes nothing any more;
-    /// where room runs out, which begins at three quarters of the number, newcomers replace those that owe least and begin
-    /// with what these owed. So nobody is ever admitted more than its quota, offenders who are pushed out included;
-    /// newcomers have a shorter first burst, and are refused where they are more than the table can count. The layer starts
-    /// a count of its own, apart from its clones.
+    /// Memory grows with the number of callers up to this maximum. Callers without debt are
+    /// forgotten. When the table is full, which begins at three quarters of the number, newcomers
+    /// replace the callers with the least debt, and take over that debt. So no caller gets more than
+    /// its quota by being replaced; newcomers have a shorter first burst, and are refused if there
+    /// are more than the table can count. The layer starts a count separate from that of its clones.
     pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
         self.states = States::Memory(Arc::new(Memory::new(keys)));
         self
     }
 
-    /// Keeps the callers' states in a store that other processes ask too, and so counts with them: layers whose policies
-    /// have the same name and quota, and that count the same callers, count together.
+    /// Keeps the states of callers in a store that other processes use too. Layers whose policies
+    /// have the same name and quota, and that count by the same key, count together.
     ///
-    /// The store takes the place of this layer's memory, and of [`max_keys`](Self::max_keys).
+    /// The store replaces the memory of this layer, and [`max_keys`](Self::max_keys).
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub fn store(self, store: &super::redis::RedisStore) -> Self {
@@ -201,34 +260,38 @@ impl RateLimitLayer {
         self
     }
 
-    /// Sends no `RateLimit` and `RateLimit-Policy` fields. A refusal still has its `Retry-After`.
-    pub fn without_fields(mut self) -> Self {
-        self.tells = Tells::Nothing;
+    /// Which fields responses have. The default is [`HeaderStyle::Draft`].
+    ///
+    /// ```
+    /// use portcullis::rate_limit::HeaderStyle;
+    /// use portcullis::{Quota, RateLimitLayer};
+    ///
+    /// let limit = RateLimitLayer::new(Quota::per_second(50)).header_style(HeaderStyle::Legacy);
+    /// ```
+    pub fn header_style(mut self, style: HeaderStyle) -> Self {
+        self.headers = style;
         self
     }
 
-    /// Sends `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds until there is one more) besides
-    /// the fields of the draft, for clients that know those. They tell of the quota of which least is left; what a limit
-    /// further in has said stays.
-    pub fn legacy_fields(mut self) -> Self {
-        self.tells = Tells::Legacy;
+    /// Sends no `RateLimit` and `RateLimit-Policy` fields: [`HeaderStyle::None`].
+    pub fn without_fields(self) -> Self {
+        self.header_style(HeaderStyle::None)
+    }
+
+    /// Adds a random time, up to `max`, to each `Retry-After`, so that clients that were rejected
+    /// together do not return together. The default is zero.
+    pub fn retry_jitter(mut self, max: Duration) -> Self {
+        self.jitter = max;
         self
     }
 
-    /// Adds up to so much to each `Retry-After`, by chance, so that clients who were refused together do not come back
-    /// together. None is added by default.
-    pub fn retry_jitter(mut self, most: Duration) -> Self {
-        self.jitter = most;
-        self
-    }
-
-    /// Switches the layer off, or on again, without changing the stack's type.
+    /// Disables the layer, or enables it again, without changing the type of the stack.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
     }
 
-    /// Keeps the callers' states in a store that other processes ask too. They must share the secret as well.
+    /// Keeps the states of callers in a store. All processes must share the secret.
     #[cfg(any(test, feature = "redis"))]
     pub(super) fn with_store(
         mut self,
@@ -240,12 +303,11 @@ impl RateLimitLayer {
         self
     }
 
-    /// Whether clients behind a proxy would be taken for one another, and locked out for it.
-    fn expects_a_proxy(&self) -> bool {
-        let by_address = matches!(self.counted.by, By::Address);
-        matches!(self.counts, Counts::Failures)
-            && by_address
-            && self.counted.peer.proxies.is_empty()
+    /// Whether clients behind a proxy would share a count of failures.
+    fn may_count_a_proxy(&self) -> bool {
+        matches!(self.counting, Counting::Failures)
+            && matches!(self.key.kind, KeyKind::Known(LimitKey::Address))
+            && self.key.peer.proxies.is_empty()
     }
 
     fn name(&self) -> Arc<str> {
@@ -254,20 +316,25 @@ impl RateLimitLayer {
     }
 
     fn limit(&self) -> Limit {
-        let choose = self.quota_for.clone();
+        let choice = self.choice.clone();
         Limit {
             name: self.name(),
-            own: Ready::new(&self.quotas),
-            chosen: choose.map(|choose| Chosen::new(choose, &self.quotas)),
+            own: PreparedPolicy::new(&self.quotas),
+            selector: choice.map(|choice| QuotaSelector::new(choice, &self.quotas)),
             in_flight: self.in_flight.clone(),
-            counts: self.counts.clone(),
+            counting: self.counting.clone(),
+            count_expired: self.count_expired,
+            cost_if_dropped: self.cost_if_dropped,
+            exempt: self.exempt.clone(),
             cost: self.cost,
-            counted: self.counted.clone(),
+            key: self.key.clone(),
             hasher: self.hasher.clone(),
             states: self.states.clone(),
             clock: self.clock.clone(),
-            tells: self.tells,
+            headers: self.headers,
             jitter: self.jitter,
+            mode: self.mode,
+            metrics: Default::default(),
         }
     }
 }
@@ -276,15 +343,10 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        let settings = || Settings {
-            limit: self.limit(),
-            mode: self.mode,
-            tallies: Default::default(),
-        };
-        if self.enabled && self.expects_a_proxy() {
+        if self.enabled && self.may_count_a_proxy() {
             self.warned.call_once(observe::limit_trusts_no_proxy);
         }
-        let gate = self.enabled.then(|| LimitGate(Arc::new(settings())));
+        let gate = self.enabled.then(|| LimitGate(Arc::new(self.limit())));
         RateLimit::new(gate, inner)
     }
 }
@@ -293,7 +355,7 @@ impl fmt::Debug for RateLimitLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer")
             .field("quotas", &self.quotas)
-            .field("counted", &self.counted)
+            .field("key", &self.key)
             .field("cost", &self.cost)
             .finish_non_exhaustive()
     }

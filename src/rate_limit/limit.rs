@@ -1,4 +1,4 @@
-//! What a layer was set up with, made ready to decide.
+//! A limit that decides about requests, and charges them.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,35 +8,43 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::gcra::Left;
+use super::headers::HeaderStyle;
 use super::in_flight::{InFlight, Permit};
-use super::key::{Counted, Key, KeyHasher};
+use super::key::{Key, KeyConfig, KeyHasher};
 use super::memory::Memory;
-use super::ready::{Chosen, Ready};
+use super::policy::{PreparedPolicy, QuotaSelector};
 use super::store::{Asking, Check, Outcome, Purpose, Source, Store, StoreError, Verdicts};
-use super::tell::{Refusal, Tells};
 use crate::clock::Clock;
+use crate::decision::Mode;
 use crate::duration::nanos;
 use crate::identity::Caller;
+use crate::observe::CachedMetrics;
 use crate::rejection::{Reason, Rejection};
 
 /// A limit, shared by all requests in flight.
 pub(super) struct Limit {
     pub(super) name: Arc<str>,
-    /// `None` where the layer's own quotas limit nobody.
-    pub(super) own: Option<Arc<Ready>>,
-    pub(super) chosen: Option<Chosen>,
+    /// `None` if the layer's own quotas are unlimited.
+    pub(super) own: Option<Arc<PreparedPolicy>>,
+    pub(super) selector: Option<QuotaSelector>,
     pub(super) in_flight: Option<Arc<InFlight>>,
-    pub(super) counts: Counts,
+    pub(super) counting: Counting,
+    pub(super) count_expired: bool,
+    pub(super) cost_if_dropped: u32,
+    pub(super) exempt: Option<Arc<Exempt>>,
     pub(super) cost: NonZeroU32,
-    pub(super) counted: Counted,
+    pub(super) key: KeyConfig,
     pub(super) hasher: KeyHasher,
     pub(super) states: States,
     pub(super) clock: Clock,
-    pub(super) tells: Tells,
+    pub(super) headers: HeaderStyle,
     pub(super) jitter: Duration,
+    pub(super) mode: Mode,
+    /// One per source of a decision.
+    pub(super) metrics: [CachedMetrics; Source::COUNT],
 }
 
-/// Where the callers' states are.
+/// Where the callers' states are kept.
 #[derive(Clone, Debug)]
 pub(super) enum States {
     Memory(Arc<Memory>),
@@ -46,106 +54,129 @@ pub(super) enum States {
 
 /// What uses up a quota.
 #[derive(Clone)]
-pub(super) enum Counts {
+pub(super) enum Counting {
     Requests,
-    /// Requests that authentication refused for an invalid token.
+    /// Requests whose token authentication rejected as invalid.
     Failures,
-    /// What the response says.
-    Afterwards(Arc<CostOf>),
+    /// What the response costs.
+    Responses(Arc<CostOf>),
 }
 
-/// What a request has cost, by the head of its response.
+/// The cost of a response, by its head.
 pub(super) type CostOf = dyn Fn(StatusCode, &HeaderMap) -> u32 + Send + Sync;
 
-/// What is kept of an admitted request, for its response.
-pub(super) struct Ticket {
+/// Whether a request passes although its quota is used up.
+pub(super) type Exempt = dyn Fn(&HeaderMap, &Extensions) -> bool + Send + Sync;
+
+/// What is kept of an admitted request until its response.
+pub(super) struct Admitted {
     pub(super) source: Source,
-    kind: Kind,
-    /// How many more may be in flight, where that is limited.
-    room: Option<u32>,
+    response: OnResponse,
+    /// How many more may be in flight, if that is limited.
+    left_in_flight: Option<u32>,
     permit: Option<Box<Permit>>,
 }
 
-enum Kind {
-    /// There is nothing to tell and nothing to learn.
-    Silent,
-    /// What is left of the layer's own policy, where it has but one.
+/// What the response needs.
+enum OnResponse {
+    Nothing,
+    /// What is left of the layer's own and only policy.
     Left(Left),
     /// Anything else.
-    Known(Box<Known>),
+    Full(Box<Counted>),
 }
 
 /// A caller, and what was decided about it.
-struct Known {
-    ready: Arc<Ready>,
+struct Counted {
+    policy: Arc<PreparedPolicy>,
     key: Key,
     verdicts: Verdicts,
+    /// Set while a dropped request would be charged: this limit, and the cost.
+    on_drop: Option<(Arc<Limit>, NonZeroU32)>,
 }
 
-/// A caller whom a store was asked about.
+/// A request that waits for the answer of a store.
 pub(super) struct Asked {
-    ready: Arc<Ready>,
+    policy: Arc<PreparedPolicy>,
     key: Key,
     permit: Option<Box<Permit>>,
 }
 
-/// What a limit says to a request.
+/// How a limit answers a request.
 pub(super) enum Decided {
-    Now(Result<Ticket, Rejection>),
+    Now(Result<Admitted, Rejection>),
     Later(Asking, Asked),
 }
 
 // === impl Limit ===
 
 impl Limit {
-    pub(super) fn decide(&self, headers: &HeaderMap, extensions: &Extensions) -> Decided {
+    pub(super) fn decide(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Decided {
         self.begin(headers, extensions)
             .unwrap_or_else(|rejection| Decided::Now(Err(rejection)))
     }
 
-    fn begin(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Decided, Rejection> {
-        let chosen = self.chosen.as_ref().and_then(|chosen| {
+    fn begin(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Decided, Rejection> {
+        let selected = self.selector.as_ref().and_then(|selector| {
             let caller = Caller::of(extensions).and_then(Caller::identity)?;
-            chosen.ready(caller)
+            selector.select(caller)
         });
-        let ready = match &chosen {
-            Some(chosen) => chosen.as_ref(),
+        let policy = match &selected {
+            Some(selected) => selected.as_ref(),
             None => self.own.as_ref(),
         };
-        if ready.is_none() && self.in_flight.is_none() {
-            return Ok(Decided::Now(Ok(Ticket::new(Kind::Silent, None))));
+        if policy.is_none() && self.in_flight.is_none() {
+            return Ok(Decided::Now(Ok(Admitted::new(OnResponse::Nothing, None))));
         }
-        let key = self.counted.key(&self.hasher, headers, extensions)?;
+        let key = self.key.key(&self.hasher, headers, extensions)?;
         let permit = match &self.in_flight {
             Some(in_flight) => Some(self.enter(in_flight, key)?),
             None => None,
         };
-        let Some(ready) = ready else {
-            return Ok(Decided::Now(Ok(Ticket::new(Kind::Silent, permit))));
+        let Some(policy) = policy else {
+            return Ok(Decided::Now(Ok(Admitted::new(OnResponse::Nothing, permit))));
         };
-        let check = self.check(ready, key, self.purpose());
+        let check = self.check(policy, key, self.purpose());
         let outcome = match &self.states {
             States::Memory(memory) => memory.decide(&check),
             States::Store(store) => match store.try_local(&check) {
                 Some(outcome) => outcome,
                 None => {
-                    let ready = Arc::clone(ready);
-                    let asked = Asked { ready, key, permit };
+                    let policy = Arc::clone(policy);
+                    let asked = Asked {
+                        policy,
+                        key,
+                        permit,
+                    };
                     return Ok(Decided::Later(store.ask(&check), asked));
                 }
             },
         };
-        Ok(Decided::Now(self.judge(outcome, ready, key, permit)))
+        let is_exempt = || self.is_exempt(headers, extensions);
+        Ok(Decided::Now(
+            self.judge(outcome, policy, key, permit, is_exempt),
+        ))
     }
 
-    /// Decides by what the store has answered.
+    /// Decides by the answer of the store.
     pub(super) fn finish(
-        &self,
+        self: &Arc<Self>,
         answer: Result<Outcome, StoreError>,
         asked: Asked,
-    ) -> Result<Ticket, Rejection> {
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Admitted, Rejection> {
+        let is_exempt = || self.is_exempt(headers, extensions);
         match answer {
-            Ok(outcome) => self.judge(outcome, &asked.ready, asked.key, asked.permit),
+            Ok(outcome) => self.judge(outcome, &asked.policy, asked.key, asked.permit, is_exempt),
             Err(StoreError) => {
                 let rejection = Rejection::new(Reason::StoreUnavailable);
                 let mut rejection = rejection.with_retry_after(StoreError::RETRY_AFTER);
@@ -155,51 +186,52 @@ impl Limit {
         }
     }
 
-    /// Tells the client what is left, or counts what the response gives away.
-    pub(super) fn seal<R>(&self, ticket: Ticket, response: &mut Response<R>) {
-        match ticket.kind {
-            Kind::Silent => {}
-            Kind::Left(left) => {
+    /// Adds what is left to the response, or charges what the response costs.
+    pub(super) fn on_response<R>(&self, admitted: Admitted, response: &mut Response<R>) {
+        match admitted.response {
+            OnResponse::Nothing => {}
+            OnResponse::Left(left) => {
                 if let Some(own) = &self.own {
-                    self.tells.one(own, left, response.headers_mut());
+                    self.headers.add(own, [left], response.headers_mut());
                 }
             }
-            Kind::Known(known) => self.seal_known(*known, response),
+            OnResponse::Full(counted) => self.charge_response(*counted, response),
         }
-        if let (Some(room), Some(in_flight)) = (ticket.room, &self.in_flight) {
-            self.tells.room(in_flight, room, response.headers_mut());
+        if let (Some(left), Some(in_flight)) = (admitted.left_in_flight, &self.in_flight) {
+            self.headers
+                .add_in_flight(in_flight, left, response.headers_mut());
         }
     }
 
-    fn seal_known<R>(&self, known: Known, response: &mut Response<R>) {
-        match &self.counts {
-            Counts::Requests => {
-                self.tells
-                    .all(&known.ready, &known.verdicts, response.headers_mut())
-            }
-            Counts::Failures => {
+    fn charge_response<R>(&self, mut counted: Counted, response: &mut Response<R>) {
+        counted.on_drop = None;
+        match &self.counting {
+            Counting::Requests => {}
+            Counting::Failures => {
                 let rejection = response.extensions().get::<Rejection>();
-                if rejection.is_some_and(|rejection| rejection.reason().is_invalid_token()) {
-                    self.settle(&known, self.cost);
+                if rejection.is_some_and(|rejection| self.is_failure(rejection)) {
+                    self.charge(&counted, self.cost);
                 }
+                return;
             }
-            Counts::Afterwards(cost_of) => {
-                let mut verdicts = known.verdicts.clone();
+            Counting::Responses(cost_of) => {
                 let cost = cost_of(response.status(), response.headers());
                 if let Some(cost) = NonZeroU32::new(cost) {
-                    self.settle(&known, cost);
-                    verdicts.subtract(cost);
+                    self.charge(&counted, cost);
+                    counted.verdicts.subtract(cost);
                 }
-                self.tells
-                    .all(&known.ready, &verdicts, response.headers_mut());
             }
         }
+        let left = counted.verdicts.left();
+        self.headers
+            .add(&counted.policy, left, response.headers_mut());
     }
 
-    fn settle(&self, known: &Known, cost: NonZeroU32) {
+    /// Charges a request that was admitted already.
+    fn charge(&self, counted: &Counted, cost: NonZeroU32) {
         let check = Check {
             cost,
-            ..self.check(&known.ready, known.key, Purpose::Acquire)
+            ..self.check(&counted.policy, counted.key, Purpose::Acquire)
         };
         match &self.states {
             States::Memory(memory) => memory.charge(&check),
@@ -208,45 +240,75 @@ impl Limit {
     }
 
     fn judge(
-        &self,
+        self: &Arc<Self>,
         outcome: Outcome,
-        ready: &Arc<Ready>,
+        policy: &Arc<PreparedPolicy>,
         key: Key,
         permit: Option<Box<Permit>>,
-    ) -> Result<Ticket, Rejection> {
+        is_exempt: impl FnOnce() -> bool,
+    ) -> Result<Admitted, Rejection> {
         let Outcome { verdicts, source } = outcome;
         if !verdicts.admit() {
-            let refusal = Refusal::of_quotas(ready, &verdicts, source);
-            return Err(refusal.rejection(self.tells, self.jitter, key.name() ^ self.now()));
+            if is_exempt() {
+                let admitted = Admitted::new(OnResponse::Nothing, permit);
+                return Ok(Admitted { source, ..admitted });
+            }
+            let refusal = self.headers.refusal(policy, &verdicts, source);
+            return Err(refusal.rejection(self.jitter, key.name() ^ self.now()));
         }
-        let is_own = || self.own.as_ref().is_some_and(|own| Arc::ptr_eq(own, ready));
-        let kind = match (&self.counts, verdicts) {
-            (Counts::Requests, _) if self.tells == Tells::Nothing => Kind::Silent,
-            (Counts::Requests, Verdicts::One(verdict)) if is_own() => Kind::Left(verdict.left),
-            (_, verdicts) => Kind::Known(Box::new(Known {
-                ready: Arc::clone(ready),
+        let is_own = || {
+            self.own
+                .as_ref()
+                .is_some_and(|own| Arc::ptr_eq(own, policy))
+        };
+        let on_drop = match &self.counting {
+            Counting::Responses(_) => {
+                let cost = NonZeroU32::new(self.cost_if_dropped);
+                cost.map(|cost| (Arc::clone(self), cost))
+            }
+            _ => None,
+        };
+        let response = match (&self.counting, verdicts) {
+            (Counting::Requests, _) if self.headers == HeaderStyle::None => OnResponse::Nothing,
+            (Counting::Requests, Verdicts::One(verdict)) if is_own() => {
+                OnResponse::Left(verdict.left)
+            }
+            (_, verdicts) => OnResponse::Full(Box::new(Counted {
+                policy: Arc::clone(policy),
                 key,
                 verdicts,
+                on_drop,
             })),
         };
-        Ok(Ticket {
+        Ok(Admitted {
             source,
-            ..Ticket::new(kind, permit)
+            ..Admitted::new(response, permit)
         })
     }
 
     fn enter(&self, in_flight: &Arc<InFlight>, key: Key) -> Result<Box<Permit>, Rejection> {
         let permit = in_flight.enter(key).map(Box::new);
         permit.ok_or_else(|| {
-            let refusal = Refusal::of_in_flight(in_flight);
-            refusal.rejection(self.tells, self.jitter, key.name() ^ self.now())
+            let refusal = self.headers.refusal_in_flight(in_flight);
+            refusal.rejection(self.jitter, key.name() ^ self.now())
         })
     }
 
-    fn check<'a>(&self, ready: &'a Ready, key: Key, purpose: Purpose) -> Check<'a> {
+    fn is_exempt(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
+        let exempt = self.exempt.as_ref();
+        exempt.is_some_and(|exempt| exempt(headers, extensions))
+    }
+
+    /// Whether authentication rejected the token as invalid.
+    fn is_failure(&self, rejection: &Rejection) -> bool {
+        let reason = rejection.reason();
+        reason.is_invalid_token() && (self.count_expired || reason != Reason::Expired)
+    }
+
+    fn check<'a>(&self, policy: &'a PreparedPolicy, key: Key, purpose: Purpose) -> Check<'a> {
         Check {
             key,
-            policies: ready.policies(),
+            policies: policy.policies(),
             cost: self.cost,
             purpose,
             now: self.now(),
@@ -254,9 +316,9 @@ impl Limit {
     }
 
     fn purpose(&self) -> Purpose {
-        match self.counts {
-            Counts::Requests => Purpose::Acquire,
-            Counts::Failures | Counts::Afterwards(_) => Purpose::Peek,
+        match self.counting {
+            Counting::Requests => Purpose::Acquire,
+            Counting::Failures | Counting::Responses(_) => Purpose::Peek,
         }
     }
 
@@ -266,7 +328,7 @@ impl Limit {
 }
 
 impl fmt::Debug for Limit {
-    /// The hasher would show its secret.
+    /// Without the hasher, which holds the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limit")
             .field("name", &self.name)
@@ -274,25 +336,37 @@ impl fmt::Debug for Limit {
     }
 }
 
-// === impl Ticket ===
+// === impl Admitted ===
 
-impl Ticket {
-    fn new(kind: Kind, permit: Option<Box<Permit>>) -> Self {
+impl Admitted {
+    fn new(response: OnResponse, permit: Option<Box<Permit>>) -> Self {
         Self {
             source: Source::Local,
-            kind,
-            room: permit.as_ref().map(|permit| permit.left),
+            response,
+            left_in_flight: permit.as_ref().map(|permit| permit.left),
             permit,
         }
     }
 
-    /// Whether the response has nothing to tell, nothing to teach and nothing to hold.
+    /// Whether the response is passed on as it is.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self.kind, Kind::Silent) && self.permit.is_none()
+        matches!(self.response, OnResponse::Nothing) && self.permit.is_none()
     }
 
-    /// What the response's body takes along.
+    /// What the response's body holds until it ends.
     pub(super) fn take_permit(&mut self) -> Option<Box<Permit>> {
         self.permit.take()
+    }
+}
+
+// === impl Counted ===
+
+impl Drop for Counted {
+    /// There was no response: the client disconnected, an outer timeout elapsed, or the inner
+    /// service failed.
+    fn drop(&mut self) {
+        if let Some((limit, cost)) = self.on_drop.take() {
+            limit.charge(self, cost);
+        }
     }
 }

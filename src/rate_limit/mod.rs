@@ -56,8 +56,8 @@
 
 #[cfg(all(test, feature = "redis"))]
 mod central;
-mod fields;
 mod gcra;
+mod headers;
 mod in_flight;
 mod key;
 mod layer;
@@ -67,14 +67,14 @@ mod limit;
 mod memory;
 mod policy;
 mod quota;
-mod ready;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
 mod service;
 mod store;
-mod tell;
 
+pub use headers::HeaderStyle;
+pub use key::LimitKey;
 pub use layer::RateLimitLayer;
 pub use quota::Quota;
 #[cfg(feature = "redis")]

@@ -1,15 +1,20 @@
-//! The quotas that apply to a caller, made ready to decide: one, or several at once.
+//! The quotas of a caller, prepared once for all callers that have the same.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
 use siphasher::sip::SipHasher13;
 
 use super::gcra::Gcra;
+use super::headers::Fields;
 use super::quota::Quota;
+use crate::claim_path::ClaimPath;
+use crate::identity::Identity;
 
-/// All policies of one caller, in the order in which clients are told of them. Never empty.
+/// All policies of one caller, in the order of the fields. Never empty.
 #[derive(Debug)]
 pub(crate) struct Policies(Box<[Policy]>);
 
@@ -19,25 +24,54 @@ pub(crate) struct Policy {
     pub(crate) name: Arc<str>,
     pub(crate) quota: Quota,
     pub(crate) gcra: Gcra,
-    /// Tells the policy from any other, in every process alike: a quota that was changed starts anew.
+    /// Hash of name and quota, the same in every process: a quota that is changed starts anew.
     pub(crate) fingerprint: u64,
+}
+
+/// Policies, and what their fields have in common in all responses.
+#[derive(Debug)]
+pub(super) struct PreparedPolicy {
+    policies: Arc<Policies>,
+    fields: Fields,
+}
+
+/// How a verified caller gets another quota than the layer's own.
+pub(super) enum QuotaChoice {
+    /// The first of these that the claim names.
+    Plans(ClaimPath, Plans),
+    /// The first of these roles that the caller has.
+    Roles(Plans),
+    /// The number in the claim, with a ceiling.
+    Claim(ClaimPath, Quota),
+    Custom(Box<dyn Fn(&Identity) -> Option<Quota> + Send + Sync>),
+}
+
+/// Quotas by name.
+pub(super) type Plans = Box<[(Box<str>, Quota)]>;
+
+/// The quotas of callers, prepared on first use.
+pub(super) struct QuotaSelector {
+    choice: Arc<QuotaChoice>,
+    /// The layer's own quotas, of which the chosen one replaces the first.
+    quotas: Box<[(Arc<str>, Quota)]>,
+    /// Prepared policies. Further quotas are prepared for each request.
+    prepared: [OnceLock<(Quota, Option<Arc<PreparedPolicy>>)>; 16],
 }
 
 // === impl Policies ===
 
 impl Policies {
-    /// `None` where nothing limits the caller.
+    /// `None` if nothing limits the caller.
     pub(crate) fn new<'n>(quotas: impl IntoIterator<Item = (&'n Arc<str>, Quota)>) -> Option<Self> {
-        let limits = quotas
-            .into_iter()
-            .filter(|(_, quota)| !quota.is_unlimited());
-        let policies: Box<[_]> = limits
+        let quotas = quotas.into_iter();
+        let policies: Box<[_]> = quotas
+            .filter(|(_, quota)| !quota.is_unlimited())
             .map(|(name, quota)| Policy::new(name, quota))
             .collect();
         (!policies.is_empty()).then_some(Self(policies))
     }
 
-    /// The policy, where there is but one.
+    /// The policy, if there is only one.
     pub(crate) fn only(&self) -> Option<&Policy> {
         match &*self.0 {
             [policy] => Some(policy),
@@ -49,8 +83,8 @@ impl Policies {
         self.0.iter()
     }
 
-    /// The policies of one of `nodes` processes that have to do without each other: each has its part of the rate and of
-    /// the burst, and at least a burst of one.
+    /// The policies of one of `nodes` processes that decide independently: each has its part of the
+    /// rate and of the burst, and a burst of one at least.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn shared_by(&self, nodes: NonZeroU32) -> Self {
         let shares = self
@@ -71,6 +105,142 @@ impl Policy {
             quota,
             gcra: Gcra::new(&quota),
             fingerprint: hasher.finish(),
+        }
+    }
+}
+
+// === impl PreparedPolicy ===
+
+impl PreparedPolicy {
+    /// `None` if nothing limits the caller.
+    pub(super) fn new(quotas: &[(Arc<str>, Quota)]) -> Option<Arc<Self>> {
+        let policies = Policies::new(quotas.iter().map(|(name, quota)| (name, *quota)))?;
+        let fields = Fields::new(&policies);
+        let policies = Arc::new(policies);
+        Some(Arc::new(Self { policies, fields }))
+    }
+
+    pub(super) fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    pub(super) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+// === impl QuotaChoice ===
+
+impl QuotaChoice {
+    /// `None` is the layer's own quota.
+    fn quota(&self, caller: &Identity) -> Option<Quota> {
+        match self {
+            Self::Plans(claim, plans) => {
+                let claim = caller.claim_at(claim)?;
+                let mut plans = plans.iter();
+                Some(plans.find(|(plan, _)| names(claim, plan))?.1)
+            }
+            Self::Roles(roles) => {
+                let mut roles = roles.iter();
+                Some(roles.find(|(role, _)| caller.roles().contains(role))?.1)
+            }
+            Self::Claim(claim, ceiling) => {
+                let permits = caller.claim_at(claim)?.as_u64()?;
+                Some(ceiling.at_most(u32::try_from(permits).unwrap_or(u32::MAX)))
+            }
+            Self::Custom(choose) => choose(caller),
+        }
+    }
+}
+
+/// For a manifest: `; plan pro: 250 at once and 1 more every 60ms`.
+impl fmt::Display for QuotaChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, plans) = match self {
+            Self::Plans(_, plans) => ("plan", plans),
+            Self::Roles(roles) => ("role", roles),
+            Self::Claim(claim, ceiling) => {
+                return write!(f, "; claim {claim}: at most {}", ceiling.in_words());
+            }
+            Self::Custom(_) => return f.write_str(", or the caller's own quota"),
+        };
+        for (name, quota) in plans {
+            write!(f, "; {kind} {name}: {}", quota.in_words())?;
+        }
+        Ok(())
+    }
+}
+
+fn names(claim: &Value, plan: &str) -> bool {
+    match claim {
+        Value::String(name) => name == plan,
+        Value::Array(list) => list.iter().any(|name| name == plan),
+        _ => false,
+    }
+}
+
+// === impl QuotaSelector ===
+
+impl QuotaSelector {
+    pub(super) fn new(choice: Arc<QuotaChoice>, quotas: &[(Arc<str>, Quota)]) -> Self {
+        Self {
+            choice,
+            quotas: quotas.into(),
+            prepared: Default::default(),
+        }
+    }
+
+    /// `None` if the caller has the layer's own quotas, `Some(None)` if nothing limits it.
+    pub(super) fn select(&self, caller: &Identity) -> Option<Option<Arc<PreparedPolicy>>> {
+        let quota = self.choice.quota(caller)?;
+        for cell in &self.prepared {
+            let (known, policy) = cell.get_or_init(|| (quota, self.prepare(quota)));
+            if *known == quota {
+                return Some(policy.clone());
+            }
+        }
+        Some(self.prepare(quota))
+    }
+
+    fn prepare(&self, quota: Quota) -> Option<Arc<PreparedPolicy>> {
+        let mut quotas = self.quotas.clone();
+        if let Some(first) = quotas.first_mut() {
+            first.1 = quota;
+        }
+        PreparedPolicy::new(&quotas)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_lists_plans() {
+        let pro = Quota::per_minute(1_000).burst(250);
+        let plans = || -> Plans {
+            let others = ("internal".into(), Quota::UNLIMITED);
+            [("pro".into(), pro), others].into()
+        };
+        for (choice, expected) in [
+            (
+                QuotaChoice::Plans("plan".into(), plans()),
+                "; plan pro: 250 at once and 1 more every 60ms; plan internal: any number",
+            ),
+            (
+                QuotaChoice::Roles(plans()),
+                "; role pro: 250 at once and 1 more every 60ms; role internal: any number",
+            ),
+            (
+                QuotaChoice::Claim("rpm".into(), pro),
+                "; claim rpm: at most 250 at once and 1 more every 60ms",
+            ),
+            (
+                QuotaChoice::Custom(Box::new(|_| None)),
+                ", or the caller's own quota",
+            ),
+        ] {
+            assert_eq!(choice.to_string(), expected);
         }
     }
 }

@@ -1,14 +1,20 @@
-//! How much is admitted: a rate, and the burst that may come at once.
+//! A quota: a rate and a burst.
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// How many requests a caller may make.
+use crate::error::ConfigError;
+
+/// How many requests a caller may make: a rate, and a burst.
 ///
-/// The names say what is meant: `per_second(4000)` admits four thousand requests a second. Whoever has been quiet may
-/// make [`burst`](Self::burst) requests at once; from then on, permits come back one by one at the rate. A quota of 0,
-/// and one over no time at all, admits nothing.
+/// `per_second(4000)` admits four thousand requests per second. A caller that was idle may send
+/// [`burst`](Self::burst) requests at once; after that, permits are refilled one by one at the rate.
+/// A quota of 0, or over a period of zero, admits nothing.
+///
+/// The text form, also with the feature `serde`, is `50/s`, `50/s burst 100`, `1000/30m` or
+/// `unlimited`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,6 +24,7 @@ use std::time::Duration;
 /// assert_eq!(quota.bound(Duration::from_secs(1)), 150);
 /// assert_eq!(quota.bound(Duration::from_secs(60)), 3_100);
 /// assert_eq!(Quota::per_second(0).bound(Duration::MAX), 0);
+/// assert_eq!("50/s burst 100".parse(), Ok(quota));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
@@ -28,43 +35,53 @@ pub struct Quota {
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
+/// Units of a period, and their nanoseconds.
+const UNITS: [(&str, u64); 6] = [
+    ("ns", 1),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
+];
+
 // === impl Quota ===
 
 impl Quota {
-    /// No limit: nothing is counted, and clients are told of no quota.
+    /// No limit: nothing is counted, and responses have no fields.
     ///
-    /// For some callers of a layer, or for a layer that only limits what is in flight.
+    /// For some callers of a layer, or for a layer that only limits requests in flight.
     pub const UNLIMITED: Self = Self {
         permits: u32::MAX,
         period_nanos: 1,
         burst: u32::MAX,
     };
 
-    /// So many requests a second.
+    /// This many requests per second.
     #[must_use]
     pub const fn per_second(permits: u32) -> Self {
         Self::per(permits, Duration::from_secs(1))
     }
 
-    /// So many requests a minute.
+    /// This many requests per minute.
     #[must_use]
     pub const fn per_minute(permits: u32) -> Self {
         Self::per(permits, Duration::from_secs(60))
     }
 
-    /// So many requests an hour.
+    /// This many requests per hour.
     #[must_use]
     pub const fn per_hour(permits: u32) -> Self {
         Self::per(permits, Duration::from_secs(3600))
     }
 
-    /// So many requests a day.
+    /// This many requests per day.
     #[must_use]
     pub const fn per_day(permits: u32) -> Self {
         Self::per(permits, Duration::from_secs(86_400))
     }
 
-    /// So many requests in a period of any length.
+    /// This many requests per period.
     #[must_use]
     pub const fn per(permits: u32, period: Duration) -> Self {
         let nanos = period.as_nanos();
@@ -80,17 +97,19 @@ impl Quota {
         }
     }
 
-    /// How many requests may come at once. The default is the quota's own number: 50 for `per_second(50)`.
+    /// How many requests may come at once. The default is the number of the quota: 50 for
+    /// `per_second(50)`.
     #[must_use]
     pub const fn burst(mut self, burst: u32) -> Self {
         self.burst = burst;
         self
     }
 
-    /// The most that is admitted in *any* window of this length, wherever it starts: the burst, and what comes back in
-    /// the meantime.
+    /// The most requests that are admitted in *any* window of this length: the burst, and what is
+    /// refilled within the window.
     ///
-    /// To promise at most `n` requests in any minute, choose burst and rate so that the bound of a minute is `n`.
+    /// To promise at most `n` requests in any minute, choose burst and rate so that the bound of a
+    /// minute is `n`.
     #[must_use]
     pub fn bound(&self, window: Duration) -> u64 {
         if self.admits_nothing() {
@@ -108,14 +127,15 @@ impl Quota {
         *self == Self::UNLIMITED
     }
 
-    /// This quota, lowered to so many permits in its own period.
+    /// This quota, lowered to this many permits per period.
     pub(crate) fn at_most(mut self, permits: u32) -> Self {
         self.permits = self.permits.min(permits);
         self.burst = self.burst.min(permits);
         self
     }
 
-    /// The part of one of `nodes` processes: a fraction of the rate, and of the burst, but at least a burst of one.
+    /// The part of one of `nodes` processes: a fraction of the rate and of the burst, but a burst of
+    /// one at least.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn shared_by(mut self, nodes: NonZeroU32) -> Self {
         self.period_nanos = self.period_nanos.saturating_mul(nodes.get().into());
@@ -125,24 +145,35 @@ impl Quota {
         self
     }
 
+    /// `100 at once and 1 more every 20ms`, for a manifest.
+    pub(crate) fn in_words(&self) -> String {
+        if self.is_unlimited() {
+            return "any number".to_owned();
+        }
+        if self.admits_nothing() {
+            return "nothing".to_owned();
+        }
+        let interval = Duration::from_nanos(self.interval_nanos());
+        format!("{} at once and 1 more every {interval:?}", self.size())
+    }
+
     fn admits_nothing(&self) -> bool {
         self.permits == 0 || self.period_nanos == 0 || self.burst == 0
     }
 
-    /// The most that is admitted at once: `q` of the `RateLimit-Policy` field.
+    /// The most requests that are admitted at once: `q` of the `RateLimit-Policy` field.
     pub(crate) fn size(&self) -> u32 {
         if self.admits_nothing() { 0 } else { self.burst }
     }
 
-    /// How long one permit takes to come back, in nanoseconds.
-    ///
-    /// It is rounded up, so that never more is admitted than was stated: less than one nanosecond a permit.
+    /// How long one permit takes to refill, in nanoseconds. Rounded up, so that never more is
+    /// admitted than stated.
     pub(crate) fn interval_nanos(&self) -> u64 {
         let permits = u64::from(self.permits.max(1));
         self.period_nanos.div_ceil(permits).max(1)
     }
 
-    /// How long the whole burst takes to come back, in seconds: `w` of the `RateLimit-Policy` field.
+    /// How long the whole burst takes to refill, in seconds: `w` of the `RateLimit-Policy` field.
     pub(crate) fn window_seconds(&self) -> u64 {
         let permits = u128::from(self.permits.max(1)) * NANOS_PER_SECOND;
         let nanos = u128::from(self.size().max(1)) * u128::from(self.period_nanos);
@@ -150,15 +181,72 @@ impl Quota {
     }
 }
 
-/// `100 at once and 1 more every 20ms`.
+/// `50/s`, `50/s burst 100`, `1000/30m`, or `unlimited`: what [`FromStr`] reads.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.admits_nothing() {
-            return f.write_str("nothing");
+        if self.is_unlimited() {
+            return f.write_str("unlimited");
         }
-        let interval = Duration::from_nanos(self.interval_nanos());
-        write!(f, "{} at once and 1 more every {interval:?}", self.size())
+        let whole = |unit: &&(&str, u64)| self.period_nanos % unit.1 == 0;
+        let (unit, nanos) = UNITS.iter().rfind(whole).unwrap_or(&("ns", 1));
+        write!(f, "{}/", self.permits)?;
+        if self.period_nanos != *nanos {
+            write!(f, "{}", self.period_nanos / nanos)?;
+        }
+        f.write_str(unit)?;
+        if self.burst != self.permits {
+            write!(f, " burst {}", self.burst)?;
+        }
+        Ok(())
     }
+}
+
+impl FromStr for Quota {
+    type Err = ConfigError;
+
+    /// Reads `<permits>/<period>`, with ` burst <permits>` if the burst differs. A period is an
+    /// optional number and one of `ms`, `s`, `m`, `h` and `d`.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let expected = &["50/s", "50/s burst 100", "1000/30m", "unlimited"];
+        let unknown = || ConfigError::unknown_word("quota", text, expected);
+        parse(text).ok_or_else(unknown)
+    }
+}
+
+#[cfg(feature = "serde")]
+crate::words::serde_by_text!(Quota);
+
+fn parse(text: &str) -> Option<Quota> {
+    if text == "unlimited" {
+        return Some(Quota::UNLIMITED);
+    }
+    let (rate, burst) = match text.split_once(" burst ") {
+        Some((rate, burst)) => (rate, Some(number(burst)?)),
+        None => (text, None),
+    };
+    let (permits, period) = rate.split_once('/')?;
+    let permits = number(permits)?;
+    let digits = period.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (_, nanos) = UNITS
+        .iter()
+        .find(|(unit, _)| Some(*unit) == period.get(digits.len()..))?;
+    let count = if digits.is_empty() {
+        1
+    } else {
+        number(digits)?
+    };
+    let quota = Quota {
+        permits,
+        period_nanos: nanos.checked_mul(count.into())?,
+        burst: burst.unwrap_or(permits),
+    };
+    Some(quota)
+}
+
+/// Digits alone: `parse` would accept a sign.
+fn number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 #[cfg(test)]
@@ -177,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_means_what_it_says() {
+    fn a_quota_has_size_window_and_interval() {
         check(Quota::per_second(50).burst(100), (100, 2, 20_000_000));
         check(Quota::per_second(4000), (4000, 1, 250_000));
         check(Quota::per_minute(60), (60, 60, 1_000_000_000));
@@ -189,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_rounded_up_and_the_window_is_not_affected() {
+    fn only_the_interval_is_rounded_up() {
         check(Quota::per_second(3), (3, 1, 333_333_334));
         check(Quota::per_second(u32::MAX), (u32::MAX, 1, 1));
     }
@@ -219,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_of_all_nodes_are_at_most_the_quota() {
+    fn shares_of_all_nodes_fit_the_quota() {
         let of = |nodes| {
             Quota::per_second(50)
                 .burst(100)
@@ -240,7 +328,43 @@ mod tests {
     }
 
     #[test]
-    fn unlimited_is_without_bound() {
+    fn quotas_are_read_and_written() {
+        for (text, quota) in [
+            ("50/s", Quota::per_second(50)),
+            ("50/s burst 100", Quota::per_second(50).burst(100)),
+            ("7/250ms", Quota::per(7, Duration::from_millis(250))),
+            ("60/m", Quota::per_minute(60)),
+            ("1000/30m", Quota::per(1_000, 1_800 * SECOND)),
+            ("1/d", Quota::per_day(1)),
+            ("0/s", Quota::per_second(0)),
+            ("unlimited", Quota::UNLIMITED),
+        ] {
+            assert_eq!(text.parse(), Ok(quota), "{text}");
+            assert_eq!(quota.to_string(), text);
+        }
+        assert_eq!("60/1m".parse(), Ok(Quota::per_minute(60)));
+        for text in [
+            "",
+            "50",
+            "50/",
+            "/s",
+            "50/x",
+            "50/ s",
+            "+50/s",
+            "50/s burst",
+            "50/s burst -1",
+            "50/s burst 1 ",
+            "4294967296/s",
+            "1/4294967295d",
+            "50/m burst 1 burst 2",
+        ] {
+            let error = text.parse::<Quota>().unwrap_err().to_string();
+            assert!(error.contains("50/s burst 100"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn unlimited_has_no_bound() {
         assert_eq!(Quota::UNLIMITED.bound(Duration::ZERO), u64::MAX);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Extensions, Request, Response};
 
-use super::limit::{Asked, Decided, Limit, Ticket};
+use super::limit::{Admitted, Asked, Decided, Limit};
 use super::store::{Outcome, Source, StoreError};
 use crate::answer::Hold;
 use crate::decision::Mode;
@@ -20,27 +20,18 @@ gated_service! {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct LimitGate(pub(super) Arc<Settings>);
-
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) limit: Limit,
-    pub(super) mode: Mode,
-    /// One for each source of an answer.
-    pub(super) tallies: [CachedMetrics; Source::ALL],
-}
+pub(super) struct LimitGate(pub(super) Arc<Limit>);
 
 // === impl LimitGate ===
 
 impl Gate for LimitGate {
     const TIMED: bool = false;
-    type Ticket = Ticket;
+    type Ticket = Admitted;
     /// Memory answers at once; a store may have to be asked.
     type Answer = (Result<Outcome, StoreError>, Asked);
 
     fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
-        let limit = &self.0.limit;
-        match limit.decide(request.headers(), request.extensions()) {
+        match self.0.decide(request.headers(), request.extensions()) {
             Decided::Now(Ok(ticket)) => Begin::Pass(ticket),
             Decided::Now(Err(rejection)) => Begin::Reject(rejection),
             Decided::Later(asking, asked) => {
@@ -52,25 +43,26 @@ impl Gate for LimitGate {
     fn finish<B>(
         &self,
         (answer, asked): Self::Answer,
-        _: &mut Request<B>,
-    ) -> Result<Ticket, Rejection> {
-        self.0.limit.finish(answer, asked)
+        request: &mut Request<B>,
+    ) -> Result<Admitted, Rejection> {
+        let (headers, extensions) = (request.headers(), request.extensions());
+        self.0.finish(answer, asked, headers, extensions)
     }
 
-    fn hold(&self, ticket: &mut Ticket) -> Option<Hold> {
+    fn hold(&self, ticket: &mut Admitted) -> Option<Hold> {
         Some(ticket.take_permit()?)
     }
 
-    fn seal<R>(&self, ticket: Ticket, response: &mut Response<R>) {
-        self.0.limit.seal(ticket, response);
+    fn seal<R>(&self, ticket: Admitted, response: &mut Response<R>) {
+        self.0.on_response(ticket, response);
     }
 
-    fn seals(&self, ticket: &Ticket) -> bool {
+    fn seals(&self, ticket: &Admitted) -> bool {
         !ticket.is_silent()
     }
 
-    fn tally(&self, ticket: &Ticket) -> Option<&CachedMetrics> {
-        self.0.tallies.get(ticket.source as usize)
+    fn tally(&self, ticket: &Admitted) -> Option<&CachedMetrics> {
+        self.0.metrics.get(ticket.source as usize)
     }
 
     fn reports_only(&self) -> bool {
@@ -92,13 +84,13 @@ impl Gate for LimitGate {
             .and_then(|rejection| rejection.details()?.source);
         Decision {
             stage: Stage::RateLimit,
-            source: told.unwrap_or(source.name()),
-            policy: &self.0.limit.name,
+            source: told.unwrap_or(source.as_str()),
+            policy: &self.0.name,
             mode: self.0.mode.as_str(),
             rule: None,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
-            metrics: self.0.tallies.get(source as usize),
+            metrics: self.0.metrics.get(source as usize),
         }
     }
 }

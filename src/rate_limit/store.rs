@@ -113,7 +113,7 @@ impl Verdicts {
     }
 
     /// What is left of each policy.
-    pub(crate) fn left(&self) -> impl Iterator<Item = Left> {
+    pub(crate) fn left(&self) -> impl Iterator<Item = Left> + Clone {
         self.as_slice().iter().map(|verdict| verdict.left)
     }
 
@@ -170,10 +170,9 @@ impl StoreError {
 // === impl Source ===
 
 impl Source {
-    /// How many there are.
-    pub(crate) const ALL: usize = Self::Open as usize + 1;
+    pub(crate) const COUNT: usize = Self::Open as usize + 1;
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Exact => "exact",

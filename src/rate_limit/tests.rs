@@ -503,6 +503,99 @@ async fn a_request_is_charged_by_what_its_response_says() {
 }
 
 #[tokio::test]
+async fn a_dropped_request_costs_its_declared_minimum() {
+    // Dropped requests that are admitted, of 50 and with a quota of 20.
+    async fn admitted(layer: RateLimitLayer) -> usize {
+        let started = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = started.clone();
+        let never = service_fn(move |_: Request<String>| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::future::pending::<Result<Response<String>, Infallible>>()
+        });
+        let mut service = layer.layer(never);
+        for _ in 0..50 {
+            let mut call = std::pin::pin!(service.call(from(ALICE)));
+            std::future::poll_fn(|cx| {
+                let _ = call.as_mut().poll(cx);
+                std::task::Poll::Ready(())
+            })
+            .await;
+        }
+        started.load(std::sync::atomic::Ordering::Relaxed)
+    }
+    let charging = || layer(Quota::per_hour(20)).0.charge_after(|_, _| 20);
+    assert_eq!(admitted(charging()).await, 20);
+    assert_eq!(admitted(charging().cost_if_dropped(10)).await, 2);
+    assert_eq!(admitted(charging().cost_if_dropped(0)).await, 50);
+    // Other layers charge requests before, or failures only.
+    assert_eq!(admitted(layer(Quota::per_hour(20)).0).await, 20);
+    let failures = layer(Quota::per_hour(20)).0.failures_only();
+    assert_eq!(admitted(failures).await, 50);
+}
+
+#[tokio::test]
+async fn a_failed_service_costs_the_declared_minimum_once() {
+    let (layer, _clock) = layer(Quota::per_hour(3));
+    let layer = layer.charge_after(|_, _| 0);
+    let failing = service_fn(|_: Request<String>| async { Err::<Response<String>, _>("timeout") });
+    for _ in 0..3 {
+        assert!(layer.layer(failing).oneshot(from(ALICE)).await.is_err());
+    }
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+    // A response costs what it says, and nothing in addition.
+    assert_eq!(status(&layer, from(BOB)).await, 200);
+    assert_eq!(status(&layer, from(BOB)).await, 200);
+    let response = send(&layer, from(BOB)).await;
+    check_fields(
+        response.headers(),
+        "ratelimit",
+        &[r#""default";r=3;t=1200"#],
+    );
+}
+
+#[tokio::test]
+async fn an_exempt_request_passes_over_the_quota_only() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = asked.clone();
+    let (layer, _clock) = layer(Quota::per_hour(1));
+    let layer = layer.exempt(move |headers, _| {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        headers.contains_key("known")
+    });
+    let known = || {
+        let mut request = from(ALICE);
+        request.headers_mut().insert("known", "1".parse().unwrap());
+        request
+    };
+    assert_eq!(status(&layer, known()).await, 200);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+    assert_eq!(status(&layer, known()).await, 200);
+    assert_eq!(status(&layer, from(ALICE)).await, 429);
+}
+
+#[test]
+fn keys_are_read_and_written() {
+    for text in [
+        "address",
+        "subject",
+        "client",
+        "route",
+        "claim:org.tenant",
+        "header:x-tenant",
+    ] {
+        let key: LimitKey = text.parse().unwrap();
+        assert_eq!(key.to_string(), text);
+        let json = serde_json::to_string(&key).unwrap();
+        assert_eq!(json, format!("{text:?}"));
+        assert_eq!(serde_json::from_str::<LimitKey>(&json).unwrap(), key);
+    }
+    for text in ["", "user", "claim", "header:a b", "Address", "address:"] {
+        assert!(text.parse::<LimitKey>().is_err(), "{text:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_in_flight_is_limited_until_the_body_has_ended() {
     let two = NonZeroU32::new(2).unwrap();
     let (layer, _clock) = layer(Quota::UNLIMITED);
@@ -554,9 +647,9 @@ async fn a_client_that_goes_away_makes_room() {
 #[tokio::test]
 async fn older_fields_are_sent_on_request() {
     let (layer, _clock) = layer(Quota::per_minute(2));
-    let layer = layer.legacy_fields();
+    let layer = layer.header_style(HeaderStyle::Legacy);
     let layer = layer.also("daily", Quota::per_day(100)).unwrap();
-    let outer = RateLimitLayer::new(Quota::per_minute(60)).legacy_fields();
+    let outer = RateLimitLayer::new(Quota::per_minute(60)).header_style(HeaderStyle::Legacy);
     for (expected, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
         let stack = ServiceBuilder::new().layer(&outer).layer(&layer);
         let response = stack.service_fn(hello).oneshot(from(ALICE)).await.unwrap();

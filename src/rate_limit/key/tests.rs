@@ -19,7 +19,7 @@ pub(in crate::rate_limit) fn user(issuer: &str, subject: &str) -> Caller {
     verified(issuer, subject, None, "{}")
 }
 
-fn key(by: By, caller: Option<Caller>, address: Option<&str>) -> Result<Key, Rejection> {
+fn key(by: LimitKey, caller: Option<Caller>, address: Option<&str>) -> Result<Key, Rejection> {
     let mut extensions = Extensions::new();
     if let Some(caller) = caller {
         extensions.insert(caller);
@@ -27,22 +27,22 @@ fn key(by: By, caller: Option<Caller>, address: Option<&str>) -> Result<Key, Rej
     if let Some(address) = address {
         extensions.insert(PeerAddr((address.parse::<IpAddr>().unwrap(), 1).into()));
     }
-    let counted = Counted {
-        by,
+    let config = KeyConfig {
+        kind: KeyKind::Known(by),
         per_route: false,
         peer: AddressReader::default(),
     };
-    counted.key(&KeyHasher::local(), &HeaderMap::new(), &extensions)
+    config.key(&KeyHasher::local(), &HeaderMap::new(), &extensions)
 }
 
 #[track_caller]
 fn check_addresses(one: &str, other: &str, same: bool) {
-    let of = |address| key(By::Address, None, Some(address)).unwrap();
+    let of = |address| key(LimitKey::Address, None, Some(address)).unwrap();
     assert_eq!(of(one) == of(other), same, "{one} and {other}");
 }
 
 #[track_caller]
-fn check_callers(by: By, one: Caller, other: Caller, same: bool) {
+fn check_callers(by: LimitKey, one: Caller, other: Caller, same: bool) {
     let of = |caller| key(by.clone(), Some(caller), Some("192.0.2.1")).unwrap();
     assert_eq!(of(one) == of(other), same, "{by:?}");
 }
@@ -59,34 +59,39 @@ fn an_ipv4_address_counts_whole_and_an_ipv6_address_by_its_64_prefix() {
 
 #[test]
 fn a_subject_is_one_only_within_its_issuer() {
-    check_callers(By::Subject, user("a", "joe"), user("a", "joe"), true);
-    check_callers(By::Subject, user("a", "joe"), user("a", "jim"), false);
-    check_callers(By::Subject, user("a", "joe"), user("b", "joe"), false);
-    check_callers(By::Subject, user("a", "bc"), user("ab", "c"), false);
+    check_callers(LimitKey::Subject, user("a", "joe"), user("a", "joe"), true);
+    check_callers(LimitKey::Subject, user("a", "joe"), user("a", "jim"), false);
+    check_callers(LimitKey::Subject, user("a", "joe"), user("b", "joe"), false);
+    check_callers(LimitKey::Subject, user("a", "bc"), user("ab", "c"), false);
 }
 
 #[test]
 fn users_of_one_client_share_its_count_and_a_caller_without_client_has_its_own() {
     let through = |subject, client| verified("a", subject, Some(client), "{}");
     check_callers(
-        By::Client,
+        LimitKey::Client,
         through("joe", "app"),
         through("jim", "app"),
         true,
     );
     check_callers(
-        By::Client,
+        LimitKey::Client,
         through("joe", "app"),
         through("joe", "web"),
         false,
     );
-    check_callers(By::Client, user("a", "joe"), user("a", "jim"), false);
-    check_callers(By::Client, user("a", "app"), through("joe", "app"), false);
+    check_callers(LimitKey::Client, user("a", "joe"), user("a", "jim"), false);
+    check_callers(
+        LimitKey::Client,
+        user("a", "app"),
+        through("joe", "app"),
+        false,
+    );
 }
 
 #[test]
 fn a_claim_counts_by_its_value_and_its_absence_by_subject() {
-    let by = || By::Claim(ClaimPath::from("tenant"));
+    let by = || LimitKey::Claim(ClaimPath::from("tenant"));
     let of = |subject, payload| verified("a", subject, None, payload);
     let acme = r#"{"tenant":"acme"}"#;
     check_callers(by(), of("joe", acme), of("jim", acme), true);
@@ -103,8 +108,12 @@ fn a_claim_counts_by_its_value_and_its_absence_by_subject() {
 
 #[test]
 fn an_anonymous_caller_is_counted_by_address() {
-    let address = key(By::Address, None, Some("192.0.2.1")).unwrap();
-    for by in [By::Subject, By::Client, By::Claim("tenant".into())] {
+    let address = key(LimitKey::Address, None, Some("192.0.2.1")).unwrap();
+    for by in [
+        LimitKey::Subject,
+        LimitKey::Client,
+        LimitKey::Claim("tenant".into()),
+    ] {
         let anonymous = key(by, Some(Caller::Anonymous), Some("192.0.2.1"));
         assert_eq!(anonymous.unwrap(), address);
     }
@@ -113,9 +122,9 @@ fn an_anonymous_caller_is_counted_by_address() {
 #[test]
 fn what_cannot_be_counted_is_a_misconfiguration_that_names_the_fix() {
     for (by, caller, fix) in [
-        (By::Address, None, "PeerAddr"),
-        (By::Subject, None, "JwtAuthLayer"),
-        (By::Subject, Some(Caller::Anonymous), "PeerAddr"),
+        (LimitKey::Address, None, "PeerAddr"),
+        (LimitKey::Subject, None, "JwtAuthLayer"),
+        (LimitKey::Subject, Some(Caller::Anonymous), "PeerAddr"),
     ] {
         let rejection = key(by, caller, None).unwrap_err();
         assert_eq!(rejection.reason(), Reason::NotConfigured);
@@ -125,22 +134,22 @@ fn what_cannot_be_counted_is_a_misconfiguration_that_names_the_fix() {
 
 #[test]
 fn each_route_counts_for_itself_and_paths_never_do() {
-    let key = |by: By, path: &str, route: Option<&str>| {
+    let key = |by: LimitKey, path: &str, route: Option<&str>| {
         let mut request = http::Request::builder().uri(path).body(()).unwrap();
         request.extensions_mut().insert(user("a", "joe"));
         if let Some(route) = route {
             let template = crate::route::RouteTemplate(route.into());
             request.extensions_mut().insert(template);
         }
-        let counted = Counted {
-            by,
+        let config = KeyConfig {
+            kind: KeyKind::Known(by),
             per_route: true,
             peer: AddressReader::default(),
         };
-        let key = counted.key(&KeyHasher::local(), request.headers(), request.extensions());
+        let key = config.key(&KeyHasher::local(), request.headers(), request.extensions());
         key.unwrap()
     };
-    for by in [By::Subject, By::Everyone] {
+    for by in [LimitKey::Subject, LimitKey::Route] {
         let orders = key(by.clone(), "/orders/1", Some("/orders/{id}"));
         assert_eq!(orders, key(by.clone(), "/orders/2", Some("/orders/{id}")));
         assert_ne!(orders, key(by.clone(), "/orders/1", Some("/users/{id}")));
@@ -149,12 +158,12 @@ fn each_route_counts_for_itself_and_paths_never_do() {
         assert_eq!(nowhere, key(by, "/otherwise", None));
     }
     let orders = |by| key(by, "/orders/1", Some("/orders/{id}"));
-    assert_ne!(orders(By::Subject), orders(By::Everyone));
+    assert_ne!(orders(LimitKey::Subject), orders(LimitKey::Route));
 }
 
 #[test]
 fn a_header_counts_by_its_value_and_its_absence_by_address() {
-    let by = || By::Header(http::HeaderName::from_static("x-tenant"));
+    let by = || LimitKey::Header(http::HeaderName::from_static("x-tenant"));
     let of = |tenant: Option<&'static str>| {
         let mut headers = HeaderMap::new();
         if let Some(tenant) = tenant {
@@ -162,25 +171,28 @@ fn a_header_counts_by_its_value_and_its_absence_by_address() {
         }
         let mut extensions = Extensions::new();
         extensions.insert(PeerAddr("192.0.2.1:1".parse().unwrap()));
-        let counted = Counted {
-            by: by(),
+        let config = KeyConfig {
+            kind: KeyKind::Known(by()),
             per_route: false,
             peer: AddressReader::default(),
         };
-        counted
+        config
             .key(&KeyHasher::local(), &headers, &extensions)
             .unwrap()
     };
     assert_eq!(of(Some("acme")), of(Some("acme")));
     assert_ne!(of(Some("acme")), of(Some("other")));
-    assert_eq!(of(None), key(By::Address, None, Some("192.0.2.1")).unwrap());
+    assert_eq!(
+        of(None),
+        key(LimitKey::Address, None, Some("192.0.2.1")).unwrap()
+    );
 }
 
 #[test]
 fn a_secret_makes_the_same_keys_everywhere_and_another_makes_others() {
     let key = |secret: &[u8; 16]| {
         let mut hasher = KeyHasher::shared(secret);
-        hasher.field(Kind::Subject, b"joe");
+        hasher.field(Tag::Subject, b"joe");
         hasher.key().bytes()
     };
     assert_eq!(key(b"0123456789abcdef"), key(b"0123456789abcdef"));
