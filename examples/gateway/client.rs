@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn untrusted_proxies_are_ignored() {
         check(
             "192.0.2.1",
             &[(X_FORWARDED_FOR, "198.51.100.1")],
