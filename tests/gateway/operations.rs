@@ -72,7 +72,7 @@ async fn reload_under_load_loses_no_request() {
     gateway.reconfigure(&broken);
     gateway.signal("HUP");
     let line = gateway
-        .wait_for_line(|line| line.contains("reload refused"))
+        .wait_for_line(|line| line.contains("reload failed"))
         .await;
     assert!(line.contains("gateway.toml:"), "{line}");
     assert_eq!(told_by(&client, gateway.url("/public")).await, "two");

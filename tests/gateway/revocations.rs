@@ -141,7 +141,7 @@ async fn invalid_revocation_is_rejected_with_reason() {
     };
     let (good, mime) = (good.to_string(), JSON.1);
     let millis = json!({ "kind": "iss", "issuer": issuer.issuer(), "not_before": now() * 1000 });
-    for (method, headers, body, status, received) in [
+    for (method, headers, body, status, expected) in [
         ("POST", vec![], good.clone(), 415, "application/json"),
         (
             "POST",
@@ -162,7 +162,7 @@ async fn invalid_revocation_is_rejected_with_reason() {
             vec![JSON, ("origin", "http://127.0.0.1:9090")],
             good.clone(),
             403,
-            "browser",
+            "web pages",
         ),
         ("PUT", vec![JSON], good.clone(), 405, "not allowed"),
         ("DELETE", vec![], String::new(), 405, "not allowed"),
@@ -228,7 +228,7 @@ async fn invalid_revocation_is_rejected_with_reason() {
         let problem = read(answer).await;
         assert_eq!(problem["status"], status, "{case}");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(received), "{case}: {detail}");
+        assert!(detail.contains(expected), "{case}: {detail}");
     }
     assert_eq!(listing(&gateway).await["total"], 0);
     let charset = client().post(gateway.admin("/revocations"));

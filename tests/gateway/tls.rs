@@ -61,7 +61,7 @@ async fn certificate_is_reloaded() {
             // A certificate without its key is not loaded.
             gateway.folder.write("server.key", authority.issue().key);
             gateway
-                .wait_for_line(|line| line.contains("reload refused"))
+                .wait_for_line(|line| line.contains("reload failed"))
                 .await;
             ask(next.client(), Version::HTTP_2).await.unwrap();
             return;
@@ -119,7 +119,7 @@ async fn client_certificates_are_verified() {
     assert!(ask(Some(&old)).await.is_err());
     gateway.folder.write("clients.pem", "no certificate");
     gateway
-        .wait_for_line(|line| line.contains("reload refused"))
+        .wait_for_line(|line| line.contains("reload failed"))
         .await;
     assert_eq!(ask(Some(&new)).await.unwrap(), 200);
     assert!(ask(Some(&old)).await.is_err());
