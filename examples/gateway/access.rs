@@ -94,7 +94,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         let route = self.route.as_deref().unwrap_or("none").to_owned();
-        // A client that disconnects before the response has a status of its own.
+        // A client that disconnects before the response has a separate status.
         let status = self
             .status
             .map_or_else(|| "gone".to_owned(), |status| status.to_string());

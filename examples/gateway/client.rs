@@ -1,4 +1,4 @@
-//! Who the client is: the other end of the connection, or what trusted proxies say of it.
+//! The client's address: the other end of the connection, or what trusted proxies report.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -43,7 +43,7 @@ impl Client {
             said(X_FORWARDED_FOR, address),
             said(FORWARDED.as_str(), forwarded),
         ) {
-            // The proxy writes one of the two, and the client has made up the other. Which one, nobody knows.
+            // The proxy writes one of the two and the client may have written the other: neither is trusted.
             (Some(one), Some(other)) if one != other => (peer, is_behind_proxy),
             (one, other) => (one.or(other).unwrap_or(peer), false),
         };

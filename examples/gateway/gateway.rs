@@ -31,7 +31,7 @@ pub(crate) struct Gateway {
     /// The layers of each route, in the order of the configuration.
     pub(crate) guarded: Vec<Entry>,
     pub(crate) consumers: Arc<Consumers>,
-    /// The key caches of all issuers, except those that use a shared secret.
+    /// The key caches of all issuers that do not use a shared secret.
     pub(crate) keys: Vec<JwksCache>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// The state that the next reload takes over.

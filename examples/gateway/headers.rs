@@ -107,6 +107,15 @@ const NEVER_PASSED: [&str; 46] = [
 /// Prefixes of such headers.
 const NEVER_PASSED_FROM: [&str; 4] = ["x-amzn-mtls-", "x-forwarded-", "x-original-", "x-ssl-"];
 
+/// Whether a header of this name is removed on the way to the upstream.
+pub(crate) fn is_never_passed(name: &str) -> bool {
+    let begins = |own: &&str| {
+        name.get(..own.len())
+            .is_some_and(|start| is_same_name(own, start))
+    };
+    NEVER_PASSED.iter().any(|own| is_same_name(own, name)) || NEVER_PASSED_FROM.iter().any(begins)
+}
+
 /// Turns the client's headers into the headers for the upstream.
 pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting<'_>) {
     let takes_trailers = list(headers, &TE).any(|coding| coding == "trailers");
@@ -123,17 +132,10 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
 
     let host = headers.remove(HOST).or(side.host);
     let is_behind_proxy = side.client.is_behind_proxy;
-    let said = SET_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
-    remove_all(headers, |name| {
-        let begins = |own: &&str| {
-            name.get(..own.len())
-                .is_some_and(|start| is_same_name(own, start))
-        };
-        NEVER_PASSED.iter().any(|own| is_same_name(own, name))
-            || NEVER_PASSED_FROM.iter().any(begins)
-    });
+    let received = SET_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
+    remove_all(headers, is_never_passed);
     let [mut forwarded, mut hops, hosts, schemes] =
-        said.map(|values| if is_behind_proxy { values } else { vec![] });
+        received.map(|values| if is_behind_proxy { values } else { vec![] });
     // A proxy writes one of the two headers and passes the client's value of the other on,
     // including host and scheme.
     if !hops.is_empty() {
@@ -194,8 +196,8 @@ fn quoted(client: Client) -> String {
     }
 }
 
-/// Removes hop-by-hop headers and those that `Connection` lists, except end-to-end headers that a
-/// client must not be able to remove.
+/// Removes hop-by-hop headers and the headers that `Connection` lists, except end-to-end headers that
+/// a client must not be able to remove.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let is_for_all = |name: &str| name == HOST || SET_HERE.iter().any(|own| own == name);
     let nominated: Vec<_> = list(headers, &CONNECTION)

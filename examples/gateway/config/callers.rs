@@ -10,6 +10,7 @@ use super::model::{Callers, Consumer, IdentityHeader, IdentityValue, TokenSource
 use super::names::cookie;
 use super::section::{Fault, Section};
 use super::values::{claim, name, text};
+use crate::headers::is_never_passed;
 
 /// Keywords. Every other name is a claim.
 const WORDS: [(&str, IdentityValue); 7] = [
@@ -78,6 +79,9 @@ fn identity_header(
     // The library itself rejects the other two token sources, `Cookie` and `Authorization`.
     if name.eq_ignore_ascii_case("sec-websocket-protocol") {
         return Err("this header is a token source: choose another name".into());
+    }
+    if is_never_passed(&name.to_ascii_lowercase()) {
+        return Err("this header is never sent to upstreams: choose another name".into());
     }
     let header = IdentityHeader {
         place: item.place.clone(),

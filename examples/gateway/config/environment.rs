@@ -2,7 +2,7 @@
 //!
 //! `PORTCULLIS__RATE_LIMIT_STORE__URL` is `url` in `[rate_limit_store]`,
 //! `PORTCULLIS__ISSUERS__0__LEEWAY` is `leeway` in the first `[[issuers]]`. Names are
-//! case-insensitive, and `_` also stands for `-`. Strings, numbers and booleans are given as they
+//! case-insensitive, and `_` also matches `-`. Strings, numbers and booleans are given as they
 //! are, lists and tables as TOML or JSON. The index after the last element adds an element.
 
 use std::collections::BTreeMap;

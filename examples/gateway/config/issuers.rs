@@ -12,8 +12,9 @@ use super::names::algorithm;
 use super::section::{Fault, Section};
 use super::values::{any_text, choice, claim, duration, length, name, period, some, text};
 
-pub(super) const PROFILES: [(&str, Profile); 7] = [
+pub(super) const PROFILES: [(&str, Profile); 8] = [
     ("generic", Profile::Generic),
+    ("rfc9068", Profile::Rfc9068),
     ("keycloak", Profile::Keycloak),
     ("auth0", Profile::Auth0),
     ("entra", Profile::Entra),
@@ -86,12 +87,16 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
     };
     let algorithms_place = section.place_of("algorithms");
     let algorithms = section.or("algorithms", default, some(text(algorithm)));
-    let types = ["at+jwt", "JWT", ""].map(str::to_owned).to_vec();
+    let profile = section.or("profile", Profile::Generic, choice(&PROFILES));
+    let types: &[&str] = match profile {
+        Profile::Rfc9068 => &["at+jwt"],
+        _ => &["at+jwt", "JWT", ""],
+    };
+    let types = types.iter().map(|name| (*name).to_owned()).collect();
     let token_types = section.or("token_types", types, some(text(any_text)));
     let required_claims = section.or("required_claims", Vec::new(), |item| item.all(text(name)));
     let leeway = section.or("leeway", Duration::from_secs(60), text(duration));
     let max_token_bytes = section.or("max_token_bytes", 8192, length);
-    let profile = section.or("profile", Profile::Generic, choice(&PROFILES));
     let subject = ClaimPlace(vec!["sub".to_owned()]);
     let subject_claim = section.or("subject_claim", subject, free_claim);
     let roles_claim = section.get("roles_claim", free_claim);

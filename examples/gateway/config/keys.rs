@@ -97,7 +97,7 @@ pub(super) fn hmac(secret: &Secret) -> Vec<Algorithm> {
         .collect()
 }
 
-/// Checks that the algorithms fit the key, and reports those that do not.
+/// Checks that the algorithms fit the key, and reports every algorithm that does not.
 pub(super) fn algorithms_fit(
     section: &Section<'_>,
     place: &Place,

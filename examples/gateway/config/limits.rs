@@ -13,7 +13,7 @@ use super::values::{choice, claim, count, name, period, text};
 /// The keys of [`limit`].
 const LIMIT: [&str; 3] = ["requests", "per", "burst"];
 
-/// Returns the limits by name, and all names, including those of invalid limits.
+/// Returns the limits by name, and all names, including the names of invalid limits.
 pub(super) fn plans(root: &mut Section<'_>) -> (BTreeMap<String, Limit>, Vec<String>) {
     let (mut plans, mut names) = (BTreeMap::new(), Vec::new());
     let Some(mut section) = root.section("plans") else {

@@ -42,7 +42,7 @@ pub(crate) enum UpstreamHost {
     Client,
 }
 
-/// Who may use a route.
+/// The access rules of a route.
 #[derive(Clone, Debug)]
 pub(crate) enum Access {
     /// Everyone. Tokens are not verified.

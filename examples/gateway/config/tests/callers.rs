@@ -21,6 +21,23 @@ fn identity_header_names_are_validated() {
         "Sec-WebSocket-Protocol = \"sub\"",
         "`identity_headers.Sec-WebSocket-Protocol`: this header is a token source: choose another name",
     );
+    for name in [
+        "X-Forwarded-User",
+        "x-forwarded-email",
+        "remote-user",
+        "x_remote_user",
+        "x-client-dn",
+        "x-original-subject",
+        "x-ssl-client-s-dn",
+        "proxy",
+    ] {
+        check(
+            &format!("{name} = \"sub\""),
+            &format!(
+                "`identity_headers.{name}`: this header is never sent to upstreams: choose another name"
+            ),
+        );
+    }
     check(
         "\"x user\" = \"sub\"",
         "`identity_headers.x user`: this is no header name",

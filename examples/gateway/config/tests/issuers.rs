@@ -94,7 +94,7 @@ fn algorithms_fit_the_keys() {
 fn named_claims_override_the_profile() {
     check(
         "profile = \"keyclock\"",
-        "gateway.toml:4: `issuers[0].profile`: unknown value \"keyclock\", expected one of generic, keycloak, auth0, entra, okta, cognito, google",
+        "gateway.toml:4: `issuers[0].profile`: unknown value \"keyclock\", expected one of generic, rfc9068, keycloak, auth0, entra, okta, cognito, google",
     );
     let issuer = |lines: &str| accepts(&format!("{ISSUER}{lines}\n")).issuers.remove(0);
     let keycloak = issuer("profile = \"keycloak\"");
@@ -103,6 +103,9 @@ fn named_claims_override_the_profile() {
         (keycloak.roles_claim, keycloak.permissions_claim),
         (None, None)
     );
+    let rfc9068 = issuer("profile = \"rfc9068\"");
+    assert_eq!(rfc9068.profile, Profile::Rfc9068);
+    assert_eq!(rfc9068.token_types, ["at+jwt"]);
     let named = issuer("roles_claim = [\"realm_access\", \"roles\"]");
     assert_eq!(named.profile, Profile::Generic);
     assert_eq!(named.roles_claim.unwrap().0, ["realm_access", "roles"]);

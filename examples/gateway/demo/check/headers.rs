@@ -44,8 +44,8 @@ pub(super) async fn removed(visitor: &Visitor, bob: &Token) -> Result<Seen, Prob
     ])
 }
 
-/// A public route receives no identity headers at all, neither forged ones nor those of a token
-/// that is sent anyway.
+/// A public route receives no identity headers at all, neither forged ones nor any from a
+/// token that is sent anyway.
 pub(super) async fn removed_in_public(visitor: &Visitor, bob: &Token) -> Result<Seen, Problem> {
     let answer = visitor.get("/public", Some(bob), &SPOOFED).await?;
     Seen::by("orders", answer)?.are(&[])
