@@ -3,7 +3,7 @@
 //! It fails if one is accepted, blamed on us, or makes a panic. `tests/stack/mutants.rs` does the same with fewer.
 
 #[allow(dead_code)] // shared with the attacks, which forge more
-#[path = "../tests/attacks/forge.rs"]
+#[path = "../tests/support/forge.rs"]
 mod forge;
 #[path = "../tests/support/mutants.rs"]
 mod mutants;

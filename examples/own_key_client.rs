@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     issuer.recover();
     fetching.await??;
 
-    let caller = auth.verify(&issuer.token("alice").sign());
+    let caller = auth.verify(&issuer.token("alice").sign()).await;
     let caller = caller.map_err(|refused| refused.reason().code())?;
     let state = keys.status()[0].state.name();
     println!(
@@ -99,6 +99,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
     assert!(issuer.fetches() >= 2);
     let forged = issuer.token("alice").signed_by_stranger().sign();
-    assert!(auth.verify(&forged).is_err());
+    assert!(auth.verify(&forged).await.is_err());
     Ok(())
 }

@@ -1,10 +1,5 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Without a backend nothing can be verified: the constructors are gone, and what they would have called is left.
-#![cfg_attr(
-    not(any(feature = "aws-lc-rs", feature = "rust-crypto")),
-    allow(dead_code)
-)]
 #![cfg_attr(
     not(test),
     warn(
@@ -14,6 +9,11 @@
         clippy::unwrap_used
     )
 )]
+
+#[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+compile_error!(
+    "portcullis needs a crypto backend: enable the feature `aws-lc-rs` (the default) or `rust-crypto`"
+);
 
 // For tests that stand in `tests/` too.
 #[cfg(all(test, feature = "rust-crypto"))]
@@ -29,12 +29,14 @@ mod answer;
 mod claim_path;
 mod clock;
 mod decision;
+mod duration;
 mod error;
 mod flight;
 mod gate;
 mod identity;
+mod json;
 pub mod manifest;
-mod names;
+pub mod names;
 mod observe;
 mod origin;
 mod peer;
@@ -43,6 +45,7 @@ mod realm;
 mod rejection;
 mod respond;
 mod route;
+mod sharded;
 mod sync;
 mod tenant;
 mod words;

@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
         Some((header, payload)) => sign(header.as_bytes(), payload.as_bytes()),
         None => text.to_owned(),
     };
-    match (LAYER.verify(&token), signed) {
+    match (LAYER.verify_now(&token), signed) {
         (Err(rejection), _) => assert_blames_the_client(rejection.reason()),
         // HS256 has one code for each message, and base64url one spelling.
         (Ok(_), None) => assert_eq!(token, *HONEST),

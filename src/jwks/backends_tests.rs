@@ -1,7 +1,7 @@
 //! Mutants of tokens, judged by both backends: `verifier::both` holds them to the same answer.
 
 #[allow(dead_code)] // the attacks forge more
-#[path = "../../tests/attacks/forge.rs"]
+#[path = "../../tests/support/forge.rs"]
 mod forge;
 #[allow(dead_code)] // the tests of the stack ask more
 #[path = "../../tests/support/mutants.rs"]

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::fetch::WarmError;
 use super::health::IssuerStatus;
-use super::issuer::IssuerKeys;
+use super::issuer::{IssuerKeys, Lookup, LookupMode};
+use super::key::Key;
 use super::saved::{Saved, Unfit};
 use super::source::{JwksSource, Keys};
-use super::tenants::{Tenant, Tenants};
+use super::tenants::Tenants;
+use crate::algorithm::Algorithm;
+use crate::clock::Reading;
 use crate::error::ConfigError;
 
 /// The keys of one or several issuers, fetched when they are needed. Clones share everything.
@@ -25,29 +28,6 @@ struct Sources {
     issuers: HashMap<Arc<str>, Arc<IssuerKeys>>,
     /// Asked in order for what is not among the issuers.
     patterns: Vec<Keys>,
-}
-
-/// What there is for an issuer that a token names.
-pub(crate) enum Lookup<'a> {
-    Keys(KeysOf<'a>),
-    /// Nothing was set up for it.
-    Nothing,
-    /// Its pattern is known, and there is no such tenant.
-    NoTenant,
-    /// A tenant that cannot be asked for, for all the others.
-    Crowd {
-        retry_after: Duration,
-    },
-    /// A tenant whose keys could not be fetched.
-    Unavailable {
-        retry_after: Duration,
-    },
-}
-
-/// A tenant may be forgotten while its keys are in use.
-pub(crate) enum KeysOf<'a> {
-    Issuer(&'a Arc<IssuerKeys>),
-    Tenant(Arc<IssuerKeys>),
 }
 
 // === impl JwksCache ===
@@ -80,10 +60,7 @@ impl JwksCache {
     ///
     /// # Errors
     /// [`ConfigError::Url`] if the issuer is no https URL. To this very machine, http will do.
-    #[cfg(all(
-        feature = "reqwest",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(feature = "reqwest")]
     pub fn from_issuer(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::new([JwksSource::discover(issuer)?])
     }
@@ -169,27 +146,55 @@ impl JwksCache {
                 .any(|keys| keys.tenant(issuer).is_some())
     }
 
-    pub(crate) fn look_up(&self, issuer: &str) -> Lookup<'_> {
+    /// The key of an issuer for a token with this `kid` and `alg`.
+    pub(crate) fn find(
+        &self,
+        issuer: &str,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        mode: LookupMode,
+    ) -> Lookup {
+        self.with_keys(issuer, |keys| keys.find(kid, algorithm, mode))
+            .unwrap_or_else(|refused| refused)
+    }
+
+    /// Whether a key that was found for this issuer is still valid. See [`IssuerKeys::is_still_valid`].
+    pub(crate) fn is_still_valid(
+        &self,
+        issuer: &str,
+        key: &Arc<Key>,
+        seen: &AtomicU64,
+        reading: Reading,
+    ) -> bool {
+        self.with_keys(issuer, |keys| keys.is_still_valid(key, seen, reading))
+            .unwrap_or(false)
+    }
+
+    fn with_keys<R>(
+        &self,
+        issuer: &str,
+        then: impl FnOnce(&Arc<IssuerKeys>) -> R,
+    ) -> Result<R, Lookup> {
         if let Some(keys) = self.0.issuers.get(issuer) {
-            return Lookup::Keys(KeysOf::Issuer(keys));
+            return Ok(then(keys));
         }
         for keys in &self.0.patterns {
             let Some(tenant) = keys.tenant(issuer) else {
                 continue;
             };
             return match keys {
-                Keys::One(keys) | Keys::Common(_, keys) => Lookup::Keys(KeysOf::Issuer(keys)),
-                Keys::Each(tenants) => tenants.find(issuer, tenant).into(),
+                Keys::One(keys) | Keys::Common(_, keys) => Ok(then(keys)),
+                Keys::Each(tenants) => tenants.find(issuer, tenant, then),
             };
         }
-        Lookup::Nothing
+        Err(Lookup::NotConfigured)
     }
 
     /// A token of this issuer was verified.
-    pub(crate) fn vouch(&self, issuer: &str) {
+    pub(crate) fn mark_verified(&self, issuer: &str) {
         for tenants in self.0.tenants() {
             if let Some(tenant) = tenants.pattern.tenant(issuer) {
-                return tenants.vouch(tenant);
+                return tenants.mark_verified(tenant);
             }
         }
     }
@@ -242,28 +247,6 @@ impl Sources {
             Keys::Each(tenants) => Some(&**tenants),
             Keys::One(_) | Keys::Common(..) => None,
         })
-    }
-}
-
-impl Deref for KeysOf<'_> {
-    type Target = Arc<IssuerKeys>;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::Issuer(keys) => keys,
-            Self::Tenant(keys) => keys,
-        }
-    }
-}
-
-impl From<Tenant> for Lookup<'_> {
-    fn from(tenant: Tenant) -> Self {
-        match tenant {
-            Tenant::Keys(keys) => Self::Keys(KeysOf::Tenant(keys)),
-            Tenant::Absent => Self::NoTenant,
-            Tenant::Down { retry_after } => Self::Unavailable { retry_after },
-            Tenant::Crowd { retry_after } => Self::Crowd { retry_after },
-        }
     }
 }
 

@@ -107,8 +107,8 @@ async fn keys_are_fetched_and_their_max_age_is_read() {
     );
     cache.warm().await.unwrap();
     let issuer = cache.issuer("https://id/").unwrap();
-    let found = issuer.find(Some("a"), Algorithm::ES256, Patience::MayWait);
-    assert!(matches!(found, Found::Key(_)));
+    let found = issuer.find(Some("a"), Algorithm::ES256, LookupMode::MayWait);
+    assert!(matches!(found, Lookup::Key(_)));
     hands.advance(Duration::from_secs(120));
     assert_eq!(cache.status()[0].state, IssuerState::Stale);
 }
@@ -231,23 +231,23 @@ async fn that_nothing_has_changed_is_neither_believed_for_a_new_kid_nor_for_ever
     let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
     let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
     let issuer = cache.issuer("https://id/").unwrap();
-    let find = |kid| issuer.find(Some(kid), Algorithm::ES256, Patience::MayWait);
+    let find = |kid| issuer.find(Some(kid), Algorithm::ES256, LookupMode::MayWait);
     cache.warm().await.unwrap();
 
     *published.lock().unwrap() = json(["a", "b"]);
-    let Found::Wait(waiter) = find("b") else {
+    let Lookup::Wait(waiter) = find("b") else {
         panic!("it is asked for")
     };
     waiter.await;
-    assert!(matches!(find("b"), Found::Key(_)));
+    assert!(matches!(find("b"), Lookup::Key(_)));
 
     *published.lock().unwrap() = json(["b"]);
     hands.advance(Duration::from_secs(59 * 60));
     cache.warm().await.unwrap();
-    assert!(matches!(find("a"), Found::Key(_)));
+    assert!(matches!(find("a"), Lookup::Key(_)));
     hands.advance(Duration::from_secs(60));
     cache.warm().await.unwrap();
-    assert!(!matches!(find("a"), Found::Key(_)));
+    assert!(!matches!(find("a"), Lookup::Key(_)));
 }
 
 // === discovery ===

@@ -32,10 +32,10 @@ pub(super) struct InForce {
 const NEVER: u64 = u64::MAX;
 
 /// No snapshot has this revision.
-pub(crate) const UNSEEN: u64 = 0;
+pub(crate) const NO_GENERATION: u64 = 0;
 
 fn next_revision() -> u64 {
-    static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(UNSEEN);
+    static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(NO_GENERATION);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
@@ -90,7 +90,7 @@ impl InForce {
     /// Whether this very key is in force.
     ///
     /// `seen` keeps the revision in which it was found to be, for the next time: while that is in force, so is the key. A
-    /// new one starts with [`UNSEEN`].
+    /// new one starts with [`NO_GENERATION`].
     pub(super) fn holds(&self, key: &Arc<Key>, now: Duration, seen: &AtomicU64) -> bool {
         // The other way round than they are stored: a snapshot's time is never taken for that of the one before it, and if
         // another comes into force meanwhile, `seen` keeps a number that is over.

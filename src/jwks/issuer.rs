@@ -46,25 +46,32 @@ pub(crate) struct IssuerKeys {
     pub(super) ledger: Mutex<Ledger>,
 }
 
-/// What a lookup finds.
+/// The result of looking up a key.
 #[derive(Debug)]
-pub(crate) enum Found {
-    /// The one key that may verify the token.
+pub(crate) enum Lookup {
+    /// The only key that may verify the token.
     Key(Arc<Key>),
-    /// Keys are being fetched: look up again after this, with [`Patience::Waited`].
+    /// Keys are being fetched. Await this, then look up again with [`LookupMode::Final`].
     Wait(Waiter),
     /// The issuer has no such key.
-    Unknown,
-    /// It cannot be told, for now.
+    UnknownKey,
+    /// The keys could not be fetched.
     Unavailable { retry_after: Duration },
+    /// The issuer has no such tenant.
+    UnknownTenant,
+    /// Too many tenants of which no token was verified are known already.
+    AtCapacity { retry_after: Duration },
+    /// The cache has no keys for this issuer.
+    NotConfigured,
 }
 
-/// Whether the caller is willing to wait for a fetch.
+/// Whether a lookup may wait for a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum LookupMode {
+    /// Starts a fetch if the key is missing.
     MayWait,
-    /// It has waited already: the answer is final.
-    Waited,
+    /// Never returns [`Lookup::Wait`]: the caller has waited already.
+    Final,
 }
 
 /// A fetch that may bring an unknown kid.
@@ -166,30 +173,30 @@ impl IssuerKeys {
         self: &Arc<Self>,
         kid: Option<&str>,
         algorithm: Algorithm,
-        patience: Patience,
-    ) -> Found {
+        mode: LookupMode,
+    ) -> Lookup {
         let now = self.clock.monotonic();
         self.refresh_if_due(now);
         let current = self.current.load();
         let Some(snapshot) = current.as_ref().filter(|s| now < s.serves_until) else {
-            return self.find_cold(kid, algorithm, patience, now);
+            return self.find_cold(kid, algorithm, mode, now);
         };
         if let Some(key) = snapshot.keys.find(kid, algorithm) {
-            return Found::Key(Arc::clone(key));
+            return Lookup::Key(Arc::clone(key));
         }
         match kid {
             Some(kid) if !snapshot.keys.knows(kid) => {
-                self.find_unknown(kid, snapshot.generation, patience, now)
+                self.find_unknown(kid, snapshot.generation, mode, now)
             }
             // No fetch would change it: the key is known and does not allow the algorithm, or the token names none.
-            _ => Found::Unknown,
+            _ => Lookup::UnknownKey,
         }
     }
 
     /// Whether this very key is still in force. What was verified with a key that is not has to be verified again.
     ///
     /// `seen` is the caller's note, see [`InForce::holds`].
-    pub(crate) fn holds(
+    pub(crate) fn is_still_valid(
         self: &Arc<Self>,
         key: &Arc<Key>,
         seen: &AtomicU64,
@@ -247,10 +254,10 @@ impl IssuerKeys {
         self: &Arc<Self>,
         kid: Option<&str>,
         algorithm: Algorithm,
-        patience: Patience,
+        mode: LookupMode,
         now: Duration,
-    ) -> Found {
-        if patience == Patience::Waited {
+    ) -> Lookup {
+        if mode == LookupMode::Final {
             return self.unavailable(now);
         }
         match self.flight.join() {
@@ -258,7 +265,7 @@ impl IssuerKeys {
                 .wait(flight, None)
                 .unwrap_or_else(|| self.unavailable(now)),
             // The backoff runs, or the fetch ended just now.
-            None => self.find(kid, algorithm, Patience::Waited),
+            None => self.find(kid, algorithm, LookupMode::Final),
         }
     }
 
@@ -266,14 +273,14 @@ impl IssuerKeys {
         self: &Arc<Self>,
         kid: &str,
         generation: u64,
-        patience: Patience,
+        mode: LookupMode,
         now: Duration,
-    ) -> Found {
+    ) -> Lookup {
         // No fetch brings a purged key back.
         if lock(&self.ledger).distrust.names(kid) {
-            return Found::Unknown;
+            return Lookup::UnknownKey;
         }
-        if patience == Patience::MayWait {
+        if mode == LookupMode::MayWait {
             observe::unknown_kid(self.whose());
             let asked = self.ask_for(kid, generation, now);
             let wait = |asked| match asked {
@@ -287,7 +294,7 @@ impl IssuerKeys {
         if lock(&self.health).is_failing() {
             return self.unavailable(now);
         }
-        Found::Unknown
+        Lookup::UnknownKey
     }
 
     /// Joins the fetch under way, or spends a refetch on this kid.
@@ -320,7 +327,7 @@ impl IssuerKeys {
         }
     }
 
-    fn wait(self: &Arc<Self>, flight: Flown, again: Option<&str>) -> Option<Found> {
+    fn wait(self: &Arc<Self>, flight: Flown, again: Option<&str>) -> Option<Lookup> {
         let seats = if self.is_cold() {
             &self.cold_seats
         } else {
@@ -328,17 +335,17 @@ impl IssuerKeys {
         };
         let seat = Arc::clone(seats).try_acquire_owned().ok()?;
         let arrival = Arrival::new(Arc::clone(self), flight);
-        Some(Found::Wait(Waiter::new(arrival, again, seat)))
+        Some(Lookup::Wait(Waiter::new(arrival, again, seat)))
     }
 
-    fn unavailable(&self, now: Duration) -> Found {
+    fn unavailable(&self, now: Duration) -> Lookup {
         const A_MOMENT: Duration = Duration::from_secs(1);
         let until_due = if lock(&self.ledger).expects_any() {
             A_MOMENT
         } else {
             Duration::from_nanos(self.due.load(Ordering::Acquire)).saturating_sub(now)
         };
-        Found::Unavailable {
+        Lookup::Unavailable {
             retry_after: until_due.max(A_MOMENT),
         }
     }

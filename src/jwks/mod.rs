@@ -43,12 +43,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// Without a backend there are no keys, and so nothing that handles them.
-#![cfg_attr(
-    not(any(feature = "aws-lc-rs", feature = "rust-crypto")),
-    allow(dead_code)
-)]
-
 mod atomics;
 mod cache;
 mod der;
@@ -73,20 +67,11 @@ mod tenants;
 mod verifier;
 mod waiter;
 
-#[cfg(all(
-    feature = "reqwest",
-    any(feature = "aws-lc-rs", feature = "rust-crypto")
-))]
+#[cfg(feature = "reqwest")]
 mod discovery;
-#[cfg(all(
-    feature = "reqwest",
-    any(feature = "aws-lc-rs", feature = "rust-crypto")
-))]
+#[cfg(feature = "reqwest")]
 mod endpoint;
-#[cfg(all(
-    feature = "reqwest",
-    any(feature = "aws-lc-rs", feature = "rust-crypto")
-))]
+#[cfg(feature = "reqwest")]
 mod http;
 
 #[cfg(fuzzing)]
@@ -114,8 +99,7 @@ pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
 
-pub(crate) use cache::{KeysOf, Lookup};
-pub(crate) use in_force::UNSEEN;
-pub(crate) use issuer::{Found, IssuerKeys, Patience};
+pub(crate) use in_force::NO_GENERATION;
+pub(crate) use issuer::{IssuerKeys, Lookup, LookupMode};
 pub(crate) use key::Key;
 pub(crate) use waiter::Waiter;

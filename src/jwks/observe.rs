@@ -137,7 +137,7 @@ mod tests {
     use crate::algorithm::Algorithm;
     use crate::jwks::fetch::FetchError;
     use crate::jwks::testing::{Answer, Issuer, keys};
-    use crate::jwks::{Found, JwksCache, JwksSource, Patience};
+    use crate::jwks::{JwksCache, JwksSource, Lookup, LookupMode};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -161,10 +161,10 @@ mod tests {
             let keys = cache.issuer("https://id/").unwrap();
             keys.find(Some("kid-of-a-token"), Algorithm::ES256, patience)
         };
-        if let Found::Wait(waiter) = find(Patience::MayWait) {
+        if let Lookup::Wait(waiter) = find(LookupMode::MayWait) {
             waiter.await;
         }
-        find(Patience::Waited);
+        find(LookupMode::Final);
         issuer.answers(Answer::Status(502));
         cache.warm().await.unwrap_err();
     }

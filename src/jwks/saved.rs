@@ -188,15 +188,8 @@ impl IssuerKeys {
 // === impl Saved ===
 
 impl Saved {
-    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
     fn keys(&self) -> Result<KeySet, Unfit> {
         KeySet::from_json(self.jwks.get().as_bytes()).map_err(|_| Unfit::KeySet)
-    }
-
-    /// Nothing here could verify with them.
-    #[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
-    fn keys(&self) -> Result<KeySet, Unfit> {
-        Err(Unfit::KeySet)
     }
 }
 

@@ -92,7 +92,6 @@ impl KeySet {
     ///
     /// # Errors
     /// If it is larger than 512 KiB, has more than 256 keys, is not a JWK Set or has no usable key.
-    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
         if json.len() > MAX_BYTES {
             return Err(KeySetError::TooLarge);
@@ -115,7 +114,6 @@ impl KeySet {
     ///
     /// # Errors
     /// [`ConfigError::Key`](crate::error::ConfigError::Key) if it is anything else, or a weak key.
-    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
     pub fn from_pem(pem: &str) -> Result<Self, crate::error::ConfigError> {
         Key::from_pem(pem).map(Self::from_key)
     }
@@ -135,7 +133,6 @@ impl KeySet {
     ///
     /// # Errors
     /// If it is larger than 512 KiB or cannot be used.
-    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
     pub fn from_jwk(json: &[u8]) -> Result<Self, KeySetError> {
         if json.len() > MAX_BYTES {
             return Err(KeySetError::TooLarge);

@@ -53,10 +53,7 @@ pub(super) enum Keys {
 enum Origin {
     Keys(KeySet),
     Service(Arc<dyn Fetch>),
-    #[cfg(all(
-        feature = "reqwest",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(feature = "reqwest")]
     Http(super::http::Origin),
 }
 
@@ -107,10 +104,7 @@ impl JwksSource {
         }
     }
 
-    #[cfg(all(
-        feature = "reqwest",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(feature = "reqwest")]
     pub(super) fn http(issuer: &str, origin: super::http::Origin) -> Self {
         let requests = origin.requests();
         let mut source = Self::new(issuer, Origin::Http(origin));
@@ -118,10 +112,7 @@ impl JwksSource {
         source
     }
 
-    #[cfg(all(
-        feature = "reqwest",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(feature = "reqwest")]
     pub(super) fn http_origin(&mut self) -> Option<&mut super::http::Origin> {
         match &mut self.origin {
             Origin::Http(origin) => Some(origin),
@@ -198,10 +189,7 @@ impl JwksSource {
                 Connection::Each(Box::new(move |_, _| Some(Arc::clone(&service))))
             }
             Origin::Service(service) => Connection::One(service),
-            #[cfg(all(
-                feature = "reqwest",
-                any(feature = "aws-lc-rs", feature = "rust-crypto")
-            ))]
+            #[cfg(feature = "reqwest")]
             Origin::Http(origin) => origin.connect(&clock)?,
         };
         match (connection, pattern) {

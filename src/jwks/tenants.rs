@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use super::fetch::FetchOfTenant;
 use super::health::{IssuerState, IssuerStatus};
 use super::in_force::nanos;
-use super::issuer::{IssuerKeys, MAX_WAITERS, lock};
+use super::issuer::{IssuerKeys, Lookup, MAX_WAITERS, lock};
 use super::saved::{Saved, Unfit};
 use super::source::Settings;
 use crate::clock::Clock;
@@ -52,21 +52,6 @@ struct Known {
 struct Stranger {
     keys: Arc<IssuerKeys>,
     since: Duration,
-}
-
-/// What there is of a tenant.
-pub(super) enum Tenant {
-    Keys(Arc<IssuerKeys>),
-    /// Its issuer says that there is no such tenant.
-    Absent,
-    /// Its keys could not be fetched.
-    Down {
-        retry_after: Duration,
-    },
-    /// It cannot be asked for now, for all the others.
-    Crowd {
-        retry_after: Duration,
-    },
 }
 
 /// Places for tenants of whom no token was verified.
@@ -101,17 +86,28 @@ impl Tenants {
     }
 
     /// The keys of the tenant whose issuer this is.
-    pub(super) fn find(&self, issuer: &str, tenant: &str) -> Tenant {
+    pub(super) fn find<R>(
+        &self,
+        issuer: &str,
+        tenant: &str,
+        then: impl FnOnce(&Arc<IssuerKeys>) -> R,
+    ) -> Result<R, Lookup> {
         let now = self.clock.monotonic();
         if let Some(known) = self.known.load().get(tenant) {
             known.touch(now);
-            return Tenant::Keys(Arc::clone(&known.keys));
+            return Ok(then(&known.keys));
         }
         self.find_stranger(issuer, tenant, now)
+            .map(|keys| then(&keys))
     }
 
     #[cold]
-    fn find_stranger(&self, issuer: &str, tenant: &str, now: Duration) -> Tenant {
+    fn find_stranger(
+        &self,
+        issuer: &str,
+        tenant: &str,
+        now: Duration,
+    ) -> Result<Arc<IssuerKeys>, Lookup> {
         let mut strangers = lock(&self.strangers);
         let left = |since| self.stay().saturating_sub(now.saturating_sub(since));
         strangers.retain(|_, stranger| !left(stranger.since).is_zero());
@@ -119,7 +115,8 @@ impl Tenants {
             return stranger.standing(left(stranger.since));
         }
         if strangers.len() >= STRANGERS {
-            let down = |s: &Stranger| matches!(s.standing(A_MOMENT), Tenant::Down { .. });
+            let down =
+                |s: &Stranger| matches!(s.standing(A_MOMENT), Err(Lookup::Unavailable { .. }));
             let first = strangers
                 .values()
                 .map(|stranger| left(stranger.since))
@@ -127,23 +124,23 @@ impl Tenants {
             let retry_after = first.unwrap_or_default().max(A_MOMENT);
             // As for an unknown kid: while fetches fail, nobody can tell who there is.
             return match strangers.values().any(down) {
-                true => Tenant::Down { retry_after },
-                false => Tenant::Crowd { retry_after },
+                true => Err(Lookup::Unavailable { retry_after }),
+                false => Err(Lookup::AtCapacity { retry_after }),
             };
         }
         let Some(keys) = self.keys_of(issuer, tenant) else {
-            return Tenant::Absent;
+            return Err(Lookup::UnknownTenant);
         };
         let stranger = Stranger {
             keys: Arc::clone(&keys),
             since: now,
         };
         strangers.insert(tenant.into(), stranger);
-        Tenant::Keys(keys)
+        Ok(keys)
     }
 
     /// A token of this tenant was verified.
-    pub(super) fn vouch(&self, tenant: &str) {
+    pub(super) fn mark_verified(&self, tenant: &str) {
         if self.known.load().contains_key(tenant) {
             return;
         }
@@ -269,17 +266,17 @@ impl Known {
 // === impl Stranger ===
 
 impl Stranger {
-    fn standing(&self, left: Duration) -> Tenant {
+    fn standing(&self, left: Duration) -> Result<Arc<IssuerKeys>, Lookup> {
         if !self.keys.is_cold() {
-            return Tenant::Keys(Arc::clone(&self.keys));
+            return Ok(Arc::clone(&self.keys));
         }
         let health = lock(&self.keys.health);
         match (health.is_failing(), health.is_absent()) {
-            (false, _) => Tenant::Keys(Arc::clone(&self.keys)),
-            (true, true) => Tenant::Absent,
-            (true, false) => Tenant::Down {
+            (false, _) => Ok(Arc::clone(&self.keys)),
+            (true, true) => Err(Lookup::UnknownTenant),
+            (true, false) => Err(Lookup::Unavailable {
                 retry_after: left.max(A_MOMENT),
-            },
+            }),
         }
     }
 }

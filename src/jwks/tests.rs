@@ -15,9 +15,9 @@ use crate::error::ConfigError;
 const ISS: &str = "https://id.example.com/";
 
 /// Whether this very key, and not another of its name, would verify a token now.
-fn holds(keys: &Arc<super::issuer::IssuerKeys>, key: &Arc<Key>) -> bool {
-    let found = keys.find(key.kid(), Algorithm::ES256, Patience::Waited);
-    matches!(found, Found::Key(found) if Arc::ptr_eq(&found, key))
+fn is_still_valid(keys: &Arc<super::issuer::IssuerKeys>, key: &Arc<Key>) -> bool {
+    let found = keys.find(key.kid(), Algorithm::ES256, LookupMode::Final);
+    matches!(found, Lookup::Key(found) if Arc::ptr_eq(&found, key))
 }
 
 struct Bench {
@@ -53,17 +53,17 @@ impl Bench {
         self.cache.issuer(ISS).unwrap()
     }
 
-    fn find(&self, kid: &str) -> Found {
+    fn find(&self, kid: &str) -> Lookup {
         self.keys()
-            .find(Some(kid), Algorithm::ES256, Patience::MayWait)
+            .find(Some(kid), Algorithm::ES256, LookupMode::MayWait)
     }
 
     /// As the verifying layer does: waits once if it is told to.
-    async fn look(&self, kid: Option<&str>) -> Found {
-        match self.keys().find(kid, Algorithm::ES256, Patience::MayWait) {
-            Found::Wait(waiter) => {
+    async fn look(&self, kid: Option<&str>) -> Lookup {
+        match self.keys().find(kid, Algorithm::ES256, LookupMode::MayWait) {
+            Lookup::Wait(waiter) => {
                 waiter.await;
-                self.keys().find(kid, Algorithm::ES256, Patience::Waited)
+                self.keys().find(kid, Algorithm::ES256, LookupMode::Final)
             }
             found => found,
         }
@@ -72,7 +72,7 @@ impl Bench {
     #[track_caller]
     fn key(&self, kid: &str) -> Arc<Key> {
         match self.find(kid) {
-            Found::Key(key) => key,
+            Lookup::Key(key) => key,
             other => panic!("{kid}: {other:?}"),
         }
     }
@@ -112,7 +112,7 @@ macro_rules! assert_found {
 fn construction_needs_no_runtime_and_fetches_nothing() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
     assert_eq!(bench.state(), IssuerState::Cold);
-    assert_found!(bench.find("a"), Found::Unavailable { .. });
+    assert_found!(bench.find("a"), Lookup::Unavailable { .. });
     assert_eq!(bench.issuer.fetches(), 0);
 }
 
@@ -174,12 +174,12 @@ async fn fixed_keys_are_in_force_at_once_and_for_ever() {
     cache.warm().await.unwrap();
     hands.advance(Duration::from_secs(10_000_000));
     let issuer = cache.issuer(ISS).unwrap();
-    let find = |kid| issuer.find(Some(kid), Algorithm::ES256, Patience::MayWait);
-    assert_found!(find("a"), Found::Key(_));
-    assert_found!(find("b"), Found::Unknown);
+    let find = |kid| issuer.find(Some(kid), Algorithm::ES256, LookupMode::MayWait);
+    assert_found!(find("a"), Lookup::Key(_));
+    assert_found!(find("b"), Lookup::UnknownKey);
     assert_eq!(cache.status()[0].state, IssuerState::Fixed);
     assert!(cache.purge(ISS, "a"));
-    assert_found!(find("a"), Found::Unknown);
+    assert_found!(find("a"), Lookup::UnknownKey);
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_cold_cache_is_filled_by_one_fetch_for_all_who_wait() {
     let gate = bench.issuer.close();
     let waiters: Vec<_> = (0..100)
         .map(|_| match bench.find("a") {
-            Found::Wait(waiter) => waiter,
+            Lookup::Wait(waiter) => waiter,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -239,21 +239,21 @@ async fn a_client_who_hangs_up_cancels_nothing() {
 #[tokio::test]
 async fn a_token_without_kid_waits_for_a_cold_cache() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
-    assert_found!(bench.look(None).await, Found::Key(_));
+    assert_found!(bench.look(None).await, Lookup::Key(_));
 }
 
 #[tokio::test]
 async fn cold_and_down_is_unavailable_and_recovers_alone() {
     let bench = Bench::new(Answer::Status(500));
-    assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+    assert_found!(bench.look(Some("a")).await, Lookup::Unavailable { .. });
     assert_eq!(bench.cache.status()[0].last_error, Some("status"));
     for _ in 0..100 {
-        assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+        assert_found!(bench.look(Some("a")).await, Lookup::Unavailable { .. });
     }
     assert_eq!(bench.issuer.fetches(), 1, "the backoff holds");
     bench.issuer.publishes(["a"]);
     bench.advance(2).await;
-    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+    assert_found!(bench.look(Some("a")).await, Lookup::Key(_));
     assert_eq!(bench.cache.status()[0].last_error, None);
 }
 
@@ -261,7 +261,7 @@ async fn cold_and_down_is_unavailable_and_recovers_alone() {
 async fn attempts_are_one_to_sixty_seconds_apart() {
     let bench = Bench::new(Answer::Status(500));
     for _ in 0..600 {
-        if let Found::Unavailable { retry_after } = bench.look(Some("a")).await {
+        if let Lookup::Unavailable { retry_after } = bench.look(Some("a")).await {
             assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
         }
         bench.advance(1).await;
@@ -273,11 +273,11 @@ async fn attempts_are_one_to_sixty_seconds_apart() {
 #[tokio::test]
 async fn a_fetch_that_panics_is_a_failure_and_hangs_nobody() {
     let bench = Bench::new(Answer::Panic);
-    assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+    assert_found!(bench.look(Some("a")).await, Lookup::Unavailable { .. });
     assert_eq!(bench.cache.status()[0].last_error, Some("abandoned"));
     bench.issuer.publishes(["a"]);
     bench.advance(2).await;
-    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+    assert_found!(bench.look(Some("a")).await, Lookup::Key(_));
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,8 +303,8 @@ async fn a_runtime_that_goes_away_leaves_the_cache_usable() {
             .unwrap();
         runtime.block_on(async {
             assert_found!(
-                keys.find(None, Algorithm::ES256, Patience::MayWait),
-                Found::Wait(_)
+                keys.find(None, Algorithm::ES256, LookupMode::MayWait),
+                Lookup::Wait(_)
             )
         });
     })
@@ -312,7 +312,7 @@ async fn a_runtime_that_goes_away_leaves_the_cache_usable() {
     .unwrap();
     bench.advance(2).await;
     gate.notify_one();
-    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+    assert_found!(bench.look(Some("a")).await, Lookup::Key(_));
 }
 
 /// Time passes by itself when nothing else is left to do.
@@ -325,7 +325,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Looks up from a runtime that nobody drives.
-fn find_on(stalled: &tokio::runtime::Runtime, bench: &Bench, kid: &str) -> Found {
+fn find_on(stalled: &tokio::runtime::Runtime, bench: &Bench, kid: &str) -> Lookup {
     let _entered = stalled.enter();
     bench.find(kid)
 }
@@ -334,17 +334,17 @@ fn find_on(stalled: &tokio::runtime::Runtime, bench: &Bench, kid: &str) -> Found
 fn a_fetch_that_nobody_drives_hangs_nobody_and_is_replaced() {
     let (stalled, driven) = (runtime(), runtime());
     let bench = Bench::new(Answer::Keys(keys(["a"])));
-    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    assert_found!(find_on(&stalled, &bench, "a"), Lookup::Wait(_));
     driven.block_on(async {
-        assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+        assert_found!(bench.look(Some("a")).await, Lookup::Unavailable { .. });
         assert_eq!(bench.cache.status()[0].last_error, Some("abandoned"));
         settle().await;
         bench.key("a");
     });
-    assert_found!(find_on(&stalled, &bench, "junk"), Found::Wait(_));
+    assert_found!(find_on(&stalled, &bench, "junk"), Lookup::Wait(_));
     driven.block_on(async {
         bench.key("a");
-        assert_found!(bench.look(Some("b")).await, Found::Unavailable { .. });
+        assert_found!(bench.look(Some("b")).await, Lookup::Unavailable { .. });
         settle().await;
         assert_eq!(bench.cache.status()[0].last_error, None);
         bench.key("a");
@@ -356,7 +356,7 @@ fn a_fetch_that_nobody_drives_hangs_nobody_and_is_replaced() {
 fn warming_does_not_wait_for_a_fetch_that_nobody_drives() {
     let (stalled, driven) = (runtime(), runtime());
     let bench = Bench::new(Answer::Keys(keys(["a"])));
-    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    assert_found!(find_on(&stalled, &bench, "a"), Lookup::Wait(_));
     let error = driven.block_on(bench.cache.warm()).unwrap_err();
     assert_eq!(error.source.kind(), "abandoned");
     driven.block_on(bench.cache.warm()).unwrap();
@@ -368,7 +368,7 @@ fn an_overdue_refresh_is_replaced_by_the_lookup_that_notices() {
     let bench = driven.block_on(Bench::warm(["a"]));
     let gate = bench.issuer.close();
     bench.hands.advance(Duration::from_secs(599));
-    assert_found!(find_on(&stalled, &bench, "a"), Found::Key(_));
+    assert_found!(find_on(&stalled, &bench, "a"), Lookup::Key(_));
     stalled.block_on(settle());
     assert_eq!(bench.issuer.fetches(), 2);
     bench.issuer.publishes(["b"]);
@@ -377,7 +377,7 @@ fn an_overdue_refresh_is_replaced_by_the_lookup_that_notices() {
         bench.key("a");
         settle().await;
         assert_eq!(bench.issuer.fetches(), 2, "it may still come");
-        let Found::Wait(waiter) = bench.find("junk") else {
+        let Lookup::Wait(waiter) = bench.find("junk") else {
             panic!()
         };
         bench.advance(1).await;
@@ -404,9 +404,9 @@ fn where_no_time_is_kept_nobody_waits_and_nothing_panics() {
     let stalled = runtime();
     let timeless = tokio::runtime::Builder::new_current_thread().build();
     let bench = Bench::new(Answer::Keys(keys(["a"])));
-    assert_found!(find_on(&stalled, &bench, "a"), Found::Wait(_));
+    assert_found!(find_on(&stalled, &bench, "a"), Lookup::Wait(_));
     let found = timeless.unwrap().block_on(bench.look(Some("a")));
-    assert_found!(found, Found::Unavailable { .. });
+    assert_found!(found, Lookup::Unavailable { .. });
     stalled.block_on(settle());
     bench.key("a");
 }
@@ -415,7 +415,7 @@ fn where_no_time_is_kept_nobody_waits_and_nothing_panics() {
 async fn the_task_does_not_keep_the_cache_alive() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
     let gate = bench.issuer.close();
-    assert_found!(bench.find("a"), Found::Wait(_));
+    assert_found!(bench.find("a"), Lookup::Wait(_));
     let weak = Arc::downgrade(bench.keys());
     drop(bench.cache);
     assert!(weak.upgrade().is_none());
@@ -500,8 +500,8 @@ async fn an_unchanged_key_keeps_its_identity_and_a_removed_one_is_refused_at_onc
     bench.issuer.publishes(["b", "c"]);
     bench.cache.warm().await.unwrap();
     assert!(Arc::ptr_eq(&b, &bench.key("b")));
-    assert!(holds(bench.keys(), &b) && !holds(bench.keys(), &a));
-    assert_found!(bench.look(Some("a")).await, Found::Unknown);
+    assert!(is_still_valid(bench.keys(), &b) && !is_still_valid(bench.keys(), &a));
+    assert_found!(bench.look(Some("a")).await, Lookup::UnknownKey);
 }
 
 #[tokio::test]
@@ -511,15 +511,15 @@ async fn stale_keys_serve_for_max_stale_while_the_issuer_is_down() {
     bench.issuer.answers(Answer::Status(503));
     for _ in 0..(600 + 3600) / 10 {
         bench.key("a");
-        assert!(holds(bench.keys(), &a));
+        assert!(is_still_valid(bench.keys(), &a));
         bench.advance(10).await;
     }
     assert_eq!(bench.state(), IssuerState::Expired);
-    assert!(!holds(bench.keys(), &a));
-    assert_found!(bench.look(Some("a")).await, Found::Unavailable { .. });
+    assert!(!is_still_valid(bench.keys(), &a));
+    assert_found!(bench.look(Some("a")).await, Lookup::Unavailable { .. });
     bench.issuer.publishes(["a"]);
     bench.advance(61).await;
-    assert_found!(bench.look(Some("a")).await, Found::Key(_));
+    assert_found!(bench.look(Some("a")).await, Lookup::Key(_));
 }
 
 #[tokio::test]
@@ -537,7 +537,7 @@ async fn a_failed_refresh_removes_nothing() {
 async fn a_new_key_is_found_by_one_refetch() {
     let bench = Bench::warm(["a"]).await;
     bench.issuer.publishes(["a", "b"]);
-    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+    assert_found!(bench.look(Some("b")).await, Lookup::Key(_));
     assert_eq!(bench.issuer.fetches(), 2);
 }
 
@@ -547,19 +547,19 @@ async fn unknown_kids_cause_two_refetches_in_any_cooldown() {
     for kid in 0..1000 {
         assert_found!(
             bench.look(Some(&format!("junk-{kid}"))).await,
-            Found::Unknown
+            Lookup::UnknownKey
         );
         bench.key("a");
     }
     assert_eq!(bench.issuer.fetches(), 1 + 2);
     bench.advance(29).await;
-    assert_found!(bench.look(Some("junk")).await, Found::Unknown);
+    assert_found!(bench.look(Some("junk")).await, Lookup::UnknownKey);
     assert_eq!(bench.issuer.fetches(), 1 + 2);
     bench.advance(1).await;
     for kid in 0..1000 {
         assert_found!(
             bench.look(Some(&format!("more-{kid}"))).await,
-            Found::Unknown
+            Lookup::UnknownKey
         );
     }
     assert_eq!(bench.issuer.fetches(), 1 + 4);
@@ -569,34 +569,34 @@ async fn unknown_kids_cause_two_refetches_in_any_cooldown() {
 async fn one_unknown_kid_spends_one_refetch_and_leaves_the_other_to_the_rest() {
     let bench = Bench::warm(["a"]).await;
     for _ in 0..100 {
-        assert_found!(bench.look(Some("junk")).await, Found::Unknown);
+        assert_found!(bench.look(Some("junk")).await, Lookup::UnknownKey);
     }
     assert_eq!(bench.issuer.fetches(), 2);
     bench.issuer.publishes(["a", "b"]);
-    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+    assert_found!(bench.look(Some("b")).await, Lookup::Key(_));
 }
 
 #[tokio::test]
 async fn a_kid_that_was_unknown_is_known_as_soon_as_a_refresh_brings_it() {
     let bench = Bench::warm(["a"]).await;
-    assert_found!(bench.look(Some("b")).await, Found::Unknown);
+    assert_found!(bench.look(Some("b")).await, Lookup::UnknownKey);
     bench.issuer.publishes(["a", "b"]);
     bench.cache.warm().await.unwrap();
     bench.key("b");
     bench.issuer.publishes(["a"]);
     bench.cache.warm().await.unwrap();
     bench.issuer.publishes(["a", "b"]);
-    assert_found!(bench.look(Some("b")).await, Found::Key(_));
+    assert_found!(bench.look(Some("b")).await, Lookup::Key(_));
 }
 
 #[tokio::test]
 async fn a_key_that_is_published_during_a_fetch_is_found_by_the_token_that_needs_it() {
     let bench = Bench::warm(["a"]).await;
     let gate = bench.issuer.close();
-    let Found::Wait(first) = bench.find("junk") else {
+    let Lookup::Wait(first) = bench.find("junk") else {
         panic!()
     };
-    let Found::Wait(second) = bench.find("b") else {
+    let Lookup::Wait(second) = bench.find("b") else {
         panic!()
     };
     let second = tokio::spawn(second);
@@ -608,7 +608,7 @@ async fn a_key_that_is_published_during_a_fetch_is_found_by_the_token_that_needs
     bench.issuer.publishes(["a", "b"]);
     gate.notify_one();
     second.await.unwrap();
-    assert_found!(bench.find("b"), Found::Key(_));
+    assert_found!(bench.find("b"), Lookup::Key(_));
 }
 
 #[tokio::test]
@@ -616,10 +616,10 @@ async fn a_joined_fetch_that_fails_or_finds_the_kid_is_not_repeated() {
     for answer in [Answer::Keys(keys(["a", "b"])), Answer::Status(500)] {
         let bench = Bench::warm(["a"]).await;
         let gate = bench.issuer.close();
-        let Found::Wait(first) = bench.find("junk") else {
+        let Lookup::Wait(first) = bench.find("junk") else {
             panic!()
         };
-        let Found::Wait(second) = bench.find("b") else {
+        let Lookup::Wait(second) = bench.find("b") else {
             panic!()
         };
         bench.issuer.answers(answer);
@@ -633,11 +633,11 @@ async fn a_joined_fetch_that_fails_or_finds_the_kid_is_not_repeated() {
 #[tokio::test]
 async fn nothing_but_an_unknown_kid_causes_a_refetch() {
     let bench = Bench::warm(["a", "b"]).await;
-    let find = |kid, algorithm| bench.keys().find(kid, algorithm, Patience::MayWait);
-    assert_found!(find(None, Algorithm::ES256), Found::Unknown);
-    assert_found!(find(None, Algorithm::RS256), Found::Unknown);
-    assert_found!(find(Some("a"), Algorithm::RS256), Found::Unknown);
-    assert_found!(find(Some("a"), Algorithm::HS256), Found::Unknown);
+    let find = |kid, algorithm| bench.keys().find(kid, algorithm, LookupMode::MayWait);
+    assert_found!(find(None, Algorithm::ES256), Lookup::UnknownKey);
+    assert_found!(find(None, Algorithm::RS256), Lookup::UnknownKey);
+    assert_found!(find(Some("a"), Algorithm::RS256), Lookup::UnknownKey);
+    assert_found!(find(Some("a"), Algorithm::HS256), Lookup::UnknownKey);
     settle().await;
     assert_eq!(bench.issuer.fetches(), 1);
 }
@@ -646,17 +646,17 @@ async fn nothing_but_an_unknown_kid_causes_a_refetch() {
 async fn an_unknown_kid_is_unavailable_while_the_last_refresh_failed() {
     let bench = Bench::warm(["a"]).await;
     bench.issuer.answers(Answer::Status(500));
-    assert_found!(bench.look(Some("b")).await, Found::Unavailable { .. });
+    assert_found!(bench.look(Some("b")).await, Lookup::Unavailable { .. });
     bench.key("a");
-    assert_found!(bench.look(None).await, Found::Key(_));
+    assert_found!(bench.look(None).await, Lookup::Key(_));
     for _ in 0..100 {
-        assert_found!(bench.look(Some("b")).await, Found::Unavailable { .. });
+        assert_found!(bench.look(Some("b")).await, Lookup::Unavailable { .. });
     }
     assert_eq!(bench.issuer.fetches(), 2);
     bench.issuer.publishes(["a", "b"]);
     bench.advance(2).await;
-    assert_found!(bench.look(Some("b")).await, Found::Key(_));
-    assert_found!(bench.look(Some("c")).await, Found::Unknown);
+    assert_found!(bench.look(Some("b")).await, Lookup::Key(_));
+    assert_found!(bench.look(Some("c")).await, Lookup::UnknownKey);
 }
 
 #[tokio::test]
@@ -664,18 +664,18 @@ async fn waiters_are_bounded() {
     let cold = Bench::new(Answer::Keys(keys(["a"])));
     cold.issuer.close();
     let waiting: Vec<_> = (0..1024).map(|_| cold.find("a")).collect();
-    assert!(waiting.iter().all(|found| matches!(found, Found::Wait(_))));
-    assert_found!(cold.find("a"), Found::Unavailable { .. });
+    assert!(waiting.iter().all(|found| matches!(found, Lookup::Wait(_))));
+    assert_found!(cold.find("a"), Lookup::Unavailable { .. });
     drop(waiting);
-    assert_found!(cold.find("a"), Found::Wait(_));
+    assert_found!(cold.find("a"), Lookup::Wait(_));
 
     let warm = Bench::warm(["a"]).await;
     warm.issuer.close();
     let waiting: Vec<_> = (0..1024)
         .map(|kid| warm.find(&format!("junk-{kid}")))
         .collect();
-    assert!(waiting.iter().all(|found| matches!(found, Found::Wait(_))));
-    assert_found!(warm.find("junk"), Found::Unknown);
+    assert!(waiting.iter().all(|found| matches!(found, Lookup::Wait(_))));
+    assert_found!(warm.find("junk"), Lookup::UnknownKey);
     warm.key("a");
 }
 
@@ -691,11 +691,11 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
     assert!(bench.cache.purge(ISS, "a"));
     assert!(!bench.cache.purge(ISS, "a"), "it was known no longer");
     assert!(!bench.cache.purge("https://other/", "a"));
-    assert!(!holds(bench.keys(), &a) && holds(bench.keys(), &b));
-    assert_found!(bench.look(Some("a")).await, Found::Unknown);
+    assert!(!is_still_valid(bench.keys(), &a) && is_still_valid(bench.keys(), &b));
+    assert_found!(bench.look(Some("a")).await, Lookup::UnknownKey);
     assert_eq!(bench.issuer.fetches(), 1, "it is not asked for");
     bench.cache.warm().await.unwrap();
-    assert_found!(bench.look(Some("a")).await, Found::Unknown);
+    assert_found!(bench.look(Some("a")).await, Lookup::UnknownKey);
     assert!(Arc::ptr_eq(&b, &bench.key("b")));
 
     let mut nameless = jwk("");
@@ -703,8 +703,8 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
     let restated = published(&[jwk("c"), nameless, other]);
     bench.issuer.answers(restated);
     bench.cache.warm().await.unwrap();
-    assert_found!(bench.look(Some("c")).await, Found::Unknown);
-    assert_found!(bench.look(None).await, Found::Key(key) if Arc::ptr_eq(&b, key));
+    assert_found!(bench.look(Some("c")).await, Lookup::UnknownKey);
+    assert_found!(bench.look(None).await, Lookup::Key(key) if Arc::ptr_eq(&b, key));
     assert!(Arc::ptr_eq(&b, &bench.key("b")));
 }
 
@@ -712,7 +712,7 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
 async fn a_purge_takes_every_name_of_the_key_with_it() {
     let bench = Bench::warm(["a", "b"]).await;
     assert!(bench.cache.purge(ISS, "a"));
-    assert_found!(bench.look(Some("b")).await, Found::Unknown);
+    assert_found!(bench.look(Some("b")).await, Lookup::UnknownKey);
     assert_eq!(bench.cache.status()[0].keys, 0);
 }
 
@@ -720,12 +720,12 @@ async fn a_purge_takes_every_name_of_the_key_with_it() {
 async fn a_purge_holds_against_the_refresh_under_way() {
     let bench = Bench::warm(["a"]).await;
     let gate = bench.issuer.close();
-    assert_found!(bench.find("junk"), Found::Wait(_));
+    assert_found!(bench.find("junk"), Lookup::Wait(_));
     settle().await;
     bench.cache.purge(ISS, "a");
     gate.notify_one();
     settle().await;
-    assert_found!(bench.find("a"), Found::Unknown);
+    assert_found!(bench.find("a"), Lookup::UnknownKey);
 }
 
 // === several issuers ===

@@ -4,7 +4,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | form, header, algorithm and key of a token, by the public API alone | `tests/vectors.rs` |
+//! | form, header, algorithm and key of a token, by the public API alone | `tests/security/vectors.rs` |
 //! | the same, and then the signature by the key that the token names | here |
 //!
 //! The payloads of these tokens are no claims, so the public API refuses them before it looks at the signature. Here
@@ -22,7 +22,7 @@ use super::{Key, Skipped};
 use crate as api;
 use crate::algorithm::Algorithm;
 
-#[path = "../../tests/vectors/wycheproof.rs"]
+#[path = "../../tests/security/vectors/wycheproof.rs"]
 mod wycheproof;
 
 /// Where the verdict is not the file's.
@@ -169,5 +169,5 @@ fn decode(part: &str) -> Vec<u8> {
 }
 
 fn rfc() -> Value {
-    serde_json::from_str(include_str!("../../tests/vectors/rfc.json")).unwrap()
+    serde_json::from_str(include_str!("../../tests/security/vectors/rfc.json")).unwrap()
 }

@@ -15,8 +15,6 @@ pub(super) use aws_lc::Verifier;
     feature = "rust-crypto"
 ))]
 pub(super) use both::Verifier;
-#[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
-pub(super) use none::Verifier;
 #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]
 pub(super) use rust_crypto::Verifier;
 
@@ -257,25 +255,6 @@ mod both {
                 assert_eq!(verdict, other, "{algorithm}, {signed:?}, {signature:?}");
             }
             verdict
-        }
-    }
-}
-
-#[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
-mod none {
-    use super::Material;
-    use crate::algorithm::{Algorithm, Algorithms};
-
-    /// Without a backend there is none.
-    pub(crate) enum Verifier {}
-
-    impl Verifier {
-        pub(crate) fn new(_: Material<'_>, _: Algorithms) -> Option<Self> {
-            None
-        }
-
-        pub(crate) fn verify(&self, _: Algorithm, _: &[u8], _: &[u8]) -> bool {
-            match *self {}
         }
     }
 }

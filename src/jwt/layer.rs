@@ -10,7 +10,7 @@ use crate::clock::{Clock, Reading};
 use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity};
-use crate::jwks::{JwksCache, Patience};
+use crate::jwks::{JwksCache, LookupMode};
 use crate::manifest::{Describe, Entry};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -33,10 +33,7 @@ impl JwtAuthLayer {
     /// # Errors
     ///
     /// If the issuer is no `https` URL (a loopback address may be `http`), or the audience is empty.
-    #[cfg(all(
-        feature = "reqwest",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(feature = "reqwest")]
     pub fn from_issuer(
         issuer: impl AsRef<str>,
         audience: impl AsRef<str>,
@@ -198,26 +195,70 @@ impl JwtAuthLayer {
         self
     }
 
-    /// Verifies a token that came by another way than a request, such as a message queue.
+    /// Verifies a token that did not arrive in a request, such as one from a message queue.
     ///
-    /// It uses the keys at hand and never waits for any.
+    /// Decides as the layer decides for a request with this token: if the issuer's keys must be fetched first, or the
+    /// token names an unknown key, it waits for the fetch. Dropping the future cancels no fetch.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use portcullis::{JwtAuthLayer, Reason, TestIssuer};
+    ///
+    /// let issuer = TestIssuer::start().await?.with_audience("orders-worker");
+    /// let auth = JwtAuthLayer::from_issuer(issuer.issuer(), "orders-worker")?;
+    ///
+    /// let caller = auth.verify(&issuer.token("alice").sign()).await.unwrap();
+    /// assert_eq!(caller.subject(), "alice");
+    ///
+    /// let rejection = auth.verify(&issuer.token("alice").expired().sign()).await.unwrap_err();
+    /// assert_eq!(rejection.reason(), Reason::Expired);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As a request with this token would be refused; with [`Reason::KeysUnavailable`] as long as no keys were fetched.
-    pub fn verify(&self, token: &str) -> Result<Identity, Rejection> {
-        let settings = self.gate.settings();
-        if token.len() > settings.verifier.max_token_bytes {
+    /// The rejection that the layer answers a request with this token with. [`Reason::KeysUnavailable`] is temporary:
+    /// try the token again later.
+    pub async fn verify(&self, token: &str) -> Result<Identity, Rejection> {
+        let bearer = self.bearer(token)?;
+        let mut verified = self.verify_with(&bearer, LookupMode::MayWait);
+        if let Err(Obstacle::Wait(waiter)) = verified {
+            waiter.await;
+            verified = self.verify_with(&bearer, LookupMode::Final);
+        }
+        verified.map_err(Obstacle::into_rejection)
+    }
+
+    /// Verifies a token with the keys that are loaded, without waiting.
+    ///
+    /// If the keys are due, or the token names an unknown key, a fetch starts in the background, on the tokio runtime
+    /// that this is called on. Until it ends, such a token is rejected with [`Reason::KeysUnavailable`].
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn verify_now(&self, token: &str) -> Result<Identity, Rejection> {
+        let bearer = self.bearer(token)?;
+        let verified = self.verify_with(&bearer, LookupMode::MayWait);
+        verified.map_err(Obstacle::into_rejection)
+    }
+
+    fn bearer(&self, token: &str) -> Result<Bearer, Rejection> {
+        if token.len() > self.gate.settings().verifier.max_token_bytes {
             return Err(Reason::TokenTooLarge.into());
         }
-        let bearer = HeaderValue::try_from([Bearer::SCHEME, token].concat())
-            .map_err(|_| Reason::MalformedToken)?;
-        let verified =
-            settings
-                .verifier
-                .verify(&Bearer::new(bearer), None, Patience::Waited, Reading::now());
-        let verified = verified.map_err(Obstacle::into_rejection)?;
-        Ok(verified.identity)
+        let authorization = HeaderValue::try_from([Bearer::SCHEME, token].concat());
+        Ok(Bearer::new(
+            authorization.map_err(|_| Reason::MalformedToken)?,
+        ))
+    }
+
+    fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, Obstacle> {
+        let verifier = &self.gate.settings().verifier;
+        let verified = verifier.verify(bearer, None, mode, Reading::now());
+        Ok(verified?.identity)
     }
 }
 

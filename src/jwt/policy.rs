@@ -101,7 +101,6 @@ impl Issuer {
     /// # Errors
     ///
     /// If the secret is shorter than 32 bytes.
-    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
     pub fn with_secret(issuer: impl AsRef<str>, secret: &[u8]) -> Result<Self, ConfigError> {
         let key = Key::hmac(secret)?;
         let mut this = Self::new(issuer);
@@ -115,7 +114,6 @@ impl Issuer {
     /// # Errors
     ///
     /// If the PEM holds no public key, or one that is too weak.
-    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
     pub fn with_public_key_pem(issuer: impl AsRef<str>, pem: &str) -> Result<Self, ConfigError> {
         let mut this = Self::new(issuer);
         this.keys = Keys::Fixed(Arc::new(Key::from_pem(pem)?));

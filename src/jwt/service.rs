@@ -10,7 +10,7 @@ use crate::clock::Reading;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
-use crate::jwks::{JwksCache, Patience};
+use crate::jwks::{JwksCache, LookupMode};
 use crate::observe::{Decision, Stage, Stopwatch, Tally};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
@@ -78,7 +78,7 @@ impl JwtGate {
         &self,
         credential: &Credential,
         request: &mut Request<B>,
-        patience: Patience,
+        mode: LookupMode,
         now: Reading,
     ) -> Result<Passed, Obstacle> {
         let extensions = request.extensions_mut();
@@ -87,8 +87,8 @@ impl JwtGate {
             true => extensions.get::<JwksCache>(),
             false => None,
         };
-        let verified = verifier.verify(&credential.bearer, above, patience, now)?;
-        let remembered = verified.identity.is_remembered();
+        let verified = verifier.verify(&credential.bearer, above, mode, now)?;
+        let remembered = verified.identity.is_cached();
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Passed {
             echo: credential.echo,
@@ -134,7 +134,7 @@ impl Gate for JwtGate {
             Ok(None) => return Begin::Reject(self.refuse(Reason::MissingToken, request)),
             Err(reason) => return Begin::Reject(self.refuse(reason, request)),
         };
-        match self.authenticate(&credential, request, Patience::MayWait, watch.reading()) {
+        match self.authenticate(&credential, request, LookupMode::MayWait, watch.reading()) {
             Ok(passed) => Begin::Pass(passed),
             Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refuse(rejection, request)),
             Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
@@ -149,7 +149,7 @@ impl Gate for JwtGate {
         credential: Credential,
         request: &mut Request<B>,
     ) -> Result<Passed, Rejection> {
-        self.authenticate(&credential, request, Patience::Waited, Reading::now())
+        self.authenticate(&credential, request, LookupMode::Final, Reading::now())
             .map_err(|obstacle| self.refuse(obstacle.into_rejection(), request))
     }
 

@@ -1,8 +1,8 @@
 //! The decision: is this token one of ours, and whose is it?
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::cache::{Remembered, TokenCache};
@@ -12,7 +12,8 @@ use super::policy::{Issuer, Keys};
 use crate::clock::{Clock, Reading};
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
-use crate::jwks::{Found, IssuerKeys, JwksCache, Key, KeysOf, Lookup, Patience, UNSEEN, Waiter};
+use crate::json::text;
+use crate::jwks::{IssuerKeys, JwksCache, Key, Lookup, LookupMode, NO_GENERATION, Waiter};
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
@@ -123,7 +124,7 @@ impl Verifier {
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
-        patience: Patience,
+        mode: LookupMode,
         reading: Reading,
     ) -> Result<Authenticated, Obstacle> {
         let now = self.clock.unix_time_at(reading);
@@ -141,7 +142,7 @@ impl Verifier {
                 return Ok(Authenticated { identity, issuer });
             }
         }
-        let verified = self.verify_anew(bearer, above, patience, now)?;
+        let verified = self.verify_anew(bearer, above, mode, now)?;
         let authenticated = Authenticated {
             identity: verified.identity.clone(),
             issuer: verified.issuer,
@@ -164,14 +165,16 @@ impl Verifier {
         let Some(issuer) = self.issuers.get(known.issuer) else {
             return false;
         };
-        let expires_at = known.identity.expires_at().as_secs();
+        let expires_at = known.identity.expires_at_secs();
         let iss = known.identity.issuer();
         let in_force = || match &issuer.keys {
             Keys::Fixed(key) => Arc::ptr_eq(key, &known.key),
-            Keys::Cache(_) | Keys::Shared => {
-                let found = self.look_up((known.issuer, issuer), iss, above);
-                matches!(found, Lookup::Keys(keys) if keys.holds(&known.key, &known.key_seen, reading))
-            }
+            Keys::Cache(_) | Keys::Shared => match self.own_keys(known.issuer) {
+                Some(keys) => keys.is_still_valid(&known.key, &known.key_seen, reading),
+                None => self.cache_of(issuer, above).is_some_and(|cache| {
+                    cache.is_still_valid(iss, &known.key, &known.key_seen, reading)
+                }),
+            },
         };
         issuer.allows(iss)
             && issuer.is_current(expires_at, known.starts_at, now)
@@ -184,13 +187,14 @@ impl Verifier {
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
-        patience: Patience,
+        mode: LookupMode,
         now: Duration,
     ) -> Result<Remembered, Obstacle> {
         let parts = Parts::decode(bearer.token())?;
         let header = Header::read(parts.header())?;
 
-        let named = peek_issuer(&parts.payload)?;
+        let payload = text(&parts.payload)?;
+        let named = peek_issuer(payload)?;
         let at = self.position(&named);
         let accepted = at.and_then(|at| Some((at, self.issuers.get(at)?)));
         let accepted = accepted.filter(|(_, issuer)| issuer.allows(&named));
@@ -200,15 +204,15 @@ impl Verifier {
         }
         issuer.check_header(&header)?;
 
-        let key = self.key((at, issuer), &named, &header, above, patience)?;
+        let key = self.key((at, issuer), &named, &header, above, mode)?;
         if !key.verify(header.algorithm, parts.signed, parts.signature()) {
             return Err(Reason::BadSignature.into());
         }
 
-        let claims = Claims::read(&parts.payload, &issuer.places)?;
+        let claims = Claims::read(payload, &issuer.places)?;
         issuer.check_claims(&claims, &named, now)?;
         if let Some(cache) = self.cache_of(issuer, above) {
-            cache.vouch(&named);
+            cache.mark_verified(&named);
         }
         let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
         let verified = Verified {
@@ -225,7 +229,7 @@ impl Verifier {
             scopes: claims.scopes,
             permissions: claims.permissions,
             bearer: bearer.copied(),
-            parsed: Default::default(),
+            subject_hash: OnceLock::new(),
             payload: parts.payload,
         };
         let identity = Identity::new(verified);
@@ -235,7 +239,7 @@ impl Verifier {
         Ok(Remembered {
             identity,
             key,
-            key_seen: AtomicU64::new(UNSEEN),
+            key_seen: AtomicU64::new(NO_GENERATION),
             issuer: at,
             starts_at,
         })
@@ -248,7 +252,7 @@ impl Verifier {
             client: identity.client(),
             token_id: identity.token_id(),
             session: identity.session(),
-            issued_at: identity.issued_at(),
+            issued_at: identity.issued_at_secs(),
             kid: identity.key_id(),
         };
         let revocations = self.revocations.as_ref();
@@ -277,17 +281,9 @@ impl Verifier {
         }
     }
 
-    fn look_up<'a>(
-        &'a self,
-        (at, issuer): (usize, &'a Issuer),
-        iss: &str,
-        above: Option<&'a JwksCache>,
-    ) -> Lookup<'a> {
-        if let Some(keys) = self.keys.get(at).and_then(Option::as_ref) {
-            return Lookup::Keys(KeysOf::Issuer(keys));
-        }
-        let cache = self.cache_of(issuer, above);
-        cache.map_or(Lookup::Nothing, |cache| cache.look_up(iss))
+    /// The keys of an issuer that was configured with its full name.
+    fn own_keys(&self, at: usize) -> Option<&Arc<IssuerKeys>> {
+        self.keys.get(at).and_then(Option::as_ref)
     }
 
     fn key(
@@ -296,7 +292,7 @@ impl Verifier {
         iss: &str,
         header: &Header<'_>,
         above: Option<&JwksCache>,
-        patience: Patience,
+        mode: LookupMode,
     ) -> Result<Arc<Key>, Obstacle> {
         let algorithm = header.algorithm;
         if let Keys::Fixed(key) = &issuer.keys {
@@ -308,25 +304,26 @@ impl Verifier {
             let rejection = Rejection::new(Reason::KeysUnavailable);
             Obstacle::Refusal(rejection.with_retry_after(retry_after))
         };
-        let keys = match self.look_up((at, issuer), iss, above) {
-            Lookup::Keys(keys) => keys,
-            Lookup::NoTenant => return Err(Reason::WrongIssuer.into()),
-            Lookup::Unavailable { retry_after } => return Err(unavailable(retry_after)),
-            // That strangers make up issuers is no outage of ours.
-            Lookup::Crowd { .. } if issuer.is_open() => return Err(Reason::WrongIssuer.into()),
-            Lookup::Crowd { retry_after } => return Err(unavailable(retry_after)),
-            Lookup::Nothing => {
-                return Err(Obstacle::Refusal(Rejection::misconfigured(
-                    "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
-                )));
-            }
+        let kid = header.kid.as_deref();
+        let found = match self.own_keys(at) {
+            Some(keys) => keys.find(kid, algorithm, mode),
+            None => match self.cache_of(issuer, above) {
+                Some(cache) => cache.find(iss, kid, algorithm, mode),
+                None => Lookup::NotConfigured,
+            },
         };
-        match keys.find(header.kid.as_deref(), algorithm, patience) {
-            Found::Key(key) if key.serves(iss) => Ok(key),
-            Found::Key(_) => Err(Reason::UnknownKey.into()),
-            Found::Wait(waiter) => Err(Obstacle::Wait(waiter)),
-            Found::Unknown => Err(Reason::UnknownKey.into()),
-            Found::Unavailable { retry_after } => Err(unavailable(retry_after)),
+        match found {
+            Lookup::Key(key) if key.serves(iss) => Ok(key),
+            Lookup::Key(_) | Lookup::UnknownKey => Err(Reason::UnknownKey.into()),
+            Lookup::Wait(waiter) => Err(Obstacle::Wait(waiter)),
+            Lookup::Unavailable { retry_after } => Err(unavailable(retry_after)),
+            Lookup::UnknownTenant => Err(Reason::WrongIssuer.into()),
+            // Made-up issuers are not an outage.
+            Lookup::AtCapacity { .. } if issuer.is_open() => Err(Reason::WrongIssuer.into()),
+            Lookup::AtCapacity { retry_after } => Err(unavailable(retry_after)),
+            Lookup::NotConfigured => Err(Obstacle::Refusal(Rejection::misconfigured(
+                "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
+            ))),
         }
     }
 }
@@ -344,11 +341,13 @@ fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys
 // === impl Obstacle ===
 
 impl Obstacle {
-    /// For those who do not wait: no keys at hand is an outage of ours.
+    /// The answer for a caller that does not wait (any longer).
     pub(super) fn into_rejection(self) -> Rejection {
         match self {
             Self::Refusal(rejection) => rejection,
-            Self::Wait(_) => Reason::KeysUnavailable.into(),
+            Self::Wait(_) => {
+                Rejection::new(Reason::KeysUnavailable).with_retry_after(Duration::from_secs(1))
+            }
         }
     }
 }

@@ -114,8 +114,8 @@ impl TokenPropagationLayer {
     /// # Errors
     ///
     /// Those of [`reqwest::ClientBuilder::build`].
-    #[cfg(feature = "reqwest")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+    #[cfg(feature = "reqwest-client")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-client")))]
     pub fn reqwest_client(
         &self,
         builder: reqwest::ClientBuilder,

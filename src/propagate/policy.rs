@@ -83,7 +83,7 @@ impl<'u> Destination<'u> {
         Origin::of(uri).map_or(Self::Unclear, Self::To)
     }
 
-    #[cfg(feature = "reqwest")]
+    #[cfg(feature = "reqwest-client")]
     pub(crate) fn of_url(url: &'u reqwest::Url) -> Self {
         Origin::parse(url.scheme(), url.authority()).map_or(Self::Unclear, Self::To)
     }
@@ -187,7 +187,7 @@ mod tests {
         assert!(!format!("{verdict:?}").contains("a.b.c"));
     }
 
-    #[cfg(feature = "reqwest")]
+    #[cfg(feature = "reqwest-client")]
     #[test]
     fn a_url_is_read_like_a_uri() {
         let policy = policy(&["https://orders.internal"], None);

@@ -54,7 +54,7 @@ where
     }
 }
 
-#[cfg(feature = "reqwest")]
+#[cfg(feature = "reqwest-client")]
 impl<S> Service<reqwest::Request> for TokenPropagation<S>
 where
     S: Service<reqwest::Request>,

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use portcullis::ManualClock;
+use portcullis::{ManualClock, Reason};
 
 use super::*;
 
-/// A stack whose clock stands still until it is told to move.
+/// A stack whose clock stands still until a test advances it.
 async fn clocked() -> (TestIssuer, ManualClock, Stack, JwksCache) {
+    let (issuer, clock, auth, keys) = clocked_auth().await;
+    (issuer, clock, stack(auth), keys)
+}
+
+async fn clocked_auth() -> (TestIssuer, ManualClock, JwtAuthLayer, JwksCache) {
     let clock = ManualClock::at(1_800_000_000);
     let issuer = TestIssuer::start_with(portcullis::Algorithm::ES256, clock.clone().into()).await;
     let issuer = issuer.unwrap().with_audience(AUDIENCE);
@@ -19,7 +24,7 @@ async fn clocked() -> (TestIssuer, ManualClock, Stack, JwksCache) {
         .unwrap()
         .with_keys(keys.clone())
         .unwrap();
-    (issuer, clock.clone(), stack(auth.clock(clock.into())), keys)
+    (issuer, clock.clone(), auth.clock(clock.into()), keys)
 }
 
 async fn status(stack: &Stack, token: &str) -> u16 {
@@ -90,6 +95,52 @@ async fn a_new_key_is_fetched_once_and_the_old_one_goes_with_its_removal() {
         (401, Some("unknown_key"))
     );
     assert_eq!(status(&stack, &new).await, 200);
+}
+
+#[tokio::test]
+async fn verify_waits_for_a_rotated_key() {
+    let (issuer, _, auth, _) = clocked_auth().await;
+    let old = issuer.token("alice").sign();
+    assert_eq!(auth.verify(&old).await.unwrap().subject(), "alice");
+
+    issuer.rotate();
+    let new = issuer.token("bob").sign();
+    assert_eq!(auth.verify(&new).await.unwrap().subject(), "bob");
+    assert_eq!(auth.verify(&old).await.unwrap().subject(), "alice");
+    assert_eq!(issuer.fetches(), 2);
+}
+
+#[tokio::test]
+async fn verify_now_fetches_a_rotated_key_in_the_background() {
+    let (issuer, _, auth, keys) = clocked_auth().await;
+    let reason = |token: &str| auth.verify_now(token).unwrap_err().reason();
+    let old = issuer.token("alice").sign();
+    assert_eq!(reason(&old), Reason::KeysUnavailable, "nothing was fetched");
+    keys.warm().await.unwrap();
+    assert!(auth.verify_now(&old).is_ok());
+
+    issuer.rotate();
+    let new = issuer.token("bob").sign();
+    let rejection = auth.verify_now(&new).unwrap_err();
+    assert_eq!(rejection.reason(), Reason::KeysUnavailable);
+    assert!(rejection.retry_after().is_some());
+    issuer.wait_for_fetches(2).await;
+    auth.verify(&new).await.unwrap(); // until the fetch has ended
+    assert_eq!(auth.verify_now(&new).unwrap().subject(), "bob");
+    assert_eq!(issuer.fetches(), 2);
+}
+
+#[tokio::test]
+async fn unknown_kids_in_verify_share_the_cooldown() {
+    let (issuer, _, auth, keys) = clocked_auth().await;
+    keys.warm().await.unwrap();
+    for at in 0..100 {
+        let junk = issuer.token("mallory").kid(&format!("junk-{at}")).sign();
+        let rejection = auth.verify(&junk).await.unwrap_err();
+        assert_eq!(rejection.reason(), Reason::UnknownKey);
+        assert!(auth.verify_now(&junk).is_err());
+    }
+    assert_eq!(issuer.fetches(), 3);
 }
 
 #[tokio::test]
@@ -176,13 +227,13 @@ fn a_secret_verifies_what_was_signed_with_it_and_no_key_stands_for_it() {
     let auth = JwtAuthLayer::new([policy]).unwrap();
     for algorithm in ["HS256", "HS384", "HS512"] {
         assert!(
-            auth.verify(&hmac_token(algorithm, &secret, &claims))
+            auth.verify_now(&hmac_token(algorithm, &secret, &claims))
                 .is_ok(),
             "{algorithm}"
         );
         let forged = hmac_token(algorithm, &other, &claims);
         assert_eq!(
-            auth.verify(&forged).unwrap_err().reason(),
+            auth.verify_now(&forged).unwrap_err().reason(),
             portcullis::Reason::BadSignature
         );
     }
@@ -194,11 +245,11 @@ fn a_secret_verifies_what_was_signed_with_it_and_no_key_stands_for_it() {
     let short = JwtAuthLayer::new([short]).unwrap();
     assert!(
         short
-            .verify(&hmac_token("HS256", &secret[..32], &claims))
+            .verify_now(&hmac_token("HS256", &secret[..32], &claims))
             .is_ok()
     );
     let refused = short
-        .verify(&hmac_token("HS512", &secret[..32], &claims))
+        .verify_now(&hmac_token("HS512", &secret[..32], &claims))
         .unwrap_err();
     assert_eq!(refused.reason(), portcullis::Reason::AlgorithmNotAllowed);
 

@@ -1,9 +1,10 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
+mod architecture;
 mod differential;
 mod extractors;
 #[allow(dead_code)] // the attacks forge more
-#[path = "../attacks/forge.rs"]
+#[path = "../support/forge.rs"]
 mod forge;
 mod keys;
 mod mutants;

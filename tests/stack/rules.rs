@@ -667,7 +667,7 @@ async fn the_page_about_authorization_shows_what_its_last_program_prints() {
     let token = token.fold(issuer.token("alice"), |token, (name, value)| {
         token.claim(name, value)
     });
-    let explained = rule.explain(&auth.verify(&token.sign()).unwrap());
+    let explained = rule.explain(&auth.verify_now(&token.sign()).unwrap());
     assert!(
         PAGE.contains(&format!("```text\n{explained}```")),
         "{explained}"

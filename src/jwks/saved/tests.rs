@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use super::{RestoreError, WEEK};
 use crate::algorithm::Algorithm;
 use crate::clock::ManualClock;
-use crate::jwks::cache::Lookup;
 use crate::jwks::testing::{Answer, Issuer, Signer, keys};
-use crate::jwks::{Found, IssuerState, JwksCache, JwksSource, KeySet, Patience};
+use crate::jwks::{IssuerState, JwksCache, JwksSource, KeySet, Lookup, LookupMode};
 
 const ISS: &str = "https://id.example.com/";
 const TENANTS: &str = "https://login.example.com/{tenant}";
@@ -44,15 +43,13 @@ impl Process {
         before.cache.save()
     }
 
-    fn find(&self, issuer: &str, kid: &str) -> Found {
-        let Lookup::Keys(keys) = self.cache.look_up(issuer) else {
-            panic!("{issuer}")
-        };
-        keys.find(Some(kid), Algorithm::ES256, Patience::MayWait)
+    fn find(&self, issuer: &str, kid: &str) -> Lookup {
+        self.cache
+            .find(issuer, Some(kid), Algorithm::ES256, LookupMode::MayWait)
     }
 
     fn has(&self, kid: &str) -> bool {
-        matches!(self.find(ISS, kid), Found::Key(_))
+        matches!(self.find(ISS, kid), Lookup::Key(_))
     }
 
     fn state(&self) -> IssuerState {
@@ -211,12 +208,12 @@ async fn tenants_are_known_again() {
     let before = Process::start(NOW - 60, Answer::Keys(keys(["a"])));
     for tenant in ["acme", "globex"] {
         let issuer = TENANTS.replace("{tenant}", tenant);
-        let Found::Wait(waiter) = before.find(&issuer, "a") else {
+        let Lookup::Wait(waiter) = before.find(&issuer, "a") else {
             panic!("{tenant}")
         };
         waiter.await;
     }
-    before.cache.vouch(&acme);
+    before.cache.mark_verified(&acme);
     let saved = before.cache.save();
 
     let process = Process::start(NOW, Answer::Status(503));
@@ -225,7 +222,7 @@ async fn tenants_are_known_again() {
         Ok(1),
         "of whom a token was verified"
     );
-    assert!(matches!(process.find(&acme, "a"), Found::Key(_)));
+    assert!(matches!(process.find(&acme, "a"), Lookup::Key(_)));
     let tenants = &process.cache.status()[1].tenants;
     assert_eq!((tenants.len(), &tenants[0].issuer), (1, &acme));
 }

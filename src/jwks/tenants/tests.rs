@@ -11,9 +11,8 @@ use super::STRANGERS;
 use crate::algorithm::Algorithm;
 use crate::clock::ManualClock;
 use crate::error::ConfigError;
-use crate::jwks::cache::Lookup;
 use crate::jwks::testing::keys;
-use crate::jwks::{FetchError, FetchJwks, Found, IssuerState, JwksCache, JwksSource, Patience};
+use crate::jwks::{FetchError, FetchJwks, IssuerState, JwksCache, JwksSource, Lookup, LookupMode};
 
 const PATTERN: &str = "https://id.example.com/{tenant}/v2.0";
 const COOLDOWN: Duration = Duration::from_secs(30);
@@ -68,7 +67,7 @@ impl Site {
     async fn token(&self, tenant: &str) -> Outcome {
         let outcome = self.named(tenant, "a").await;
         if outcome == Outcome::Verified {
-            self.cache.vouch(&Self::issuer(tenant));
+            self.cache.mark_verified(&Self::issuer(tenant));
         }
         outcome
     }
@@ -76,22 +75,18 @@ impl Site {
     /// What a token comes to whose signature does not hold.
     async fn named(&self, tenant: &str, kid: &str) -> Outcome {
         let issuer = Self::issuer(tenant);
-        for patience in [Patience::MayWait, Patience::Waited] {
-            let keys = match self.cache.look_up(&issuer) {
-                Lookup::Keys(keys) => keys,
-                Lookup::NoTenant => return Outcome::NoTenant,
-                Lookup::Crowd { .. } => return Outcome::Crowd,
+        for mode in [LookupMode::MayWait, LookupMode::Final] {
+            match self.cache.find(&issuer, Some(kid), Algorithm::ES256, mode) {
+                Lookup::Key(_) => return Outcome::Verified,
+                Lookup::Wait(waiter) => waiter.await,
+                Lookup::UnknownKey => return Outcome::UnknownKey,
+                Lookup::UnknownTenant => return Outcome::NoTenant,
+                Lookup::AtCapacity { .. } => return Outcome::Crowd,
                 Lookup::Unavailable { retry_after } => {
                     assert!((1..=30).contains(&retry_after.as_secs()), "{retry_after:?}");
                     return Outcome::Unavailable;
                 }
-                Lookup::Nothing => panic!("{issuer} is of the pattern"),
-            };
-            match keys.find(Some(kid), Algorithm::ES256, patience) {
-                Found::Key(_) => return Outcome::Verified,
-                Found::Wait(waiter) => waiter.await,
-                Found::Unknown => return Outcome::UnknownKey,
-                Found::Unavailable { .. } => return Outcome::Unavailable,
+                Lookup::NotConfigured => panic!("{issuer} is of the pattern"),
             }
         }
         panic!("it has waited");
@@ -113,8 +108,11 @@ async fn every_tenant_has_keys_of_its_own_from_its_first_token_on() {
     }
     let expected = ["t1", "t2"].map(|tenant| (Site::issuer(tenant), 1));
     assert_eq!(*site.asked.lock().unwrap(), BTreeMap::from(expected));
-    let found = site.cache.look_up("https://id.example.com/t1/v2.1");
-    assert!(matches!(found, Lookup::Nothing));
+    let other = "https://id.example.com/t1/v2.1";
+    let found = site
+        .cache
+        .find(other, Some("a"), Algorithm::ES256, LookupMode::Final);
+    assert!(matches!(found, Lookup::NotConfigured));
 }
 
 #[tokio::test]
@@ -286,10 +284,9 @@ fn keys_that_all_tenants_have_in_common_are_one_set() {
     let source = JwksSource::keys(PATTERN, keys(["a"]));
     let cache = JwksCache::new([source]).unwrap();
     for tenant in ["t1", "x"] {
-        let Lookup::Keys(found) = cache.look_up(&Site::issuer(tenant)) else {
-            panic!("{tenant}")
-        };
-        assert_eq!(found.name(), PATTERN);
+        let issuer = Site::issuer(tenant);
+        let found = cache.find(&issuer, Some("a"), Algorithm::ES256, LookupMode::Final);
+        assert!(matches!(found, Lookup::Key(_)), "{tenant}");
     }
     assert_eq!(cache.status()[0].state, IssuerState::Fixed);
     assert!(cache.purge(&Site::issuer("t1"), "a"));

@@ -89,7 +89,7 @@ async fn over_the_wire_no_client_can_set_an_owned_header() {
     assert!(response.ends_with("\r\n\r\nhost connection"), "{response}");
 }
 
-#[cfg(feature = "reqwest")]
+#[cfg(feature = "reqwest-client")]
 mod through_reqwest {
     use super::*;
 

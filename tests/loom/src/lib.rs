@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atomics::{AtomicU64, Ordering};
-use in_force::{InForce, Snapshot, UNSEEN};
+use in_force::{InForce, Snapshot, NO_GENERATION};
 use key::Key;
 use loom::thread;
 use set::KeySet;
@@ -36,7 +36,7 @@ fn snapshot(keys: &[&Arc<Key>], serves_until: u64) -> Snapshot {
 fn place(is_seen: bool) -> (Arc<InForce>, Arc<AtomicU64>, Arc<Key>) {
     let key = Arc::new(Key);
     let place = Arc::new(InForce::new(snapshot(&[&key], 10)));
-    let seen = Arc::new(AtomicU64::new(UNSEEN));
+    let seen = Arc::new(AtomicU64::new(NO_GENERATION));
     if is_seen {
         assert!(place.holds(&key, EARLY, &seen));
     }
@@ -104,6 +104,6 @@ fn a_note_is_never_of_a_set_that_did_not_hold_the_key() {
         let other = asking.join().unwrap();
         putting.join().unwrap();
         assert!(!place.holds(&key, EARLY, &seen));
-        assert!(also || other || seen.load(Ordering::Relaxed) == UNSEEN);
+        assert!(also || other || seen.load(Ordering::Relaxed) == NO_GENERATION);
     });
 }
