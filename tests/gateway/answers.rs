@@ -107,7 +107,7 @@ impl Row {
         let answer = self.send(setup, Method::POST, &grpc_type).await;
         let headers = answer.headers();
         assert_eq!(answer.status(), 200, "{code}");
-        assert_eq!(headers["content-type"], "application/grpc", "{code}");
+        assert_eq!(headers["content-type"], "application/grpc+proto", "{code}");
         assert_eq!(headers["grpc-status"], grpc, "{code}");
         assert!(headers.contains_key("grpc-message"), "{code}");
         assert!(answer.bytes().await.unwrap().is_empty(), "{code}");

@@ -45,7 +45,7 @@ const WRONG: &[(usize, &str, usize, &str)] = &[
     (9, "leeway = \"11m\"\n[[routes]]", 9, "at most 10 minutes"),
     (5, "client = \"a\"\nplan = \"pro\"", 6, "`consumers[0].plan` names \"pro\", which is not in [plans]"),
     (10, "path = \"orders\"", 10, "`routes[0].path`: \"orders\" must start with `/`"),
-    (12, "require = { user = \"a\" }", 12, "use role, scope"),
+    (12, "require = { user = \"a\" }", 12, "unknown \"user\": expected one of role, scope"),
     (12, "[mint]\nissuer = \"https://a/\"", 12, "`mint` is not supported yet: remove the section, and `propagate = \"mint\"`"),
 ];
 
