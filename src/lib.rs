@@ -22,21 +22,22 @@ extern crate self as portcullis;
 mod algorithm;
 mod answer;
 mod claim_path;
+pub mod client_address;
 mod clock;
+mod crypto;
 mod decision;
 mod duration;
 mod error;
 mod flight;
 mod gate;
-mod identity;
-mod json;
 #[cfg(all(doc, feature = "full"))]
 pub mod guide;
+mod identity;
+mod json;
 pub mod manifest;
 pub mod names;
 mod observe;
 mod origin;
-mod peer;
 mod preflight;
 mod protocol;
 mod realm;
@@ -44,7 +45,10 @@ mod rejection;
 mod respond;
 mod route;
 mod sharded;
+#[cfg(feature = "redis")]
+mod single_flight;
 mod stage;
+mod strict_json;
 mod sync;
 mod tenant;
 mod words;
@@ -59,6 +63,8 @@ pub mod jwks;
 pub mod jwt;
 pub mod propagate;
 pub mod rate_limit;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod require;
 pub mod revoke;
 #[cfg(feature = "test-util")]
@@ -70,6 +76,7 @@ pub use crate::axum::{Claims, GuardedRouter};
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use claim_path::ClaimPath;
+pub use client_address::PeerAddr;
 pub use clock::{Clock, ManualClock};
 pub use decision::{DecisionLog, DecisionRecord, Mode};
 pub use error::ConfigError;
@@ -82,7 +89,6 @@ pub use names::Names;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
-pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};

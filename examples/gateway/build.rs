@@ -30,10 +30,10 @@ pub(crate) fn gateway(
     let failed_auth = configuration.failed_auth_limit.as_ref().map(|limit| {
         let layer = state.limit("failed_auth".to_owned());
         let layer = layer.named("failed-auth")?.by_address();
-        // The layer sees the client address that `client_address` has already determined. Without
-        // trusted proxies it logs a warning that there may be one.
-        let proxies = configuration.trusted_proxies.iter();
-        let layer = layer.trusted_proxies(proxies.map(ToString::to_string))?;
+        // The client address is already in the request's extensions. Without trusted proxies the
+        // layer logs a warning that there may be one.
+        let proxies = configuration.trusted_proxies.networks();
+        let layer = layer.trusted_proxies(proxies.map(|network| network.to_string()))?;
         Ok(layer
             .with_quota(limit.quota())
             .failures_only()

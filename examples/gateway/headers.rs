@@ -7,13 +7,13 @@ use axum::http::header::{
     SEC_WEBSOCKET_PROTOCOL, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use portcullis::client_address::{AddressSource, ClientAddress};
 
-use crate::client::Client;
 use crate::config::model::UpstreamHost;
 
 /// What the gateway itself knows about the client.
 pub(crate) struct ClientSide {
-    pub(crate) client: Client,
+    pub(crate) client: ClientAddress,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
     /// The authority of an HTTP/2 request. HTTP/1.1 sends it in `Host`.
@@ -131,7 +131,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
     join_cookies(headers, how.cookie);
 
     let host = headers.remove(HOST).or(side.host);
-    let is_behind_proxy = side.client.is_behind_proxy;
+    let is_behind_proxy = side.client.is_behind_proxy();
     let received = SET_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
     remove_all(headers, is_never_passed);
     let [mut forwarded, mut hops, hosts, schemes] =
@@ -141,7 +141,8 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
     if !hops.is_empty() {
         forwarded.clear();
     }
-    if side.client.is_disputed {
+    // These entries do not lead to the client.
+    if let AddressSource::Forwarded | AddressSource::Disputed = side.client.source() {
         hops.clear();
     }
     let for_peer = format!("for={}", quoted(side.client));
@@ -152,8 +153,8 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
         (!forwarded.is_empty()).then_some(for_peer),
     );
     // A proxy that sends only `Forwarded` has identified the client, too.
-    let client = side.client.address.to_string();
-    let peer = side.client.peer.to_string();
+    let client = side.client.ip().to_string();
+    let peer = side.client.peer().to_string();
     let hop = if hops.is_empty() && client != peer {
         format!("{client}, {peer}")
     } else {
@@ -189,8 +190,8 @@ fn append(headers: &mut HeaderMap, name: HeaderName, values: &[HeaderValue], mor
 }
 
 /// Formats an address for `Forwarded` (RFC 7239 section 6).
-fn quoted(client: Client) -> String {
-    match client.peer {
+fn quoted(client: ClientAddress) -> String {
+    match client.peer() {
         IpAddr::V4(peer) => peer.to_string(),
         IpAddr::V6(peer) => format!("\"[{peer}]\""),
     }

@@ -204,7 +204,7 @@ async fn token_is_forwarded_only_where_configured() {
         .lines()
         .filter(|line| line.starts_with("portcullis_propagation_total{"))
         .collect();
-    let forwarded = "portcullis_propagation_total{mode=\"forward\",result=\"sent\"} 2";
+    let forwarded = "portcullis_propagation_total{mode=\"forward\",result=\"sent\",reason=\"\"} 2";
     assert_eq!(counted, [forwarded], "{metrics}");
     let basic = setup
         .get("/public")

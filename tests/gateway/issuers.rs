@@ -86,7 +86,7 @@ async fn every_key_source_works() {
     let hmac = |iss: &str, more| {
         sign(
             Algorithm::HS256,
-            &EncodingKey::from_secret(SECRET),
+            &EncodingKey::from_secret(SECRET).unwrap(),
             claims(iss, more),
         )
     };
@@ -186,7 +186,7 @@ async fn unexpected_token_type_is_refused() {
         for (typ, accepted) in types.into_iter().zip(accepted) {
             let mut header = Header::new(Algorithm::HS256);
             header.typ = typ.map(str::to_owned);
-            let key = EncodingKey::from_secret(SECRET);
+            let key = EncodingKey::from_secret(SECRET).unwrap();
             let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
             let request = client().get(gateway.url("/")).bearer_auth(token);
             let expected = match accepted {

@@ -206,7 +206,7 @@ async fn environment_overrides_file_after_reload() {
             "iss": "https://secret.example/", "aud": AUDIENCE, "sub": "bob", "exp": 4_000_000_000_u64,
             "tenant": "t-2", "roles": "admin",
         });
-        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
         let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
         assert_eq!(outcome(get(token)).await.0, 200);
     }

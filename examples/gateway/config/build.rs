@@ -1,7 +1,7 @@
 //! Builds the library's values from the model. Reading a configuration builds them once on trial,
 //! so that errors of the library name a line.
 
-use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::rate_limit::{OnOutage, RedisStore};
 use portcullis::{ConfigError, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet};
 
 use super::model::{IssuerSettings, KeySource, OnError, RedisSettings, StoreMode};
@@ -106,12 +106,12 @@ impl RedisSettings {
             // The library's default for overshoot is used.
             StoreMode::Leased => store,
         };
-        Ok(store.on_error(match self.on_error {
-            OnError::Local => OnStoreError::LocalFallback {
+        Ok(store.on_outage(match self.on_error {
+            OnError::Local => OnOutage::LocalFallback {
                 expected_nodes: self.expected_nodes,
             },
-            OnError::Open => OnStoreError::Open,
-            OnError::Closed => OnStoreError::Closed,
+            OnError::Open => OnOutage::Open,
+            OnError::Closed => OnOutage::Closed,
         }))
     }
 }

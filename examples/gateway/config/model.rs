@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderName;
-use ipnet::IpNet;
 pub(crate) use portcullis::Mode;
 use portcullis::Quota;
+use portcullis::client_address::TrustedProxies;
 use portcullis::propagate::IdentityField;
 
 use super::problems::Problem;
@@ -33,7 +33,7 @@ pub(crate) struct Configuration {
     /// The address of the admin listener; `None` if there is none.
     pub(crate) admin_listen: Option<SocketAddr>,
     /// Proxies whose `X-Forwarded-For` and `Forwarded` are trusted.
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: TrustedProxies,
     /// The realm in challenges.
     pub(crate) realm: String,
     /// The default of [`Route::timeout`], which is already filled in there.
