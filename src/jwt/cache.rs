@@ -36,7 +36,7 @@ struct Counters {
 }
 
 /// What is remembered of a token.
-pub(super) struct Remembered {
+pub(super) struct CachedToken {
     pub(super) identity: Identity,
     /// The key that verified it.
     pub(super) key: Arc<Key>,
@@ -69,7 +69,7 @@ struct Hashed(u64);
 struct Entry {
     hash: u64,
     bytes: usize,
-    remembered: Remembered,
+    remembered: CachedToken,
     /// Set when it is found, cleared when the hand passes.
     wanted: AtomicBool,
 }
@@ -105,7 +105,7 @@ impl TokenCache {
     pub(super) fn find(
         &self,
         token: &[u8],
-        holds: impl FnOnce(&Remembered) -> bool,
+        holds: impl FnOnce(&CachedToken) -> bool,
     ) -> Option<(Identity, usize)> {
         let hash = self.hash(token);
         let table = self.shard(hash)?.0.read();
@@ -134,7 +134,7 @@ impl TokenCache {
     }
 
     /// Remembers a token that was verified just now.
-    pub(super) fn insert(&self, remembered: Remembered, now: u64) {
+    pub(super) fn insert(&self, remembered: CachedToken, now: u64) {
         let hash = self.hash(remembered.identity.bearer().token());
         let bytes = remembered.identity.heap_bytes() + OVERHEAD;
         let budget = self.max_bytes / SHARDS;
@@ -256,12 +256,12 @@ mod tests {
     use crate::identity::Bearer;
     use crate::identity::tests::verified;
 
-    fn remembered(token: &str, expires_at: u64) -> Remembered {
+    fn remembered(token: &str, expires_at: u64) -> CachedToken {
         let mut verified = verified();
         let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
         verified.bearer = Bearer::new(value);
         verified.expires_at = expires_at;
-        Remembered {
+        CachedToken {
             identity: Identity::new(verified),
             key: Arc::new(Key::hmac(&[7; 32]).unwrap()),
             key_seen: AtomicU64::new(0),

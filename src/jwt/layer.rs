@@ -3,9 +3,9 @@
 use http::{HeaderName, HeaderValue};
 use tower::Layer;
 
-use super::policy::Issuer;
+use super::issuer::Issuer;
 use super::service::{JwtAuth, JwtGate};
-use super::verify::{Obstacle, Verifier};
+use super::verify::{Verifier, VerifyError};
 use crate::clock::{Clock, Reading};
 use crate::decision::Mode;
 use crate::error::ConfigError;
@@ -224,11 +224,11 @@ impl JwtAuthLayer {
     pub async fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
         let mut verified = self.verify_with(&bearer, LookupMode::MayWait);
-        if let Err(Obstacle::Wait(waiter)) = verified {
+        if let Err(VerifyError::Wait(waiter)) = verified {
             waiter.await;
             verified = self.verify_with(&bearer, LookupMode::Final);
         }
-        verified.map_err(Obstacle::into_rejection)
+        verified.map_err(VerifyError::into_rejection)
     }
 
     /// Verifies a token with the keys that are loaded, without waiting.
@@ -242,7 +242,7 @@ impl JwtAuthLayer {
     pub fn verify_now(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
         let verified = self.verify_with(&bearer, LookupMode::MayWait);
-        verified.map_err(Obstacle::into_rejection)
+        verified.map_err(VerifyError::into_rejection)
     }
 
     fn bearer(&self, token: &str) -> Result<Bearer, Rejection> {
@@ -255,7 +255,7 @@ impl JwtAuthLayer {
         ))
     }
 
-    fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, Obstacle> {
+    fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, VerifyError> {
         let verifier = &self.gate.settings().verifier;
         let verified = verifier.verify(bearer, None, mode, Reading::now());
         Ok(verified?.identity)

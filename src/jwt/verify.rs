@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::cache::{Remembered, TokenCache};
-use super::claims::{Claims, peek_issuer};
+use super::cache::{CachedToken, TokenCache};
+use super::claims::{ClaimError, Claims, peek_issuer};
 use super::header::{Header, Parts};
-use super::policy::{Issuer, Keys};
+use super::issuer::{Issuer, Keys};
 use crate::clock::{Clock, Reading};
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
@@ -45,8 +45,8 @@ pub(super) struct Authenticated {
 const EARLIEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why a token is not verified.
-pub(super) enum Obstacle {
-    Refusal(Rejection),
+pub(super) enum VerifyError {
+    Rejected(Rejection),
     /// A key must be fetched first.
     Wait(Waiter),
 }
@@ -126,10 +126,10 @@ impl Verifier {
         above: Option<&JwksCache>,
         mode: LookupMode,
         reading: Reading,
-    ) -> Result<Authenticated, Obstacle> {
+    ) -> Result<Authenticated, VerifyError> {
         let now = self.clock.unix_time_at(reading);
         if now < EARLIEST {
-            return Err(Obstacle::Refusal(Rejection::misconfigured(
+            return Err(VerifyError::Rejected(Rejection::misconfigured(
                 "the clock was never set, so no token can be judged by it: set the system's clock",
             )));
         }
@@ -142,7 +142,7 @@ impl Verifier {
                 return Ok(Authenticated { identity, issuer });
             }
         }
-        let verified = self.verify_anew(bearer, above, mode, now)?;
+        let verified = self.verify_uncached(bearer, above, mode, now)?;
         let authenticated = Authenticated {
             identity: verified.identity.clone(),
             issuer: verified.issuer,
@@ -157,7 +157,7 @@ impl Verifier {
     /// what is wrong.
     fn holds(
         &self,
-        known: &Remembered,
+        known: &CachedToken,
         above: Option<&JwksCache>,
         now: Duration,
         reading: Reading,
@@ -183,13 +183,13 @@ impl Verifier {
     }
 
     /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
-    fn verify_anew(
+    fn verify_uncached(
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         mode: LookupMode,
         now: Duration,
-    ) -> Result<Remembered, Obstacle> {
+    ) -> Result<CachedToken, VerifyError> {
         let parts = Parts::decode(bearer.token())?;
         let header = Header::read(parts.header())?;
 
@@ -209,12 +209,12 @@ impl Verifier {
             return Err(Reason::BadSignature.into());
         }
 
-        let claims = Claims::read(payload, &issuer.places)?;
+        let claims = Claims::read(payload, &issuer.mapping)?;
         issuer.check_claims(&claims, &named, now)?;
         if let Some(cache) = self.cache_of(issuer, above) {
             cache.mark_verified(&named);
         }
-        let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
+        let starts_at = claims.starts_at();
         let verified = Verified {
             issuer: issuer.name_of(&named),
             subject: claims.subject.as_deref().unwrap_or_default().into(),
@@ -236,7 +236,7 @@ impl Verifier {
         if self.is_revoked(&identity) {
             return Err(Reason::Revoked.into());
         }
-        Ok(Remembered {
+        Ok(CachedToken {
             identity,
             key,
             key_seen: AtomicU64::new(NO_GENERATION),
@@ -293,7 +293,7 @@ impl Verifier {
         header: &Header<'_>,
         above: Option<&JwksCache>,
         mode: LookupMode,
-    ) -> Result<Arc<Key>, Obstacle> {
+    ) -> Result<Arc<Key>, VerifyError> {
         let algorithm = header.algorithm;
         if let Keys::Fixed(key) = &issuer.keys {
             // One key has no rival that a name would have to tell it from.
@@ -302,7 +302,7 @@ impl Verifier {
         }
         let unavailable = |retry_after| {
             let rejection = Rejection::new(Reason::KeysUnavailable);
-            Obstacle::Refusal(rejection.with_retry_after(retry_after))
+            VerifyError::Rejected(rejection.with_retry_after(retry_after))
         };
         let kid = header.kid.as_deref();
         let found = match self.own_keys(at) {
@@ -315,13 +315,13 @@ impl Verifier {
         match found {
             Lookup::Key(key) if key.serves(iss) => Ok(key),
             Lookup::Key(_) | Lookup::UnknownKey => Err(Reason::UnknownKey.into()),
-            Lookup::Wait(waiter) => Err(Obstacle::Wait(waiter)),
+            Lookup::Wait(waiter) => Err(VerifyError::Wait(waiter)),
             Lookup::Unavailable { retry_after } => Err(unavailable(retry_after)),
             Lookup::UnknownTenant => Err(Reason::WrongIssuer.into()),
             // Made-up issuers are not an outage.
             Lookup::AtCapacity { .. } if issuer.is_open() => Err(Reason::WrongIssuer.into()),
             Lookup::AtCapacity { retry_after } => Err(unavailable(retry_after)),
-            Lookup::NotConfigured => Err(Obstacle::Refusal(Rejection::misconfigured(
+            Lookup::NotConfigured => Err(VerifyError::Rejected(Rejection::misconfigured(
                 "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
             ))),
         }
@@ -338,13 +338,13 @@ fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys
     cache?.issuer(&issuer.name).cloned()
 }
 
-// === impl Obstacle ===
+// === impl VerifyError ===
 
-impl Obstacle {
+impl VerifyError {
     /// The answer for a caller that does not wait (any longer).
     pub(super) fn into_rejection(self) -> Rejection {
         match self {
-            Self::Refusal(rejection) => rejection,
+            Self::Rejected(rejection) => rejection,
             Self::Wait(_) => {
                 Rejection::new(Reason::KeysUnavailable).with_retry_after(Duration::from_secs(1))
             }
@@ -352,9 +352,15 @@ impl Obstacle {
     }
 }
 
-impl From<Reason> for Obstacle {
+impl From<ClaimError> for VerifyError {
+    fn from(error: ClaimError) -> Self {
+        Self::Rejected(error.reason.into())
+    }
+}
+
+impl From<Reason> for VerifyError {
     fn from(reason: Reason) -> Self {
-        Self::Refusal(reason.into())
+        Self::Rejected(reason.into())
     }
 }
 

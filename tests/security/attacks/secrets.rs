@@ -188,7 +188,8 @@ async fn no_debug_output_shows_a_secret() {
     const LOGIN: &str = "https://login.example.com/";
     let site = Site::open().await;
     let with_secret = || {
-        Issuer::with_secret(LOGIN, SECRET)
+        Issuer::new(LOGIN)
+            .with_secret(SECRET)
             .unwrap()
             .audience(AUDIENCE)
     };
@@ -216,8 +217,10 @@ async fn no_debug_output_shows_a_secret() {
     let service = auth.layer(inner());
     let debug: [&dyn Debug; 20] = [
         &with_secret(),
-        &Issuer::with_secret(LOGIN, &SECRET[..31]).unwrap_err(),
-        &Issuer::with_public_key_pem(LOGIN, std::str::from_utf8(SECRET).unwrap()).unwrap_err(),
+        &Issuer::new(LOGIN).with_secret(&SECRET[..31]).unwrap_err(),
+        &Issuer::new(LOGIN)
+            .with_public_key_pem(std::str::from_utf8(SECRET).unwrap())
+            .unwrap_err(),
         &auth,
         &service,
         &identity,
