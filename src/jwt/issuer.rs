@@ -288,6 +288,11 @@ impl Issuer {
         self
     }
 
+    /// Whether the keys come from the layer, or from a layer above.
+    pub(super) fn has_shared_keys(&self) -> bool {
+        matches!(self.keys, Keys::Shared)
+    }
+
     pub(super) fn accepted_algorithms(&self) -> Algorithms {
         self.algorithms.unwrap_or_else(|| match &self.keys {
             Keys::Fixed(key) if key.algorithms().iter().all(Algorithm::is_symmetric) => {

@@ -84,7 +84,7 @@ impl JwtGate {
     ) -> Result<Passed, VerifyError> {
         let extensions = request.extensions_mut();
         let verifier = &self.0.verifier;
-        let above = match verifier.asks_above {
+        let above = match verifier.needs_request_keys {
             true => extensions.get::<JwksCache>(),
             false => None,
         };

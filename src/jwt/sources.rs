@@ -144,6 +144,15 @@ fn take_authorization(headers: &mut HeaderMap, max_bytes: usize) -> Result<Optio
     Ok(Some(Bearer::new(rebuilt.unwrap_or(value))))
 }
 
+/// The token of the only `Authorization` header, which stays in the request.
+pub(super) fn peek(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let (line, None) = (lines.next()?, lines.next()) else {
+        return None;
+    };
+    after_scheme(line.as_bytes())?.strip_prefix(b" ")
+}
+
 /// What follows the scheme, if the scheme is `Bearer` in any case.
 fn after_scheme(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_first_chunk::<6>()?;

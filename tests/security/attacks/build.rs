@@ -199,7 +199,7 @@ async fn stacks(board: &mut Board) {
         "authentication-without-keys",
         present(&keyless, &token).await,
     );
-    let unset = site.auth.clone().clock(ManualClock::at(0).into());
+    let unset = site.auth.clone().clock(ManualClock::at(0));
     let old = site.issuer.token("alice").expired().without("iat").sign();
     board.row(
         "clock-that-was-never-set",

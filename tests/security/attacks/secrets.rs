@@ -197,7 +197,7 @@ async fn no_debug_output_shows_a_secret() {
     let token = hs256(r#"{"alg":"HS256"}"#, &claims.to_string(), SECRET);
     let auth = JwtAuthLayer::new([with_secret()])
         .unwrap()
-        .clock(site.clock.clone().into());
+        .clock(site.clock.clone());
     let identity = auth.verify_now(&token).unwrap();
     let refused = auth.verify_now(&token[..token.len() - 2]).unwrap_err();
     let revocations = Revocations::new();
