@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::require::Predicate;
-use portcullis::{Algorithm, RequireRoleLayer, Rule};
+use portcullis::{Algorithm, RequireLayer, RequireRoleLayer, Rule};
 use support::{Site, call, inner};
 use tower::{ServiceBuilder, service_fn};
 
@@ -30,7 +30,7 @@ fn rules(criterion: &mut Criterion) {
             "one of three roles",
             RequireRoleLayer::any(["auditor", "owner", "admin"]),
         ),
-        ("a nested rule", RequireRoleLayer::rule(nested)),
+        ("a nested rule", RequireLayer::new(nested)),
         ("none of 100 roles", RequireRoleLayer::any(many)),
     ] {
         let builder = ServiceBuilder::new().layer(site.auth()).layer(layer);

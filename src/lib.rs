@@ -39,6 +39,7 @@ mod names;
 mod observe;
 mod origin;
 mod peer;
+mod policy_name;
 mod preflight;
 mod realm;
 mod rejection;
@@ -83,7 +84,9 @@ pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
-pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
+pub use require::{
+    RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules,
+};
 pub use respond::Protocol;
 pub use revoke::Revocations;
 pub use route::RouteTemplate;

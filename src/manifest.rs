@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use portcullis::manifest::Manifest;
-//! use portcullis::{JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, Rule, Rules};
+//! use portcullis::{JwtAuthLayer, Quota, RateLimitLayer, RequireLayer, Rule, Rules};
 //!
 //! # fn main() -> Result<(), portcullis::ConfigError> {
 //! let auth = JwtAuthLayer::from_issuer("https://id.example.com/", "orders-api")?;
@@ -13,7 +13,7 @@
 //! let rules = Rules::new().reads(Rule::scope("orders:read")).writes(Rule::scope("orders:write"));
 //!
 //! let manifest = Manifest::new()
-//!     .route("/orders", &(auth, limit, RequireRoleLayer::rule(rules)))
+//!     .route("/orders", &(auth, limit, RequireLayer::new(rules)))
 //!     .route("/health", &());
 //! // In a test of your own: a file, or the snapshot library of your choice.
 //! assert_eq!(

@@ -10,7 +10,7 @@ use ::axum::routing::{MethodRouter, Route};
 use tower::{Layer, Service};
 
 use crate::manifest::{Describe, Manifest};
-use crate::require::RequireRoleLayer;
+use crate::require::RequireLayer;
 
 /// An axum router on which every route says who may call it, or says that it is public.
 ///
@@ -72,7 +72,7 @@ where
         }
     }
 
-    /// Adds a route for the callers that a [`Rule`](crate::Rule), [`Rules`](crate::Rules) or a [`RequireRoleLayer`] of your own
+    /// Adds a route for the callers that a [`Rule`](crate::Rule), [`Rules`](crate::Rules) or a [`RequireLayer`] of your own
     /// settings admits.
     ///
     /// # Panics
@@ -82,7 +82,7 @@ where
         mut self,
         path: &str,
         handlers: MethodRouter<S>,
-        rule: impl Into<RequireRoleLayer>,
+        rule: impl Into<RequireLayer>,
     ) -> Self {
         let rule = rule.into();
         self.manifest = self.manifest.route(path, &(&self.layers, &rule));

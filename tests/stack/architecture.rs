@@ -24,6 +24,7 @@ const LEVELS: [&[&str]; 4] = [
         "origin",
         "peer",
         "preflight",
+        "policy_name",
         "realm",
         "rejection",
         "route",
