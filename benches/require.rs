@@ -28,11 +28,12 @@ fn rules(criterion: &mut Criterion) {
     for (name, layer) in [
         (
             "one of three roles",
-            RequireRoleLayer::any(["auditor", "owner", "admin"]),
+            RequireRoleLayer::any(["auditor", "owner", "admin"]).into(),
         ),
         ("a nested rule", RequireLayer::new(nested)),
-        ("none of 100 roles", RequireRoleLayer::any(many)),
+        ("none of 100 roles", RequireRoleLayer::any(many).into()),
     ] {
+        let layer: RequireLayer = layer;
         let builder = ServiceBuilder::new().layer(site.auth()).layer(layer);
         let mut service = builder.service(service_fn(inner));
         criterion.bench_function(&format!("require/{name}"), |bencher| {
