@@ -11,10 +11,12 @@ const LEVELS: [&[&str]; 4] = [
         "clock",
         "duration",
         "sharded",
+        "strict_json",
         "sync",
     ],
     &[
         "claim_path",
+        "crypto",
         "decision",
         "error",
         "flight",
