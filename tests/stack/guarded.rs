@@ -46,7 +46,7 @@ fn guarded<L: Describe>(layers: L) -> GuardedRouter<L> {
             Rules::new().reads(admin()).writes(admin()),
         )
         .route("/none", MethodRouter::new(), admin())
-        .route_service("/service/{*rest}", service.clone(), admin())
+        .route_service("/service/{*rest}", service, admin())
         .route_service("/one", service, RequireLayer::new(admin()))
         .public("/public", get(reached))
 }
@@ -176,10 +176,7 @@ async fn only_admitted_callers_reach_guarded_handlers() {
                             assert_eq!(status, 405, "{case}");
                             let allow = response.headers()["allow"].to_str().unwrap();
                             let allowed: Vec<&str> = allow.split(',').collect();
-                            assert_eq!(
-                                allowed.iter().any(|own| *own == "GET"),
-                                !handled.is_empty()
-                            );
+                            assert_eq!(allowed.contains(&"GET"), !handled.is_empty());
                         }
                         // Optional authentication, or layers of a nested router.
                         (false, None) => assert!([401, 405].contains(&status), "{case}"),
@@ -301,7 +298,8 @@ async fn manifest_of_nested_routers_names_all_layers() {
         manifest.starts_with("/a\n  propagates inner: nothing\n"),
         "{manifest}"
     );
-    let layers: Vec<Box<dyn Describe>> = vec![Box::new(Named("one")), Box::new(Some(Named("two")))];
+    let layers: Vec<Box<dyn Describe + Send + Sync>> =
+        vec![Box::new(Named("one")), Box::new(Some(Named("two")))];
     let layers = (std::sync::Arc::new(layers), Undescribed(()), None::<Named>);
     let manifest = Manifest::new().route("/", &layers).to_string();
     assert_eq!(
