@@ -27,6 +27,7 @@ mod documents {}
 mod algorithm;
 mod answer;
 mod claim_path;
+pub mod client_address;
 mod clock;
 mod crypto;
 mod decision;
@@ -40,7 +41,6 @@ pub mod manifest;
 pub mod names;
 mod observe;
 mod origin;
-mod peer;
 mod policy_name;
 mod preflight;
 mod protocol;
@@ -76,6 +76,7 @@ pub use crate::axum::{Claims, GuardedRouter};
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use claim_path::ClaimPath;
+pub use client_address::PeerAddr;
 pub use clock::{Clock, ManualClock};
 pub use decision::{DecisionLog, DecisionRecord, Mode};
 pub use error::ConfigError;
@@ -88,7 +89,6 @@ pub use names::Names;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
-pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};

@@ -25,7 +25,7 @@ const LEVELS: [&[&str]; 4] = [
         "manifest",
         "names",
         "origin",
-        "peer",
+        "client_address",
         "observe",
         "preflight",
         "policy_name",
