@@ -33,6 +33,7 @@ const LEVELS: [&[&str]; 4] = [
         "realm",
         "rejection",
         "route",
+        "single_flight",
         "stage",
         "tenant",
         "words",
