@@ -38,6 +38,7 @@ pub mod manifest;
 pub mod names;
 mod observe;
 mod origin;
+mod policy_name;
 mod preflight;
 mod protocol;
 mod realm;
@@ -93,7 +94,9 @@ pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
-pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
+pub use require::{
+    RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules,
+};
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
 pub use stage::Stage;
