@@ -19,11 +19,6 @@ compile_error!(
 #[cfg(all(test, feature = "rust-crypto"))]
 extern crate self as portcullis;
 
-/// The snippets of the documents are compiled and run.
-#[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../docs/authorization.md")]
-mod documents {}
-
 mod algorithm;
 mod answer;
 mod claim_path;
@@ -35,12 +30,15 @@ mod duration;
 mod error;
 mod flight;
 mod gate;
+#[cfg(all(doc, feature = "full"))]
+pub mod guide;
 mod identity;
 mod json;
 pub mod manifest;
 pub mod names;
 mod observe;
 mod origin;
+mod policy_name;
 mod preflight;
 mod protocol;
 mod realm;
@@ -96,7 +94,9 @@ pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
-pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
+pub use require::{
+    RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules,
+};
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
 pub use stage::Stage;
