@@ -43,8 +43,11 @@ pub(super) enum QuotaChoice {
     Roles(Plans),
     /// The number in the claim, with a ceiling.
     Claim(ClaimPath, Quota),
-    Custom(Box<dyn Fn(&Identity) -> Option<Quota> + Send + Sync>),
+    Custom(Box<ChooseQuota>),
 }
+
+/// `None` is the layer's own quota.
+type ChooseQuota = dyn Fn(&Identity) -> Option<Quota> + Send + Sync;
 
 /// Quotas by name.
 pub(super) type Plans = Box<[(Box<str>, Quota)]>;

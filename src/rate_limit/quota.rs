@@ -187,7 +187,7 @@ impl fmt::Display for Quota {
         if self.is_unlimited() {
             return f.write_str("unlimited");
         }
-        let whole = |unit: &&(&str, u64)| self.period_nanos % unit.1 == 0;
+        let whole = |unit: &&(&str, u64)| self.period_nanos.is_multiple_of(unit.1);
         let (unit, nanos) = UNITS.iter().rfind(whole).unwrap_or(&("ns", 1));
         write!(f, "{}/", self.permits)?;
         if self.period_nanos != *nanos {

@@ -71,9 +71,11 @@ async fn an_address_that_sends_bad_tokens_is_stopped_before_they_are_verified() 
     let stack = stack((failures, auth, RequireRoleLayer::any(["admin"])));
     let good = issuer.token("alice").role("admin").sign();
     let guest = issuer.token("alice").role("guest").sign();
-    let bad = issuer.token("alice").expired().sign();
-    // Neither success, nor a lack of rights, nor a lack of credentials counts.
+    let bad = issuer.token("alice").signed_by_stranger().sign();
+    let expired = issuer.token("alice").expired().sign();
+    // Neither success, nor a lack of rights or of credentials, nor an expired token counts.
     for _ in 0..5 {
+        assert_eq!(status(&send(&stack, request(Some(&expired))).await), 401);
         assert_eq!(status(&send(&stack, request(Some(&good))).await), 200);
         assert_eq!(status(&send(&stack, request(Some(&guest))).await), 403);
         assert_eq!(status(&send(&stack, request(None)).await), 401);
@@ -89,6 +91,39 @@ async fn an_address_that_sends_bad_tokens_is_stopped_before_they_are_verified() 
     let peer: SocketAddr = "203.0.113.8:1".parse().unwrap();
     elsewhere.extensions_mut().insert(PeerAddr(peer));
     assert_eq!(status(&send(&stack, elsewhere).await), 200);
+}
+
+#[tokio::test]
+async fn expired_tokens_count_on_request() {
+    let (issuer, auth) = warm_auth().await;
+    let failures = RateLimitLayer::new(Quota::per_hour(3)).failures_only();
+    let stack = stack((failures.count_expired(), auth));
+    let expired = issuer.token("alice").expired().sign();
+    for expected in [401, 401, 401, 429] {
+        let answer = send(&stack, request(Some(&expired))).await;
+        assert_eq!(status(&answer), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_cached_token_passes_a_limit_of_failures() {
+    let (issuer, auth) = warm_auth().await;
+    let known = auth.clone();
+    let failures = RateLimitLayer::new(Quota::per_hour(3)).failures_only();
+    let failures = failures.exempt(move |headers, _| known.is_cached(headers));
+    let stack = stack((failures, auth));
+    let good = issuer.token("alice").sign();
+    let other = issuer.token("bob").sign();
+    let bad = issuer.token("mallory").signed_by_stranger().sign();
+    assert_eq!(status(&send(&stack, request(Some(&good))).await), 200);
+    for expected in [401, 401, 401, 429] {
+        assert_eq!(status(&send(&stack, request(Some(&bad))).await), expected);
+    }
+    // The cached token passes; one that would have to be verified does not.
+    assert_eq!(status(&send(&stack, request(Some(&good))).await), 200);
+    assert_eq!(status(&send(&stack, request(Some(&other))).await), 429);
+    assert_eq!(status(&send(&stack, request(Some(&bad))).await), 429);
+    assert_eq!(status(&send(&stack, request(None)).await), 429);
 }
 
 #[tokio::test]
