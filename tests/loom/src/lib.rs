@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atomics::{AtomicU64, Ordering};
-use in_force::{InForce, Snapshot, NO_GENERATION};
+use in_force::{InForce, NO_GENERATION, Snapshot};
 use key::Key;
 use loom::thread;
 use set::KeySet;
