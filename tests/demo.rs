@@ -93,3 +93,8 @@ fn the_propagation_example_ends_well() {
 fn the_example_of_a_client_of_one_s_own_ends_well() {
     check_example("own_key_client", &[]);
 }
+
+#[test]
+fn production_example_succeeds() {
+    check_example("axum_production", &["--check"]);
+}
