@@ -6,15 +6,9 @@ use std::error::Error;
 use std::iter::successors;
 use std::time::Duration;
 
-use super::fetch::FetchError;
-use super::saved::Unfit;
-
-/// Whether a refresh brought other keys than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Changed,
-    Same,
-}
+use super::fetch::{Failure, FetchError};
+use super::saved::NotRestored;
+use super::state::Change;
 
 /// Whose keys, by a name that was configured: that of a tenant comes from a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,32 +52,32 @@ pub(super) fn refreshed(whose: Whose<'_>, keys: usize, skipped: usize, change: C
 }
 
 /// Of a set that was saved: its issuer is what the file says.
-pub(super) fn restored(issuer: &str, keys: Result<usize, Unfit>) {
+pub(super) fn restored(issuer: &str, keys: Result<usize, NotRestored>) {
     #[cfg(feature = "tracing")]
     match keys {
         Ok(keys) => tracing::info!(target: "portcullis", event = "jwks.restored", issuer, keys),
         Err(unfit) => {
-            let error = unfit.name();
+            let error = unfit.as_str();
             tracing::warn!(target: "portcullis", event = "jwks.not_restored", issuer, error);
         }
     }
-    let _ = (issuer, keys.map_err(Unfit::name));
+    let _ = (issuer, keys.map_err(NotRestored::as_str));
 }
 
 /// `keys_age` is `None` while there are no keys. Failures are spaced by the backoff, so that this needs no limit of its own.
-pub(super) fn failed(whose: Whose<'_>, error: &FetchError, keys_age: Option<Duration>) {
-    let issuer = whose.label();
+pub(super) fn failed(whose: Whose<'_>, failure: &Failure, keys_age: Option<Duration>) {
+    let (issuer, error) = (whose.label(), &failure.error);
     #[cfg(feature = "tracing")]
     if matches!(whose, Whose::Tenant { .. }) && keys_age.is_none() && error.is_absence() {
         // Anybody can name a tenant that there is not.
-        tracing::debug!(target: "portcullis", event = "jwks.failed", issuer, error = error.kind());
+        tracing::debug!(target: "portcullis", event = "jwks.failed", issuer, error = error.as_str());
     } else {
-        let (error, cause) = (error.kind(), cause(whose, error));
+        let (error, cause) = (error.as_str(), cause(whose, error));
         let cause = cause.as_deref();
         tracing::warn!(target: "portcullis", event = "jwks.failed", issuer, error, cause);
     }
     #[cfg(feature = "metrics")]
-    fetched(issuer, error.kind());
+    fetched(issuer, error.as_str());
     if let Some(keys_age) = keys_age {
         age(whose, keys_age);
     }

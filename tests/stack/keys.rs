@@ -18,7 +18,7 @@ async fn clocked_auth() -> (TestIssuer, ManualClock, JwtAuthLayer, JwksCache) {
     let issuer = TestIssuer::start_with(portcullis::Algorithm::ES256, clock.clone().into()).await;
     let issuer = issuer.unwrap().with_audience(AUDIENCE);
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
     let auth = JwtAuthLayer::new([policy])
         .unwrap()

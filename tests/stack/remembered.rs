@@ -19,7 +19,7 @@ pub(super) async fn bench() -> Bench {
     let issuer = TestIssuer::start_with(Algorithm::ES256, clock.clone().into()).await;
     let issuer = issuer.unwrap().with_audience(AUDIENCE);
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
     let auth = JwtAuthLayer::new([policy]).unwrap().with_keys(keys.clone());
     let auth = auth.unwrap().clock(clock.clone().into());
@@ -143,7 +143,7 @@ async fn restarted(bench: &Bench, max_age: Duration) -> (JwksCache, Stack) {
     let saved = bench.keys.save();
     bench.clock.advance(Duration::from_secs(3600));
     let source = JwksSource::uri(bench.issuer.issuer(), bench.issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(bench.clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(bench.clock.clone())]).unwrap();
     bench.issuer.fail_with(StatusCode::BAD_GATEWAY);
     assert_eq!(keys.restore(&saved, max_age), Ok(1));
     let policy = Issuer::new(bench.issuer.issuer()).audience(AUDIENCE);

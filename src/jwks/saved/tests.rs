@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{RestoreError, WEEK};
+use super::RestoreError;
 use crate::algorithm::Algorithm;
 use crate::clock::ManualClock;
 use crate::jwks::testing::{Answer, Issuer, Signer, keys};
-use crate::jwks::{IssuerState, JwksCache, JwksSource, KeySet, Lookup, LookupMode};
+use crate::jwks::{IssuerState, JwksCache, JwksSource, KeySet, Lookup, LookupMode, Waiter};
 
 const ISS: &str = "https://id.example.com/";
 const TENANTS: &str = "https://login.example.com/{tenant}";
 const NOW: u64 = 1_800_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A process: its clocks, its cache, and the issuer that it asks.
 struct Process {
@@ -27,7 +28,7 @@ impl Process {
         let (issuer, hands) = (Issuer::new(answer), ManualClock::at(at));
         let sources = [ISS, TENANTS].map(|name| {
             let source = JwksSource::service(name, issuer.clone());
-            source.clock(hands.clone().into())
+            source.clock(hands.clone())
         });
         Self {
             cache: JwksCache::new(sources).unwrap(),
@@ -43,7 +44,7 @@ impl Process {
         before.cache.save()
     }
 
-    fn find(&self, issuer: &str, kid: &str) -> Lookup {
+    fn find(&self, issuer: &str, kid: &str) -> Lookup<Waiter> {
         self.cache
             .find(issuer, Some(kid), Algorithm::ES256, LookupMode::MayWait)
     }
@@ -247,7 +248,7 @@ async fn keys_count_for_the_url_that_they_came_from_alone() {
     tokio::spawn(async move { axum::serve(listener, app).await });
     let hands = ManualClock::at(NOW);
     let cache = |source: JwksSource| {
-        let source = source.clock(hands.clone().into());
+        let source = source.clock(hands.clone());
         JwksCache::new([source]).unwrap()
     };
     let uri = |path: &str| cache(JwksSource::uri(ISS, format!("{origin}{path}")).unwrap());

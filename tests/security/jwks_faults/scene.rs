@@ -46,10 +46,7 @@ impl Scene {
         } else {
             JwksSource::uri(&origin, format!("{origin}/keys"))
         };
-        let source = source
-            .unwrap()
-            .timeout(fault.timeout)
-            .clock(clock.clone().into());
+        let source = source.unwrap().timeout(fault.timeout).clock(clock.clone());
         let cache = JwksCache::new([source]).unwrap();
         let auth = JwtAuthLayer::new([Issuer::new(&origin).audience(AUDIENCE)])
             .unwrap()
