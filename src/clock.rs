@@ -9,6 +9,8 @@ use std::sync::{
 };
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::duration::nanos;
+
 /// Where a layer reads the time. The default is the system's clock.
 ///
 /// ```
@@ -157,15 +159,17 @@ impl ManualClock {
     }
 }
 
+/// The time this many seconds after the Unix epoch; the end of the year 9999 for later ones, which some platforms cannot
+/// represent.
+pub(crate) fn system_time(unix_seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(unix_seconds.min(253_402_300_799))
+}
+
 /// An hour ahead of the process's start, so that a reader may subtract without reaching zero.
 #[allow(clippy::disallowed_methods)]
 fn since_start(now: Instant) -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     now.saturating_duration_since(*START) + Duration::from_secs(3600)
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

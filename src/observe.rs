@@ -105,7 +105,7 @@ impl Decision<'_> {
 
     /// Whether the caller's token was remembered.
     fn is_cached(&self) -> bool {
-        self.identity.is_some_and(Identity::is_remembered)
+        self.identity.is_some_and(Identity::is_cached)
     }
 
     /// What the caller lacked, in words.

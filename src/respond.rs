@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::answer::ResponseBody;
+use crate::duration::seconds_rounded_up;
 use crate::realm::is_quotable;
 use crate::rejection::{Challenge, Reason, Rejection};
 
@@ -229,8 +230,7 @@ fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
 
 /// Whole seconds, rounded up and never 0, which would invite the client to come back at once.
 fn seconds(duration: Duration) -> u64 {
-    let started = u64::from(duration.subsec_nanos() > 0);
-    duration.as_secs().saturating_add(started).max(1)
+    seconds_rounded_up(duration).max(1)
 }
 
 #[cfg(test)]

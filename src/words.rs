@@ -12,8 +12,7 @@ macro_rules! words {
     ($Enum:ident: $what:literal { $($Variant:ident => $word:literal),+ $(,)? }) => {
         impl $Enum {
             /// Every value, in the order of the table.
-            #[allow(dead_code)]
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$Variant),+];
+            pub const ALL: &'static [Self] = &[$(Self::$Variant),+];
 
             /// The word for this value, as `FromStr` reads it and as logs and metrics spell it.
             #[must_use]

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Json};
-use portcullis::revoke::{Entry, Kind, Revocation, RevocationError, Revocations};
+use portcullis::revoke::{Entry, Kind, Revocation, Revocations, RevokeError};
 use portcullis::{Protocol, Reason};
 use serde_json::{Value, json};
 
@@ -76,18 +76,18 @@ async fn revoke(
         let detail = format!("no such issuer here, there are {}", issuers.join(", "));
         return problem(StatusCode::UNPROCESSABLE_ENTITY, detail);
     }
-    match revocations.revoke(revocation.clone()) {
-        Ok(()) => {}
-        Err(error @ RevocationError::Full) => {
+    let kind = revocation.kind().as_str();
+    let in_force = match revocations.revoke(revocation) {
+        Ok(_) => true,
+        // Every token that it concerns has expired, which may be a mistake in a time.
+        Err(RevokeError::AlreadyOver) => false,
+        Err(error @ RevokeError::Full) => {
             tracing::error!(%error, "not revoked");
             return problem(StatusCode::INSUFFICIENT_STORAGE, error);
         }
         Err(error) => return problem(StatusCode::UNPROCESSABLE_ENTITY, error),
-    }
-    let in_force = revocations.contains(&revocation);
-    let kind = revocation.kind().as_str();
+    };
     tracing::info!(kind, issuer, in_force, client = %connection.peer.ip(), "revoked");
-    // What concerns only tokens that have expired is not kept, which may be a mistake in a time.
     Json(json!({ "in_force": in_force })).into_response()
 }
 
@@ -101,21 +101,14 @@ fn in_force(gateway: &Gateway) -> Option<Revocations> {
 }
 
 fn listing(entries: &[Entry]) -> Value {
-    let counts = Kind::ALL.map(|kind| {
-        let count = entries.iter().filter(|entry| entry.kind == kind).count();
+    let counts = Kind::ALL.iter().map(|kind| {
+        let count = entries.iter().filter(|entry| entry.kind == *kind).count();
         (kind.as_str().to_owned(), json!(count))
-    });
-    let shown = entries.iter().take(SHOWN).map(|entry| {
-        json!({
-            "kind": entry.kind.as_str(),
-            "ends_at": entry.ends_at.as_secs(),
-            "not_before": entry.not_before.map(|time| time.as_secs()),
-        })
     });
     json!({
         "total": entries.len(),
-        "counts": Value::Object(counts.into_iter().collect()),
-        "first_to_end": shown.collect::<Vec<_>>(),
+        "counts": Value::Object(counts.collect()),
+        "first_to_end": entries.iter().take(SHOWN).collect::<Vec<_>>(),
     })
 }
 

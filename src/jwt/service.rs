@@ -88,7 +88,7 @@ impl JwtGate {
             false => None,
         };
         let verified = verifier.verify(&credential.bearer, above, mode, now)?;
-        let remembered = verified.identity.is_remembered();
+        let remembered = verified.identity.is_cached();
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Passed {
             echo: credential.echo,

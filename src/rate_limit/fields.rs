@@ -2,12 +2,11 @@
 //!
 //! Both fields are lists, and every limit adds its own members: one further in never overwrites one further out.
 
-use std::time::Duration;
-
 use http::{HeaderName, HeaderValue};
 
 use super::gcra::Left;
 use super::policy::Policies;
+use crate::duration::seconds_rounded_up;
 
 pub(crate) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -81,7 +80,7 @@ impl Fields {
         let members = self.states.iter().zip(left);
         list(members.map(|(begin, left)| {
             let mut state = Text::new();
-            state.parameter(b";t=", seconds(left.more_in));
+            state.parameter(b";t=", seconds_rounded_up(left.more_in));
             state.number(left.permits.into());
             state.push(begin);
             state
@@ -91,7 +90,7 @@ impl Fields {
 
 /// The values of [`LEGACY`].
 pub(crate) fn legacy(size: u32, left: Left) -> [HeaderValue; 3] {
-    let reset = seconds(left.more_in);
+    let reset = seconds_rounded_up(left.more_in);
     [size.into(), left.permits.into(), reset.into()]
 }
 
@@ -133,11 +132,6 @@ fn list(members: impl IntoIterator<Item = Text>) -> HeaderValue {
 /// A value made of names that were checked, digits and punctuation is always one.
 fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// Whole seconds, rounded up, so that nobody comes back early.
-fn seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 // === impl Text ===
@@ -196,6 +190,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::rate_limit::quota::Quota;

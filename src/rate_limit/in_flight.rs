@@ -7,15 +7,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::key::Key;
+use crate::sharded::{IdentityBuildHasher, Sharded};
+use crate::sync::lock;
 
 /// Requests in flight, by caller.
 pub(crate) struct InFlight {
     most: NonZeroU32,
-    shards: [Mutex<HashMap<Key, u32>>; SHARDS],
+    shards: Sharded<Mutex<Counts>>,
 }
+
+type Counts = HashMap<Key, u32, IdentityBuildHasher>;
 
 /// One request in flight. Dropped, it makes room for the next.
 #[derive(Debug)]
@@ -32,8 +36,10 @@ const SHARDS: usize = 16;
 
 impl InFlight {
     pub(crate) fn new(most: NonZeroU32) -> Self {
-        let shards = Default::default();
-        Self { most, shards }
+        Self {
+            most,
+            shards: Sharded::new(SHARDS, Mutex::default),
+        }
     }
 
     pub(crate) fn most(&self) -> u32 {
@@ -60,11 +66,8 @@ impl InFlight {
         }
     }
 
-    fn table(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u32>> {
-        let [first, ..] = &self.shards;
-        let shard = self.shards.get((key.shard() % SHARDS as u64) as usize);
-        let shard = shard.unwrap_or(first);
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self, key: Key) -> MutexGuard<'_, Counts> {
+        lock(self.shards.shard(key.shard()))
     }
 }
 

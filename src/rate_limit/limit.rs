@@ -15,6 +15,7 @@ use super::ready::{Chosen, Ready};
 use super::store::{Asking, Check, Outcome, Purpose, Source, Store, StoreError, Verdicts};
 use super::tell::{Refusal, Tells};
 use crate::clock::Clock;
+use crate::duration::nanos;
 use crate::identity::Caller;
 use crate::rejection::{Reason, Rejection};
 
@@ -260,9 +261,7 @@ impl Limit {
     }
 
     fn now(&self) -> u64 {
-        let now = self.clock.monotonic();
-        let seconds = now.as_secs().saturating_mul(1_000_000_000);
-        seconds.saturating_add(now.subsec_nanos().into())
+        nanos(self.clock.monotonic())
     }
 }
 

@@ -12,21 +12,19 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::gcra::{Gcra, Step, Verdict};
 use super::key::Key;
 use super::policy::Policy;
 use super::store::{Check, Outcome, Purpose, Source, Verdicts};
+use crate::sharded::{Sharded, scale};
+use crate::sync::lock;
 
 /// States of callers, by key.
 pub(crate) struct Memory {
-    shards: Box<[Shard]>,
+    shards: Sharded<Mutex<Table>>,
 }
-
-// Alone in its cache lines, so that one processor's lock does not slow another's.
-#[repr(align(128))]
-struct Shard(Mutex<Table>);
 
 struct Table {
     slots: Vec<Slot>,
@@ -98,25 +96,17 @@ impl Memory {
             reach,
             ceiling: groups / shards,
         };
-        let shard = |_| Shard(Mutex::new(table.empty(0)));
         Self {
-            shards: (0..shards).map(shard).collect(),
+            shards: Sharded::new(shards, || Mutex::new(table.empty(0))),
         }
     }
 
     /// Decides about one request and, where it is admitted and its purpose is a charge, keeps the new states.
     pub(crate) fn decide(&self, check: &Check<'_>) -> Outcome {
-        let verdicts = match self.table(check.key) {
-            Some(mut table) => match check.policies.only() {
-                Some(policy) => Verdicts::One(table.one(policy, check)),
-                None => Verdicts::Several(table.several(check)),
-            },
-            // There always is one; a caller who owes for ever is refused.
-            None => {
-                let refuse = |policy: &Policy| policy.gcra.decide(u64::MAX, check.now, check.cost);
-                let steps = check.policies.iter().map(refuse);
-                steps.map(|step| step.verdict).collect()
-            }
+        let mut table = self.table(check.key);
+        let verdicts = match check.policies.only() {
+            Some(policy) => Verdicts::One(table.one(policy, check)),
+            None => Verdicts::Several(table.several(check)),
         };
         Outcome {
             verdicts,
@@ -126,21 +116,18 @@ impl Memory {
 
     /// Charges what can no more be refused.
     pub(crate) fn settle(&self, check: &Check<'_>) {
-        if let Some(mut table) = self.table(check.key) {
-            for policy in check.policies.iter() {
-                let name = Name::new(check.key, policy);
-                let place = table.place(name, &policy.gcra, check.now);
-                let before = place.map_or(0, |place| place.arrival);
-                let arrival = policy.gcra.settle(before, check.now, check.cost);
-                table.put(Slot { name, arrival }, place, &policy.gcra, check.now);
-            }
+        let mut table = self.table(check.key);
+        for policy in check.policies.iter() {
+            let name = Name::new(check.key, policy);
+            let place = table.place(name, &policy.gcra, check.now);
+            let before = place.map_or(0, |place| place.arrival);
+            let arrival = policy.gcra.settle(before, check.now, check.cost);
+            table.put(Slot { name, arrival }, place, &policy.gcra, check.now);
         }
     }
 
-    fn table(&self, key: Key) -> Option<MutexGuard<'_, Table>> {
-        let shard = self.shards.get(scale(key.shard(), self.shards.len()))?;
-        // A table is whole between any two statements, so a panic elsewhere leaves nothing to fear.
-        Some(shard.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn table(&self, key: Key) -> MutexGuard<'_, Table> {
+        lock(self.shards.shard(key.shard()))
     }
 }
 
@@ -315,11 +302,6 @@ impl Slot {
         name: Name(0),
         arrival: 0,
     };
-}
-
-/// Spreads a hash evenly over `0..len`, without a division.
-fn scale(hash: u64, len: usize) -> usize {
-    ((u128::from(hash) * len as u128) >> 64) as usize
 }
 
 #[cfg(test)]

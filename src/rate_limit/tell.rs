@@ -10,6 +10,7 @@ use super::gcra::Left;
 use super::in_flight::InFlight;
 use super::ready::Ready;
 use super::store::{Source, Verdicts};
+use crate::duration::nanos;
 use crate::rejection::{Reason, Rejection};
 
 /// How much clients are told.
@@ -119,7 +120,7 @@ impl Refusal {
 
     /// `chance` is a number that clients cannot foresee: it spreads them over the jitter.
     pub(super) fn rejection(self, tells: Tells, jitter: Duration, chance: u64) -> Rejection {
-        let nanos = u64::try_from(jitter.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = nanos(jitter);
         // Multiplied by the golden ratio, the low bits, which differ most, count most.
         let chance = u128::from(chance.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let extra = Duration::from_nanos(((chance * u128::from(nanos)) >> 64) as u64);

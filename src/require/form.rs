@@ -1,57 +1,23 @@
-//! Rules in a configuration: `{ any = [{ role = "admin" }, { all = [{ scope = "orders:read" }, ..] }] }`.
+//! Rules in a configuration: `{ any = [{ role = "admin" }, { not = { client = "acme" } }] }`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
+use http::Method;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::leaf::Leaf;
-use super::predicate::{Predicate, Test};
+use super::atom::{Atom, Kind, WORDS};
+use super::predicate::{Predicate, TESTS, Test};
 use super::rule::{Node, Rule};
-use super::text::MAX_DEPTH;
+use super::rules::{Requests, Rules};
+use super::text::{MAX_DEPTH, TOO_DEEP};
 use crate::claim_path::ClaimPath;
 
-/// The keys of the tables.
-#[derive(Clone, Copy, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Role,
-    Scope,
-    Permission,
-    PermissionPattern,
-    PermissionOrWildcard,
-    Group,
-    Claim,
-    Issuer,
-    Client,
-    Subject,
-    Acr,
-    MaxAge,
-    Any,
-    All,
-    Not,
-    // What a claim must be.
-    Is,
-    Contains,
-    AtLeast,
-    AtMost,
-    Exists,
-}
-
-/// A claim's place: a name, or a list of names.
-#[derive(Deserialize, Serialize)]
-#[serde(untagged)]
-enum Place {
-    Name(String),
-    Path(Vec<String>),
-}
-
-const FORMS: &str = "give one form in each table, such as { role = \"..\" }, { any = [..] } or { claim = \"..\", is = .. }";
-
-const WORDS: &str = "use role, scope, permission, permission_pattern, permission_or_wildcard, group, issuer, client, subject, acr, max_age, any, all or not; or claim, and with it is, contains, at_least, at_most or exists";
+const FORMS: &str = "give one form in each table, such as { role = \"..\" }, { any = [..] } or \
+    { claim = \"..\", is = .. }";
 
 // === impl Rule ===
 
@@ -59,36 +25,19 @@ impl Serialize for Rule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match &self.0 {
-            Node::Any(rules) => map.serialize_entry(&Word::Any, rules)?,
-            Node::All(rules) => map.serialize_entry(&Word::All, rules)?,
-            Node::Not(rule) => map.serialize_entry(&Word::Not, rule)?,
-            Node::Leaf(leaf) => match leaf {
-                Leaf::Role(name) => map.serialize_entry(&Word::Role, name)?,
-                Leaf::Scope(name) => map.serialize_entry(&Word::Scope, name)?,
-                Leaf::Permission(name) => map.serialize_entry(&Word::Permission, name)?,
-                Leaf::PermissionPattern(name) => {
-                    map.serialize_entry(&Word::PermissionPattern, name)?;
+            Node::Any(rules) => map.serialize_entry("any", rules)?,
+            Node::All(rules) => map.serialize_entry("all", rules)?,
+            Node::Not(rule) => map.serialize_entry("not", rule)?,
+            Node::Atom(Atom::Name(kind, name)) => map.serialize_entry(kind.as_str(), name)?,
+            Node::Atom(Atom::MaxAge(seconds)) => map.serialize_entry("max_age", seconds)?,
+            Node::Atom(Atom::Anonymous) => map.serialize_entry("anonymous", &true)?,
+            Node::Atom(Atom::Claim(claim)) => {
+                match claim.0.names() {
+                    [name] => map.serialize_entry("claim", name)?,
+                    names => map.serialize_entry("claim", names)?,
                 }
-                Leaf::PermissionOrWildcard(name) => {
-                    map.serialize_entry(&Word::PermissionOrWildcard, name)?;
-                }
-                Leaf::Group(name) => map.serialize_entry(&Word::Group, name)?,
-                Leaf::Issuer(name) => map.serialize_entry(&Word::Issuer, name)?,
-                Leaf::Client(name) => map.serialize_entry(&Word::Client, name)?,
-                Leaf::Subject(name) => map.serialize_entry(&Word::Subject, name)?,
-                Leaf::Acr(value) => map.serialize_entry(&Word::Acr, value)?,
-                Leaf::MaxAge(seconds) => map.serialize_entry(&Word::MaxAge, seconds)?,
-                Leaf::Claim(claim) => {
-                    map.serialize_entry(&Word::Claim, &Place::of(&claim.0))?;
-                    match &claim.1.0 {
-                        Test::Is(value) => map.serialize_entry(&Word::Is, value)?,
-                        Test::Contains(value) => map.serialize_entry(&Word::Contains, value)?,
-                        Test::AtLeast(least) => map.serialize_entry(&Word::AtLeast, least)?,
-                        Test::AtMost(greatest) => map.serialize_entry(&Word::AtMost, greatest)?,
-                        Test::Exists => map.serialize_entry(&Word::Exists, &true)?,
-                    }
-                }
-            },
+                map.serialize_entry(claim.1.test.as_str(), &claim.1.operand)?;
+            }
         }
         map.end()
     }
@@ -96,61 +45,40 @@ impl Serialize for Rule {
 
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Form { depth: 0 }.deserialize(deserializer)
+        Nested { depth: 0 }.deserialize(deserializer)
     }
 }
 
-// === impl Word ===
-
-impl Word {
-    fn named<E: Error>(key: &str) -> Result<Self, E> {
-        let word = Self::deserialize(StrDeserializer::<E>::new(key));
-        word.map_err(|_| E::custom(format_args!("there is no {key:?}: {WORDS}")))
-    }
+/// A claim's name, or the names of its path.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Claim {
+    Name(String),
+    Path(Vec<String>),
 }
 
-// === impl Place ===
-
-impl Place {
-    fn of(path: &ClaimPath) -> Self {
-        match path.names() {
-            [name] => Self::Name(name.to_string()),
-            names => Self::Path(names.iter().map(ToString::to_string).collect()),
-        }
-    }
-
-    fn path(&self) -> ClaimPath {
-        match self {
-            Self::Name(name) => name.as_str().into(),
-            Self::Path(names) => names.iter().map(String::as_str).collect(),
-        }
-    }
-}
-
-/// A rule inside so many others.
+/// Reads a rule that is inside `depth` others.
 #[derive(Clone, Copy)]
-struct Form {
+struct Nested {
     depth: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Form {
+impl<'de> DeserializeSeed<'de> for Nested {
     type Value = Rule;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Rule, D::Error> {
         if self.depth >= MAX_DEPTH {
-            let problem = "nest rules less deeply: 32 inside each other are too many";
-            return Err(D::Error::custom(problem));
+            return Err(D::Error::custom(TOO_DEEP));
         }
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Form {
+impl<'de> Visitor<'de> for Nested {
     type Value = Rule;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a rule: ")?;
-        f.write_str(FORMS)
+        write!(f, "a rule: {FORMS}")
     }
 
     /// The keys of a claim come in any order.
@@ -158,60 +86,49 @@ impl<'de> Visitor<'de> for Form {
         let inner = Self {
             depth: self.depth + 1,
         };
-        let (mut rule, mut place, mut predicate) = (None, None, None);
-        while let Some(key) = map.next_key::<String>()? {
-            let word = Word::named(&key)?;
-            let mut name = || map.next_value::<String>().map(String::into_boxed_str);
-            let read = match word {
-                Word::Role => Rule::leaf(Leaf::Role(name()?)),
-                Word::Scope => Rule::leaf(Leaf::Scope(name()?)),
-                Word::Permission => Rule::leaf(Leaf::Permission(name()?)),
-                Word::PermissionPattern => Rule::leaf(Leaf::PermissionPattern(name()?)),
-                Word::PermissionOrWildcard => Rule::leaf(Leaf::PermissionOrWildcard(name()?)),
-                Word::Group => Rule::leaf(Leaf::Group(name()?)),
-                Word::Issuer => Rule::leaf(Leaf::Issuer(name()?)),
-                Word::Client => Rule::leaf(Leaf::Client(name()?)),
-                Word::Subject => Rule::leaf(Leaf::Subject(name()?)),
-                Word::Acr => Rule::leaf(Leaf::Acr(name()?)),
-                Word::MaxAge => Rule::leaf(Leaf::MaxAge(map.next_value()?)),
-                Word::Any => Rule::any(map.next_value_seed(List(inner))?),
-                Word::All => Rule::all(map.next_value_seed(List(inner))?),
-                Word::Not => Rule::not(map.next_value_seed(inner)?),
-                Word::Claim => {
-                    once(&mut place, map.next_value::<Place>()?)?;
+        let (mut rule, mut path, mut predicate) = (None, None, None);
+        while let Some(word) = map.next_key::<String>()? {
+            let read = match &*word {
+                "any" => Rule::any(map.next_value_seed(List(inner))?),
+                "all" => Rule::all(map.next_value_seed(List(inner))?),
+                "not" => Rule::not(map.next_value_seed(inner)?),
+                "max_age" => Rule::atom(Atom::MaxAge(map.next_value()?)),
+                "anonymous" => constant(&mut map, Rule::anonymous())?,
+                "verified" => constant(&mut map, Rule::verified())?,
+                "nobody" => constant(&mut map, Rule::nobody())?,
+                "claim" => {
+                    let read = match map.next_value()? {
+                        Claim::Name(name) => ClaimPath::from(&*name),
+                        Claim::Path(names) => names.iter().map(String::as_str).collect(),
+                    };
+                    once(&mut path, read)?;
                     continue;
                 }
-                asked => {
-                    let asked = match asked {
-                        Word::Contains => Predicate::contains(map.next_value::<Value>()?),
-                        Word::AtLeast => Predicate::at_least(map.next_value()?),
-                        Word::AtMost => Predicate::at_most(map.next_value()?),
-                        Word::Exists if map.next_value()? => Predicate::exists(),
-                        Word::Exists => {
-                            let problem = "`exists` is always true: put the rule into { not = .. }";
-                            return Err(A::Error::custom(problem));
-                        }
-                        _ => Predicate::is(map.next_value::<Value>()?),
-                    };
-                    once(&mut predicate, asked)?;
-                    continue;
+                word => {
+                    if let Some(test) = Test::of(word) {
+                        let operand = map.next_value::<Value>()?;
+                        let read = Predicate::read(test, operand).map_err(A::Error::custom)?;
+                        once(&mut predicate, read)?;
+                        continue;
+                    }
+                    let unknown = || A::Error::custom(format_args!("unknown {word:?}: {WORDS}"));
+                    let kind = Kind::of(word).ok_or_else(unknown)?;
+                    Rule::atom(Atom::Name(kind, map.next_value::<String>()?.into()))
                 }
             };
             once(&mut rule, read)?;
         }
-        match (rule, place, predicate) {
+        match (rule, path, predicate) {
             (Some(rule), None, None) => Ok(rule),
-            (None, Some(place), Some(predicate)) => Ok(Rule::claim(place.path(), predicate)),
-            (None, Some(_), None) => Err(A::Error::custom(
-                "say what the claim must be: is, contains, at_least, at_most or exists",
-            )),
+            (None, Some(path), Some(predicate)) => Ok(Rule::claim(path, predicate)),
+            (None, Some(_), None) => Err(A::Error::custom(TESTS)),
             (None, None, Some(_)) => Err(A::Error::custom("name the claim: claim = \"..\"")),
             _ => Err(A::Error::custom(FORMS)),
         }
     }
 }
 
-struct List(Form);
+struct List(Nested);
 
 impl<'de> DeserializeSeed<'de> for List {
     type Value = Vec<Rule>;
@@ -237,10 +154,80 @@ impl<'de> Visitor<'de> for List {
     }
 }
 
-/// A second form in one table would have to be combined with the first, and how is the user's to say.
+/// Reads the `true` of `{ anonymous = true }`.
+fn constant<'de, A: MapAccess<'de>>(map: &mut A, rule: Rule) -> Result<Rule, A::Error> {
+    if map.next_value()? {
+        return Ok(rule);
+    }
+    Err(A::Error::custom(format_args!(
+        "`{rule}` is always true: use {{ not = .. }}"
+    )))
+}
+
+/// Two forms in one table are an error: the table does not say whether both must hold.
 fn once<T, E: Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(E::custom(FORMS)),
+    }
+}
+
+// === impl Rules ===
+
+/// `{ reads = {..}, writes = {..}, methods = { DELETE = {..} }, paths = { "/a" = {..} } }`.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct Table {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    paths: BTreeMap<String, Rule>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    methods: BTreeMap<String, Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reads: Option<Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writes: Option<Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otherwise: Option<Rule>,
+}
+
+impl Serialize for Rules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut table = Table {
+            otherwise: Some(self.0.otherwise.clone()),
+            ..Table::default()
+        };
+        for (requests, rule) in &self.0.listed {
+            let rule = rule.clone();
+            match requests {
+                Requests::Path(path) => drop(table.paths.insert(path.to_string(), rule)),
+                Requests::Method(name) => drop(table.methods.insert(name.to_string(), rule)),
+                Requests::Reads => table.reads = Some(rule),
+                Requests::Writes => table.writes = Some(rule),
+            }
+        }
+        table.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = Table::deserialize(deserializer)?;
+        let mut rules = Self::from(table.otherwise.unwrap_or_else(Rule::nobody));
+        for (path, rule) in table.paths {
+            rules = rules.path(path, rule);
+        }
+        for (name, rule) in table.methods {
+            let method = Method::from_bytes(name.as_bytes());
+            let unknown = |_| D::Error::custom(format_args!("{name:?} is not a method"));
+            rules = rules.method(method.map_err(unknown)?, rule);
+        }
+        let rules = match table.reads {
+            Some(rule) => rules.reads(rule),
+            None => rules,
+        };
+        Ok(match table.writes {
+            Some(rule) => rules.writes(rule),
+            None => rules,
+        })
     }
 }

@@ -1,70 +1,72 @@
-//! What a refused caller lacks: the smallest set that would have been enough.
+//! What a refused caller lacks: the smallest set of atoms that would satisfy the rule.
 
 use std::cmp::Reverse;
 
-use super::leaf::{Leaf, Source};
+use super::atom::{Atom, Kind, Source};
 use super::rule::{Node, Rule};
 use super::truth::Truth;
 use crate::clock::Clock;
 use crate::identity::Identity;
 
-/// One way to fulfil a rule.
+/// One set of atoms that satisfies a rule.
 #[derive(Clone, Default)]
-struct Way<'r> {
-    /// All that it rests on, in the order of the rule: what the caller has and what it lacks.
-    needs: Vec<&'r Leaf>,
-    lacks: Vec<&'r Leaf>,
-    /// What must stay away.
-    avoids: Vec<&'r Leaf>,
+struct Alternative<'r> {
+    /// All atoms that must hold, in the order of the rule.
+    needs: Vec<&'r Atom>,
+    /// Those of `needs` that the caller lacks.
+    lacks: Vec<&'r Atom>,
+    /// The atoms that must not hold.
+    avoids: Vec<&'r Atom>,
 }
 
-/// What would have been enough.
+/// The best alternative, in the form that challenges and logs need.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// In words, for the log.
+    /// The atoms that the caller lacks, for the log.
     pub(super) text: String,
-    /// The scopes of a token that would do, those that the caller has included: a client asks for all of them at once.
+    /// The scopes to request, including those that the caller has: a token request lists them all.
     pub(super) scope: Option<String>,
-    /// Any of these ways to log in would do, in the order of the rule.
+    /// The accepted `acr` values, separated by spaces, in the order of the rule.
     pub(super) acr_values: Option<String>,
     /// In seconds.
     pub(super) max_age: Option<u64>,
-    /// Whether it takes another login, and nothing but another token (RFC 9470 section 3).
+    /// Whether a step-up is enough: another login and no more than another token (RFC 9470 section 3).
     pub(super) is_login: bool,
 }
 
-/// Looks for the ways, as far as it is worth.
+/// A bounded search for alternatives.
 struct Search<H> {
-    /// Whether the caller has something; `None` for somebody without anything.
+    /// The answer for one atom; `None` if there is no caller.
     held: H,
-    /// How many ways are kept at each node. Beyond it the smallest survive, so that what is found is enough still, if not the
-    /// least.
+    /// How many alternatives are kept at each node, the best first. A result that was found within
+    /// this limit satisfies the rule, but may not be the smallest.
     kept: usize,
 }
 
 const KEPT: usize = 32;
 
-/// How many leaves are looked at in so many ways. Callers choose when they are refused, so a long rule is searched less
-/// widely, and costs the square of its length at most.
-const WIDELY: usize = 1_024;
+/// The limit of atoms times alternatives. Clients can cause refusals at will, so fewer alternatives
+/// are kept for long rules: the cost is at most quadratic in the length of the rule.
+const BUDGET: usize = 1_024;
 
 // === impl Rule ===
 
 impl Rule {
-    /// What `caller` lacks, or what somebody without anything would need. `None` if nothing would help.
+    /// What `caller` lacks; without a caller, everything that the rule needs. `None` if the rule
+    /// cannot be satisfied.
     pub(super) fn missing(&self, caller: Option<&Identity>, clock: &Clock) -> Option<Missing> {
-        let held = |leaf: &Leaf| caller.map(|caller| leaf.truth(caller, clock));
-        let kept = (WIDELY / self.leaves().max(1)).clamp(1, KEPT);
-        let ways = Search { held, kept }.ways(self, true);
-        let best = ways.first()?;
-        Some(Missing::of(best, &ways))
+        let held = |atom: &Atom| caller.map(|caller| atom.truth(caller, clock));
+        let kept = (BUDGET / self.atoms().max(1)).clamp(1, KEPT);
+        let alternatives = Search { held, kept }.alternatives(self, true);
+        let best = alternatives.first()?;
+        Some(Missing::of(best, &alternatives))
     }
 
-    fn leaves(&self) -> usize {
+    fn atoms(&self) -> usize {
         match &self.0 {
-            Node::Leaf(_) => 1,
-            Node::Not(rule) => rule.leaves(),
-            Node::Any(rules) | Node::All(rules) => rules.iter().map(Self::leaves).sum(),
+            Node::Atom(_) => 1,
+            Node::Not(rule) => rule.atoms(),
+            Node::Any(rules) | Node::All(rules) => rules.iter().map(Self::atoms).sum(),
         }
     }
 }
@@ -72,19 +74,19 @@ impl Rule {
 // === impl Missing ===
 
 impl Missing {
-    fn of(best: &Way<'_>, all: &[Way<'_>]) -> Self {
+    fn of(best: &Alternative<'_>, all: &[Alternative<'_>]) -> Self {
         let text: Vec<String> = best.lacks.iter().map(ToString::to_string).collect();
         let mut scopes: Vec<&str> = Vec::new();
         let mut ages = Vec::new();
-        for leaf in &best.needs {
-            match leaf {
-                Leaf::Scope(name) if !scopes.contains(&&**name) => scopes.push(name),
-                Leaf::MaxAge(seconds) => ages.push(*seconds),
+        for atom in &best.needs {
+            match atom {
+                Atom::Name(Kind::Scope, name) if !scopes.contains(&&**name) => scopes.push(name),
+                Atom::MaxAge(seconds) => ages.push(*seconds),
                 _ => {}
             }
         }
-        let is_login = |leaf: &&Leaf| matches!(leaf, Leaf::Acr(_) | Leaf::MaxAge(_));
-        let is_token = best.lacks.iter().all(|leaf| leaf.source() == Source::Token);
+        let is_login = |atom: &&Atom| acr(atom).is_some() || matches!(atom, Atom::MaxAge(_));
+        let is_token = best.lacks.iter().all(|atom| atom.source() == Source::Token);
         let values = acr_values(best, all);
         Self {
             text: text.join(", "),
@@ -100,136 +102,150 @@ fn joined(words: &[&str]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// The one that the best way needs, and those that would do in its place.
-fn acr_values<'r>(best: &Way<'r>, all: &[Way<'r>]) -> Vec<&'r str> {
-    let rest = |way: &Way<'r>| -> Vec<&'r Leaf> {
-        let rest = way.lacks.iter().copied();
-        rest.filter(|leaf| !matches!(leaf, Leaf::Acr(_))).collect()
-    };
-    let wanted = rest(best);
+/// The `acr` of the best alternative, and those of alternatives that differ in nothing else.
+fn acr_values<'r>(best: &Alternative<'r>, all: &[Alternative<'r>]) -> Vec<&'r str> {
     let mut values = Vec::new();
-    if !best.needs.iter().any(|leaf| matches!(leaf, Leaf::Acr(_))) {
+    if !best.needs.iter().any(|atom| acr(atom).is_some()) {
         return values;
     }
-    let equal = all
-        .iter()
-        .filter(|way| way.lacks.len() == best.lacks.len() && rest(way) == wanted);
-    for leaf in equal.flat_map(|way| &way.needs) {
-        match leaf {
-            Leaf::Acr(value) if !values.contains(&&**value) => values.push(value),
-            _ => {}
+    let rest = |alternative: &Alternative<'r>| -> Vec<&'r Atom> {
+        let lacks = alternative.lacks.iter().copied();
+        lacks.filter(|atom| acr(atom).is_none()).collect()
+    };
+    let wanted = rest(best);
+    let equal = all.iter().filter(|alternative| {
+        alternative.lacks.len() == best.lacks.len() && rest(alternative) == wanted
+    });
+    for value in equal
+        .flat_map(|alternative| &alternative.needs)
+        .filter_map(|atom| acr(atom))
+    {
+        if !values.contains(&value) {
+            values.push(value);
         }
     }
     values
 }
 
+fn acr(atom: &Atom) -> Option<&str> {
+    match atom {
+        Atom::Name(Kind::Acr, value) => Some(value),
+        _ => None,
+    }
+}
+
 // === impl Search ===
 
-impl<H: Fn(&Leaf) -> Option<Truth>> Search<H> {
-    /// The ways to make `rule` hold, or to make it known not to hold, the best first.
-    fn ways<'r>(&self, rule: &'r Rule, holds: bool) -> Vec<Way<'r>> {
+impl<H: Fn(&Atom) -> Option<Truth>> Search<H> {
+    /// The alternatives in which `rule` holds, or is known not to hold, the best first.
+    fn alternatives<'r>(&self, rule: &'r Rule, holds: bool) -> Vec<Alternative<'r>> {
         match (&rule.0, holds) {
-            (Node::Leaf(leaf), true) => {
-                vec![Way::with(leaf, (self.held)(leaf) == Some(Truth::Yes))]
+            (Node::Atom(atom), true) => {
+                vec![Alternative::with(
+                    atom,
+                    (self.held)(atom) == Some(Truth::Yes),
+                )]
             }
-            // What the caller has cannot be taken away, and what is unknown stays so.
-            (Node::Leaf(leaf), false) => match (self.held)(leaf) {
-                None | Some(Truth::No) => vec![Way::without(leaf)],
+            // A caller cannot lose what it has, and an unknown atom stays unknown.
+            (Node::Atom(atom), false) => match (self.held)(atom) {
+                None | Some(Truth::No) => vec![Alternative::without(atom)],
                 Some(Truth::Yes | Truth::Unknown) => Vec::new(),
             },
-            (Node::Not(rule), holds) => self.ways(rule, !holds),
+            (Node::Not(rule), holds) => self.alternatives(rule, !holds),
             (Node::Any(rules), true) | (Node::All(rules), false) => {
-                let each = rules.iter().flat_map(|rule| self.ways(rule, holds));
+                let each = rules.iter().flat_map(|rule| self.alternatives(rule, holds));
                 self.best(each.collect())
             }
             (Node::All(rules), true) | (Node::Any(rules), false) => {
-                let start = vec![Way::default()];
+                let start = vec![Alternative::default()];
                 rules.iter().fold(start, |found, rule| {
-                    self.best(both(found, &self.ways(rule, holds)))
+                    self.best(both(found, &self.alternatives(rule, holds)))
                 })
             }
         }
     }
 
-    fn best<'r>(&self, mut ways: Vec<Way<'r>>) -> Vec<Way<'r>> {
-        // Stable: of two equals the one that the rule names first.
-        ways.sort_by_cached_key(Way::cost);
-        ways.truncate(self.kept);
-        ways
+    fn best<'r>(&self, mut alternatives: Vec<Alternative<'r>>) -> Vec<Alternative<'r>> {
+        // A stable sort: of two equal ones, the first in the rule wins.
+        alternatives.sort_by_cached_key(Alternative::cost);
+        alternatives.truncate(self.kept);
+        alternatives
     }
 }
 
-fn both<'r>(found: Vec<Way<'r>>, more: &[Way<'r>]) -> Vec<Way<'r>> {
-    // Long lists come one by one, and copies of what grows would make a square of them.
+fn both<'r>(found: Vec<Alternative<'r>>, more: &[Alternative<'r>]) -> Vec<Alternative<'r>> {
+    // A list of atoms arrives one by one; a copy of each step would make it quadratic.
     if let [only] = more {
         let found = found.into_iter();
-        return found.filter_map(|way| way.and(only)).collect();
+        return found
+            .filter_map(|alternative| alternative.and(only))
+            .collect();
     }
     let pairs = found
         .iter()
-        .flat_map(|way| more.iter().map(move |other| (way, other)));
+        .flat_map(|alternative| more.iter().map(move |other| (alternative, other)));
     pairs
-        .filter_map(|(way, other)| way.clone().and(other))
+        .filter_map(|(alternative, other)| alternative.clone().and(other))
         .collect()
 }
 
-// === impl Way ===
+// === impl Alternative ===
 
-impl<'r> Way<'r> {
-    fn with(leaf: &'r Leaf, is_held: bool) -> Self {
+impl<'r> Alternative<'r> {
+    fn with(atom: &'r Atom, is_held: bool) -> Self {
         Self {
-            needs: vec![leaf],
-            lacks: if is_held { Vec::new() } else { vec![leaf] },
+            needs: vec![atom],
+            lacks: if is_held { Vec::new() } else { vec![atom] },
             avoids: Vec::new(),
         }
     }
 
-    fn without(leaf: &'r Leaf) -> Self {
+    fn without(atom: &'r Atom) -> Self {
         Self {
-            avoids: vec![leaf],
+            avoids: vec![atom],
             ..Self::default()
         }
     }
 
-    /// Both at once, if somebody can have all that they need and nothing that they avoid.
+    /// Both at once, unless their needs exclude each other or are avoided.
     fn and(mut self, other: &Self) -> Option<Self> {
         let is_possible = other.needs.iter().all(|new| self.allows(new))
-            && self.needs.iter().all(|own| !other.is_spoilt_by(own));
+            && self.needs.iter().all(|own| !other.conflicts_with(own));
         if !is_possible {
             return None;
         }
-        for leaf in &other.needs {
-            if !self.needs.contains(leaf) {
-                self.needs.push(leaf);
+        for atom in &other.needs {
+            if !self.needs.contains(atom) {
+                self.needs.push(atom);
             }
         }
-        for leaf in &other.lacks {
-            // Who gets the one has the other.
-            if !self.lacks.iter().any(|own| own.brings(leaf)) {
-                self.lacks.retain(|own| !leaf.brings(own));
-                self.lacks.push(leaf);
+        for atom in &other.lacks {
+            // An atom that is implied need not be named.
+            if !self.lacks.iter().any(|own| own.implies(atom)) {
+                self.lacks.retain(|own| !atom.implies(own));
+                self.lacks.push(atom);
             }
         }
         self.avoids.extend(&other.avoids);
         Some(self)
     }
 
-    fn allows(&self, leaf: &Leaf) -> bool {
-        !self.is_spoilt_by(leaf) && !self.needs.iter().any(|own| own.excludes(leaf))
+    fn allows(&self, atom: &Atom) -> bool {
+        !self.conflicts_with(atom) && !self.needs.iter().any(|own| own.excludes(atom))
     }
 
-    fn is_spoilt_by(&self, leaf: &Leaf) -> bool {
-        self.avoids.iter().any(|avoided| leaf.brings(avoided))
+    fn conflicts_with(&self, atom: &Atom) -> bool {
+        self.avoids.iter().any(|avoided| atom.implies(avoided))
     }
 
-    /// First who would have to be somebody else, then how much, then how much of it no client can ask for.
+    /// Fewest fixed atoms first, then fewest atoms, then most atoms that a new token can bring.
     fn cost(&self) -> (usize, usize, Reverse<usize>) {
         let count = |source| {
             let all = self.lacks.iter();
-            all.filter(|leaf| leaf.source() == source).count()
+            all.filter(|atom| atom.source() == source).count()
         };
         (
-            count(Source::Nature),
+            count(Source::Fixed),
             self.lacks.len(),
             Reverse(count(Source::Token)),
         )

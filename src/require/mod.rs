@@ -42,12 +42,11 @@
 //! # }
 //! ```
 
-mod explain;
+mod atom;
+#[cfg(feature = "serde")]
 mod form;
 mod layer;
-mod leaf;
 mod missing;
-mod pattern;
 mod predicate;
 mod rule;
 mod rules;

@@ -9,7 +9,7 @@ use super::truth::Truth;
 
 /// What a claim must be, for [`Rule::claim`](crate::Rule::claim).
 ///
-/// A claim of another type than the one asked for is no answer: neither the predicate nor its opposite holds.
+/// A claim of another type gives no answer: neither the predicate nor its opposite holds.
 ///
 /// ```
 /// use portcullis::Rule;
@@ -17,77 +17,140 @@ use super::truth::Truth;
 ///
 /// let verified = Rule::claim("email_verified", true);
 /// let partner = Rule::claim(["org", "tags"], Predicate::contains("partner"));
-/// let trusted = Rule::claim("trust", Predicate::at_least(3));
-/// # let _ = (verified, partner, trusted);
+/// let trusted = Rule::claim("trust", Predicate::at_least(3)) & Rule::claim("trust", Predicate::at_most(9));
+/// let enrolled = Rule::claim("mfa", Predicate::exists());
+/// # let _ = (verified, partner, trusted, enrolled);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Predicate(pub(super) Test);
+pub struct Predicate {
+    pub(super) test: Test,
+    /// A whole number for `AtLeast` and `AtMost`, `true` for `Exists`.
+    pub(super) operand: Value,
+}
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Test {
-    Is(Value),
-    Contains(Value),
-    AtLeast(i64),
-    AtMost(i64),
+    Is,
+    Contains,
+    AtLeast,
+    AtMost,
     Exists,
+}
+
+/// For error messages.
+pub(super) const TESTS: &str =
+    "say what the claim must be: is, contains, at_least, at_most or exists";
+
+// === impl Test ===
+
+impl Test {
+    const ALL: [Self; 5] = [
+        Self::Is,
+        Self::Contains,
+        Self::AtLeast,
+        Self::AtMost,
+        Self::Exists,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Is => "is",
+            Self::Contains => "contains",
+            Self::AtLeast => "at_least",
+            Self::AtMost => "at_most",
+            Self::Exists => "exists",
+        }
+    }
+
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|test| test.as_str() == word)
+    }
 }
 
 // === impl Predicate ===
 
 impl Predicate {
-    /// The claim is this value. A plain value says the same: `Rule::claim("tenant", "acme")`.
+    /// The claim equals this value. A plain value means the same: `Rule::claim("tenant", "acme")`.
     #[must_use]
     pub fn is(value: impl Into<Value>) -> Self {
-        Self(Test::Is(value.into()))
+        Self::new(Test::Is, value)
     }
 
-    /// The claim is a list that holds this value, or the value alone.
+    /// The claim is a list that contains this value, or equals the value.
     #[must_use]
     pub fn contains(value: impl Into<Value>) -> Self {
-        Self(Test::Contains(value.into()))
+        Self::new(Test::Contains, value)
     }
 
-    /// The claim is a number, and not less than this one.
+    /// The claim is a number and at least this one.
     #[must_use]
     pub fn at_least(least: i64) -> Self {
-        Self(Test::AtLeast(least))
+        Self::new(Test::AtLeast, least)
     }
 
-    /// The claim is a number, and not greater than this one.
+    /// The claim is a number and at most this one.
     #[must_use]
     pub fn at_most(greatest: i64) -> Self {
-        Self(Test::AtMost(greatest))
+        Self::new(Test::AtMost, greatest)
     }
 
-    /// The claim is there, and not null. Alone among the predicates its opposite holds for a claim that is missing.
+    /// The claim is present and not null. The only predicate whose opposite holds for a missing claim.
     #[must_use]
     pub fn exists() -> Self {
-        Self(Test::Exists)
+        Self::new(Test::Exists, true)
+    }
+
+    fn new(test: Test, operand: impl Into<Value>) -> Self {
+        let operand = operand.into();
+        Self { test, operand }
+    }
+
+    /// A predicate from a text or a configuration; the error says what to change.
+    pub(super) fn read(test: Test, operand: Value) -> Result<Self, &'static str> {
+        match test {
+            Test::AtLeast | Test::AtMost if operand.as_i64().is_none() => {
+                Err("`at_least` and `at_most` take a whole number")
+            }
+            Test::Exists if operand != Value::Bool(true) => {
+                Err("`exists` is always true: put the rule into { not = .. }")
+            }
+            _ => Ok(Self { test, operand }),
+        }
     }
 
     pub(super) fn truth(&self, claim: Option<&Value>) -> Truth {
-        let claim = claim.filter(|claim| !claim.is_null());
-        let Some(claim) = claim else {
-            return match self.0 {
+        let Some(claim) = claim.filter(|claim| !claim.is_null()) else {
+            return match self.test {
                 Test::Exists => Truth::No,
                 _ => Truth::Unknown,
             };
         };
-        match (&self.0, claim) {
+        match (self.test, claim) {
             (Test::Exists, _) => Truth::Yes,
-            (Test::Is(value), claim) => same(value, claim),
-            (Test::Contains(value), Value::Array(list)) => {
-                Truth::any(list.iter().map(|own| same(value, own)))
+            (Test::Contains, Value::Array(list)) => {
+                Truth::any(list.iter().map(|own| same(&self.operand, own)))
             }
-            (Test::Contains(value), claim) => same(value, claim),
-            (Test::AtLeast(least), Value::Number(number)) => {
-                compare(number, *least).is_some_and(Ordering::is_ge).into()
+            (Test::Is | Test::Contains, claim) => same(&self.operand, claim),
+            (Test::AtLeast, Value::Number(number)) => {
+                self.compare(number).is_some_and(Ordering::is_ge).into()
             }
-            (Test::AtMost(greatest), Value::Number(number)) => compare(number, *greatest)
-                .is_some_and(Ordering::is_le)
-                .into(),
-            (Test::AtLeast(_) | Test::AtMost(_), _) => Truth::Unknown,
+            (Test::AtMost, Value::Number(number)) => {
+                self.compare(number).is_some_and(Ordering::is_le).into()
+            }
+            (Test::AtLeast | Test::AtMost, _) => Truth::Unknown,
         }
+    }
+
+    /// A number of a claim with the bound of this predicate.
+    fn compare(&self, number: &Number) -> Option<Ordering> {
+        let bound = self.operand.as_i64()?;
+        if let Some(whole) = number.as_i64() {
+            return Some(whole.cmp(&bound));
+        }
+        if number.is_u64() {
+            return Some(Ordering::Greater);
+        }
+        number.as_f64()?.partial_cmp(&(bound as f64))
     }
 }
 
@@ -97,12 +160,12 @@ impl<T: Into<Value>> From<T> for Predicate {
     }
 }
 
-/// Whether two values are one. Of two types they cannot be compared.
+/// Whether two values are equal. Values of two types cannot be compared.
 fn same(value: &Value, claim: &Value) -> Truth {
     match (value, claim) {
-        // JSON knows one kind of numbers: 7 and 7.0 are one.
+        // JSON has one type of numbers: 7 and 7.0 are equal.
         (Value::Number(own), Value::Number(number)) => {
-            (own == number || own.as_f64() == number.as_f64() && !is_whole(own, number)).into()
+            (own == number || own.as_f64() == number.as_f64() && !are_whole(own, number)).into()
         }
         (Value::Array(own), Value::Array(list)) if own.len() == list.len() => {
             Truth::all(own.iter().zip(list).map(|(own, value)| same(own, value)))
@@ -118,19 +181,9 @@ fn same(value: &Value, claim: &Value) -> Truth {
     }
 }
 
-/// Whole numbers are compared as such: as floats two large ones may look alike.
-fn is_whole(own: &Number, number: &Number) -> bool {
+/// Two whole numbers are compared as such: converted to floats, two large ones may be equal.
+fn are_whole(own: &Number, number: &Number) -> bool {
     !own.is_f64() && !number.is_f64()
-}
-
-fn compare(number: &Number, bound: i64) -> Option<Ordering> {
-    if let Some(whole) = number.as_i64() {
-        return Some(whole.cmp(&bound));
-    }
-    if number.is_u64() {
-        return Some(Ordering::Greater);
-    }
-    number.as_f64()?.partial_cmp(&(bound as f64))
 }
 
 #[cfg(test)]
@@ -141,7 +194,7 @@ mod tests {
     use Truth::{No, Unknown, Yes};
 
     #[test]
-    fn another_type_is_no_answer() {
+    fn claims_of_another_type_are_unknown() {
         for (predicate, claim, expected) in [
             (Predicate::is("a"), json!("a"), Yes),
             (Predicate::is("a"), json!("A"), No),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 use std::time::Duration;
 
-use super::leaf::Leaf;
+use super::atom::{Atom, Kind, kinds};
 use super::predicate::Predicate;
 use super::truth::Truth;
 use crate::claim_path::ClaimPath;
@@ -13,8 +13,8 @@ use crate::identity::Identity;
 
 /// What a caller must have: a role, a scope, a claim, or a combination of them.
 ///
-/// Rules are values: they compare, print, parse, and come out of a configuration (see [the module](crate::require)).
-/// Names are text or a type of your own that is [`AsRef<str>`].
+/// Rules are values. They can be compared, printed, parsed and read from a configuration (see
+/// [the module](crate::require)). Names are text or any type that is [`AsRef<str>`].
 ///
 /// ```
 /// use portcullis::Rule;
@@ -39,16 +39,19 @@ use crate::identity::Identity;
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
 ///
-/// A rule admits only callers for whom it is known to hold. What a token leaves out is unknown, and so is its opposite: neither
-/// `claim(tenant is "acme")` nor `not(claim(tenant is "acme"))` admits a caller without the claim. Roles, scopes, permissions
-/// and the client are always known: a caller whose token names none has none.
+/// A rule has three answers: it holds, it does not hold, or the token does not say. Only a rule that
+/// holds admits a caller. If the token has no claim `tenant`, neither `claim(tenant is "acme")` nor
+/// `not(claim(tenant is "acme"))` admits the caller. Roles, scopes, permissions and the client are
+/// always known: a token that names none has none.
+///
+/// Anonymous callers are admitted only where a rule says [`anonymous`](Self::anonymous).
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Rule(pub(super) Node);
 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Node {
-    Leaf(Leaf),
+    Atom(Atom),
     Any(Box<[Rule]>),
     All(Box<[Rule]>),
     Not(Box<Rule>),
@@ -56,73 +59,61 @@ pub(super) enum Node {
 
 // === impl Rule ===
 
+macro_rules! constructors {
+    ($($(#[doc = $doc:literal])* $word:ident($name:ident) $Kind:ident $source:ident;)*) => {
+        /// One question about the caller.
+        impl Rule {
+            $(
+                $(#[doc = $doc])*
+                pub fn $word($name: impl AsRef<str>) -> Self {
+                    Self::atom(Atom::Name(Kind::$Kind, $name.as_ref().into()))
+                }
+            )*
+        }
+    };
+}
+
+kinds!(constructors);
+
 impl Rule {
-    /// The caller has this role.
-    pub fn role(name: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Role(name.as_ref().into()))
-    }
-
-    /// The token was granted this scope.
-    pub fn scope(name: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Scope(name.as_ref().into()))
-    }
-
-    /// The caller has this permission, spelled exactly so. A `*` on either side is a letter like any other.
-    pub fn permission(name: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Permission(name.as_ref().into()))
-    }
-
-    /// The caller has a permission that fits `pattern`: `order:*` is any permission of two segments whose first is
-    /// `order`. A `*` stands for one whole segment, never for several.
-    pub fn permission_pattern(pattern: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::PermissionPattern(pattern.as_ref().into()))
-    }
-
-    /// The caller has this permission, or one with wildcards that covers it: `order:*` covers `order:read`, and not
-    /// `order:line:read`. For issuers that grant wildcards.
-    pub fn permission_or_wildcard(name: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::PermissionOrWildcard(name.as_ref().into()))
-    }
-
-    /// The caller is in this group, by the claim `groups`.
+    /// The claim at `path` satisfies `predicate`, or equals it if it is a plain value.
     ///
-    /// A token without the claim says nothing about groups: issuers leave the list out where it is too long.
-    pub fn group(name: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Group(name.as_ref().into()))
-    }
-
-    /// The claim at `path` is as `predicate` says, or simply is this value.
+    /// The claims of a token are parsed at the first such question, once per token.
     ///
-    /// Claims are parsed at the first such question, once per token.
+    /// ```
+    /// use portcullis::Rule;
+    /// use portcullis::require::Predicate;
+    ///
+    /// let tenant = Rule::claim(["org", "tenant"], "acme");
+    /// let trusted = Rule::claim("trust", Predicate::at_least(3));
+    /// # let _ = (tenant, trusted);
+    /// ```
     pub fn claim(path: impl Into<ClaimPath>, predicate: impl Into<Predicate>) -> Self {
-        Self::leaf(Leaf::Claim(Box::new((path.into(), predicate.into()))))
+        Self::atom(Atom::Claim(Box::new((path.into(), predicate.into()))))
     }
 
-    /// The token comes from this issuer.
-    pub fn issuer(issuer: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Issuer(issuer.as_ref().into()))
-    }
-
-    /// The token was issued to this client (`azp`, else `client_id`).
-    pub fn client(id: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Client(id.as_ref().into()))
-    }
-
-    /// The caller is this subject. With several issuers a subject alone names nobody: combine it with
-    /// [`issuer`](Self::issuer).
-    pub fn subject(subject: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Subject(subject.as_ref().into()))
-    }
-
-    /// The caller was authenticated in this way (`acr`, RFC 9470). Who was not is asked to log in again, that way.
-    pub fn acr(value: impl AsRef<str>) -> Self {
-        Self::leaf(Leaf::Acr(value.as_ref().into()))
-    }
-
-    /// The caller logged in at most so long ago (`auth_time`, RFC 9470), in whole seconds. Who did not is asked to log
-    /// in again.
+    /// The caller logged in at most this long ago (`auth_time`, RFC 9470), in whole seconds.
+    ///
+    /// A caller that lacks nothing else receives a step-up challenge with `max_age`.
     pub fn max_age(age: Duration) -> Self {
-        Self::leaf(Leaf::MaxAge(age.as_secs()))
+        Self::atom(Atom::MaxAge(age.as_secs()))
+    }
+
+    /// The caller is anonymous: the request has no token, and `JwtAuthLayer` is
+    /// [`optional`](crate::JwtAuthLayer::optional).
+    ///
+    /// This is the only rule that admits anonymous callers. To admit verified callers too, combine it:
+    ///
+    /// ```
+    /// use portcullis::Rule;
+    ///
+    /// let everyone = Rule::anonymous() | Rule::verified();
+    /// assert!(everyone.holds(None)); // `None` is an anonymous caller
+    /// assert!(!Rule::verified().holds(None));
+    /// assert!(!Rule::not(Rule::role("admin")).holds(None));
+    /// ```
+    pub fn anonymous() -> Self {
+        Self::atom(Atom::Anonymous)
     }
 
     /// Any verified caller.
@@ -130,18 +121,18 @@ impl Rule {
         Self::all([])
     }
 
-    /// Nobody.
+    /// No caller.
     pub fn nobody() -> Self {
         Self::any([])
     }
 
-    /// `rule` is known not to hold. An anonymous caller is refused all the same.
-    #[allow(clippy::should_implement_trait)] // the operator is there too; words read better in a list
+    /// `rule` is known not to hold. Anonymous callers are not admitted.
+    #[allow(clippy::should_implement_trait)] // `!` works too; the word reads better in a list
     pub fn not(rule: Self) -> Self {
         Self(Node::Not(rule.into()))
     }
 
-    /// At least one of `rules` holds. Of none, none does: an empty list admits nobody.
+    /// At least one of `rules` holds. An empty list admits no caller.
     pub fn any(rules: impl IntoIterator<Item = Self>) -> Self {
         Self(Node::Any(rules.into_iter().collect()))
     }
@@ -151,59 +142,90 @@ impl Rule {
         Self(Node::All(rules.into_iter().collect()))
     }
 
-    /// Whether the rule holds for a caller, by the system's clock. It allocates nothing, apart from the first question about a
-    /// claim of a token.
+    /// Whether the rule holds for a caller, by the system clock. `None` is an anonymous caller.
+    ///
+    /// Allocates nothing, except when the claims of a token are parsed for the first time.
+    ///
+    /// ```
+    /// use portcullis::{Caller, Rule};
+    ///
+    /// fn may_export(caller: &Caller) -> bool {
+    ///     (Rule::role("admin") | Rule::scope("orders:export")).holds(caller.identity())
+    /// }
+    /// assert!(!may_export(&Caller::Anonymous));
+    /// ```
     #[must_use]
-    pub fn holds(&self, caller: &Identity) -> bool {
-        self.truth(caller, &Clock::System).is_yes()
+    pub fn holds<'c>(&self, caller: impl Into<Option<&'c Identity>>) -> bool {
+        self.truth_for(caller.into(), &Clock::System).is_yes()
     }
 
-    pub(super) fn leaf(leaf: Leaf) -> Self {
-        Self(Node::Leaf(leaf))
+    pub(super) fn atom(atom: Atom) -> Self {
+        Self(Node::Atom(atom))
     }
 
-    /// Inlined, so that a leaf costs one call and not two.
+    pub(super) fn truth_for(&self, caller: Option<&Identity>, clock: &Clock) -> Truth {
+        caller.map_or_else(
+            || self.truth_for_anonymous(),
+            |caller| self.truth(caller, clock),
+        )
+    }
+
+    /// Inlined, so that an atom costs one call instead of two.
     #[inline]
     pub(super) fn truth(&self, caller: &Identity, clock: &Clock) -> Truth {
         match &self.0 {
-            Node::Leaf(leaf) => leaf.truth(caller, clock),
+            Node::Atom(atom) => atom.truth(caller, clock),
             _ => self.combined(caller, clock),
         }
     }
 
     fn combined(&self, caller: &Identity, clock: &Clock) -> Truth {
         match &self.0 {
-            Node::Leaf(leaf) => leaf.truth(caller, clock),
+            Node::Atom(atom) => atom.truth(caller, clock),
             Node::Any(rules) => Truth::any(rules.iter().map(|rule| rule.truth(caller, clock))),
             Node::All(rules) => Truth::all(rules.iter().map(|rule| rule.truth(caller, clock))),
             Node::Not(rule) => rule.truth(caller, clock).not(),
         }
     }
 
-    /// Whether a caller may be told the rule.
+    /// Everything but `anonymous` is unknown for an anonymous caller, empty lists included. A rule
+    /// that does not contain `anonymous` is therefore unknown, and so is its opposite.
+    pub(super) fn truth_for_anonymous(&self) -> Truth {
+        match &self.0 {
+            Node::Atom(Atom::Anonymous) => Truth::Yes,
+            Node::Atom(_) => Truth::Unknown,
+            Node::Any(rules) | Node::All(rules) if rules.is_empty() => Truth::Unknown,
+            Node::Any(rules) => Truth::any(rules.iter().map(Self::truth_for_anonymous)),
+            Node::All(rules) => Truth::all(rules.iter().map(Self::truth_for_anonymous)),
+            Node::Not(rule) => rule.truth_for_anonymous().not(),
+        }
+    }
+
+    /// Whether a refused caller may see the rule.
     pub(super) fn is_public(&self) -> bool {
         match &self.0 {
-            Node::Leaf(leaf) => leaf.is_public(),
-            // Whom a rule keeps out is not told to those whom it keeps out.
+            Node::Atom(atom) => atom.is_public(),
+            // An exception is not disclosed to the callers that it excludes.
             Node::Not(_) => false,
             Node::Any(rules) | Node::All(rules) => rules.iter().all(Self::is_public),
         }
     }
 }
 
-/// Both hold.
+/// Both rules hold.
 impl BitAnd for Rule {
     type Output = Self;
 
     fn bitand(self, other: Self) -> Self {
         match self.0 {
-            Node::All(rules) => Self::all(rules.into_iter().chain([other])),
+            // An empty list is `verified`, which must stay a part of the rule.
+            Node::All(rules) if !rules.is_empty() => Self::all(rules.into_iter().chain([other])),
             own => Self::all([Self(own), other]),
         }
     }
 }
 
-/// At least one holds.
+/// At least one of the rules holds.
 impl BitOr for Rule {
     type Output = Self;
 

@@ -1,4 +1,4 @@
-//! Which rule belongs to which request.
+//! Rules by method and path.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::rule::Rule;
 
 /// A rule for each kind of request: by method, and by path for gRPC.
 ///
-/// What no rule was given for is refused. A single [`Rule`] is for every request.
+/// A request without a rule is refused. A single [`Rule`] applies to every request.
 ///
 /// ```
 /// use http::Method;
@@ -27,21 +27,39 @@ use super::rule::Rule;
 ///     .path("/orders.v1.Orders/Place", Rule::scope("orders:write"));
 /// assert_eq!(grpc.rule_for(&Method::POST, "/orders.v1.Orders/Delete"), &Rule::nobody());
 /// ```
+///
+/// With the feature `serde`, a configuration has the keys `reads`, `writes`, `methods`, `paths` and
+/// `otherwise`:
+///
+/// ```
+/// # use portcullis::{Rule, Rules};
+/// let rules: Rules = toml::from_str(
+///     r#"
+///     reads = { scope = "orders:read" }
+///     methods = { POST = { scope = "orders:write" }, DELETE = { role = "admin" } }
+///     "#,
+/// )?;
+/// assert_eq!(
+///     rules.to_string(),
+///     "DELETE role:admin; POST scope:orders:write; reads scope:orders:read; otherwise nobody"
+/// );
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Rules(pub(super) Cases<Rule>);
 
-/// Something for each kind of request.
+/// A value for each kind of request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cases<T> {
-    /// The most particular first.
-    pub(super) listed: Vec<(Kind, T)>,
+    /// In the order of [`Requests::precedence`].
+    pub(super) listed: Vec<(Requests, T)>,
     pub(super) otherwise: T,
 }
 
-/// A kind of requests. The order is that of precedence.
+/// The requests that a rule is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Requests {
     Path(Box<str>),
     Method(Method),
     Reads,
@@ -51,44 +69,52 @@ pub(super) enum Kind {
 const READS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 const WRITES: [Method; 4] = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// Methods have a case (RFC 9110 section 9.1), but there are servers that overlook it: for them `delete` is DELETE.
-fn is_same(own: &Method, method: &Method) -> bool {
-    own.as_str().eq_ignore_ascii_case(method.as_str())
-}
-
 // === impl Rules ===
 
 impl Rules {
-    /// Nobody may do anything yet.
+    /// Every request is refused.
     pub fn new() -> Self {
         Self::from(Rule::nobody())
     }
 
-    /// For requests that change nothing: GET, HEAD and OPTIONS.
+    /// The rule for GET, HEAD and OPTIONS.
     pub fn reads(self, rule: Rule) -> Self {
-        self.with(Kind::Reads, rule)
+        self.with(Requests::Reads, rule)
     }
 
-    /// For requests that change something: POST, PUT, PATCH and DELETE.
+    /// The rule for POST, PUT, PATCH and DELETE.
     pub fn writes(self, rule: Rule) -> Self {
-        self.with(Kind::Writes, rule)
+        self.with(Requests::Writes, rule)
     }
 
-    /// For one method, in any case (some servers read `delete` as DELETE), whatever [`reads`](Self::reads) and
-    /// [`writes`](Self::writes) say. The rule for GET is for HEAD too, unless HEAD has its own.
-    pub fn method(self, method: Method, rule: Rule) -> Self {
-        self.with(Kind::Method(method), rule)
-    }
-
-    /// For one path, whatever its method: a gRPC method is the path `/package.Service/Method`.
+    /// The rule for one method. Takes precedence over [`reads`](Self::reads) and
+    /// [`writes`](Self::writes).
     ///
-    /// The path is compared byte for byte, as it arrives at the layer. Another spelling (`/a/`, `//a`, `/%61`, `/x/../a`) is
-    /// another path, so before a service that reads them as one give [`otherwise`](Self::otherwise) no weaker rule.
-    pub fn path(self, path: impl AsRef<str>, rule: Rule) -> Self {
-        self.with(Kind::Path(path.as_ref().into()), rule)
+    /// The rule for GET applies to HEAD too, unless HEAD has its own. Case is ignored, because some
+    /// servers read `delete` as DELETE.
+    pub fn method(self, method: Method, rule: Rule) -> Self {
+        self.with(Requests::Method(method), rule)
     }
 
-    /// For all requests that have no rule of their own.
+    /// The rule for one path, with any method. Takes precedence over all rules for methods.
+    ///
+    /// A gRPC method is the path `/package.Service/Method`. Paths are compared byte for byte, as they
+    /// arrive at the layer: `/a/`, `//a`, `/%61` and `/x/../a` are not `/a`. If the service behind the
+    /// layer treats such spellings as equal, the rule of [`otherwise`](Self::otherwise) must not be
+    /// weaker than the rule of a path.
+    pub fn path(self, path: impl AsRef<str>, rule: Rule) -> Self {
+        self.with(Requests::Path(path.as_ref().into()), rule)
+    }
+
+    /// The rule for requests that have no other rule. The default: [`Rule::nobody`].
+    ///
+    /// ```
+    /// use http::Method;
+    /// use portcullis::{Rule, Rules};
+    ///
+    /// let rules = Rules::new().method(Method::DELETE, Rule::role("admin")).otherwise(Rule::verified());
+    /// assert_eq!(rules.rule_for(&Method::GET, "/orders"), &Rule::verified());
+    /// ```
     pub fn otherwise(mut self, rule: Rule) -> Self {
         self.0.otherwise = rule;
         self
@@ -99,13 +125,13 @@ impl Rules {
         self.0.at(self.0.find(method, path))
     }
 
-    fn with(mut self, kind: Kind, rule: Rule) -> Self {
+    fn with(mut self, requests: Requests, rule: Rule) -> Self {
         let listed = &mut self.0.listed;
-        match listed.iter_mut().find(|(own, _)| *own == kind) {
+        match listed.iter_mut().find(|(own, _)| *own == requests) {
             Some((_, own)) => *own = rule,
             None => {
-                listed.push((kind, rule));
-                listed.sort_by_key(|(kind, _)| kind.rank());
+                listed.push((requests, rule));
+                listed.sort_by_key(|(requests, _)| requests.precedence());
             }
         }
         self
@@ -118,7 +144,7 @@ impl Default for Rules {
     }
 }
 
-/// The rule is for every request.
+/// One rule for every request.
 impl From<Rule> for Rules {
     fn from(rule: Rule) -> Self {
         Self(Cases {
@@ -128,15 +154,16 @@ impl From<Rule> for Rules {
     }
 }
 
-/// `reads scope:orders:read; DELETE role:admin; otherwise nobody`, or the rule alone if there is one for all.
+/// `DELETE role:admin; reads scope:orders:read; otherwise nobody`, or the rule alone if there is
+/// only one.
 impl fmt::Display for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let otherwise = &self.0.otherwise;
         if self.0.listed.is_empty() {
             return otherwise.fmt(f);
         }
-        for (kind, rule) in &self.0.listed {
-            write!(f, "{kind} {rule}; ")?;
+        for (requests, rule) in &self.0.listed {
+            write!(f, "{requests} {rule}; ")?;
         }
         write!(f, "otherwise {otherwise}")
     }
@@ -151,21 +178,26 @@ impl fmt::Debug for Rules {
 // === impl Cases ===
 
 impl<T> Cases<T> {
-    /// Where in the list a request belongs; `None` for `otherwise`.
+    /// The index of the case for a request; `None` is `otherwise`.
     pub(super) fn find(&self, method: &Method, path: &str) -> Option<usize> {
         if self.listed.is_empty() {
             return None;
         }
-        let own = |method: &Method| self.position(|kind| kind.is_for(method, path));
-        let found = own(method);
-        let is_own = |at: usize| {
-            let kind = self.listed.get(at);
-            kind.is_some_and(|(kind, _)| !matches!(kind, Kind::Reads | Kind::Writes))
+        let case = |method: &Method| {
+            let mut listed = self.listed.iter();
+            listed.position(|(requests, _)| requests.contain(method, path))
         };
-        // HEAD tells what GET tells, apart from the body.
+        let found = case(method);
+        let is_exact = |at: usize| {
+            let listed = self.listed.get(at);
+            listed.is_some_and(|(requests, _)| {
+                !matches!(requests, Requests::Reads | Requests::Writes)
+            })
+        };
         match found {
-            Some(at) if is_own(at) => found,
-            _ if is_same(&Method::HEAD, method) => own(&Method::GET),
+            Some(at) if is_exact(at) => found,
+            // A response to HEAD discloses what a response to GET does, except the body.
+            _ if is_same(&Method::HEAD, method) => case(&Method::GET),
             _ => found,
         }
     }
@@ -178,20 +210,16 @@ impl<T> Cases<T> {
     pub(super) fn map<U>(self, mut map: impl FnMut(T) -> U) -> Cases<U> {
         let listed = self.listed.into_iter();
         Cases {
-            listed: listed.map(|(kind, own)| (kind, map(own))).collect(),
+            listed: listed.map(|(requests, own)| (requests, map(own))).collect(),
             otherwise: map(self.otherwise),
         }
     }
-
-    fn position(&self, is_it: impl Fn(&Kind) -> bool) -> Option<usize> {
-        self.listed.iter().position(|(kind, _)| is_it(kind))
-    }
 }
 
-// === impl Kind ===
+// === impl Requests ===
 
-impl Kind {
-    const fn rank(&self) -> u8 {
+impl Requests {
+    const fn precedence(&self) -> u8 {
         match self {
             Self::Path(_) => 0,
             Self::Method(_) => 1,
@@ -200,7 +228,7 @@ impl Kind {
         }
     }
 
-    fn is_for(&self, method: &Method, path: &str) -> bool {
+    fn contain(&self, method: &Method, path: &str) -> bool {
         match self {
             Self::Path(own) => **own == *path,
             Self::Method(own) => is_same(own, method),
@@ -210,7 +238,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => f.write_str(path),
@@ -219,4 +247,9 @@ impl fmt::Display for Kind {
             Self::Writes => f.write_str("writes"),
         }
     }
+}
+
+/// Methods are case-sensitive (RFC 9110 section 9.1), but some servers read `delete` as DELETE.
+fn is_same(own: &Method, method: &Method) -> bool {
+    own.as_str().eq_ignore_ascii_case(method.as_str())
 }

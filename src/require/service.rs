@@ -42,6 +42,7 @@ struct Prepared {
     text: Arc<str>,
     /// The scopes that a caller without any token needs, for the challenge.
     scope: Option<Arc<str>>,
+    admits_anonymous: bool,
 }
 
 /// Which of the cases a request was.
@@ -100,6 +101,7 @@ impl Settings {
                 Ok(Passed::Case(at))
             }
             Caller::Verified(identity) => Err(self.refusal(own, identity)),
+            Caller::Anonymous if own.admits_anonymous => Ok(Passed::Case(at)),
             Caller::Anonymous if self.lets_pass(request) => Ok(Passed::Preflight),
             Caller::Anonymous => Err(self.challenge(own)),
         }
@@ -154,6 +156,7 @@ impl Prepared {
         let missing = rule.missing(None, &Clock::System);
         Self {
             text: rule.to_string().into(),
+            admits_anonymous: rule.truth_for_anonymous().is_yes(),
             scope: missing.and_then(|missing| missing.scope).map(Into::into),
             rule,
         }

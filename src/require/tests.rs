@@ -1,4 +1,4 @@
-//! Rules against a truth table that is evaluated the slow way, and everything that must survive a round trip.
+//! Rules against a model that is evaluated the slow way, and round trips through text and serde.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,11 +20,11 @@ fn clock() -> Clock {
     ManualClock::at(NOW).into()
 }
 
-/// Small numbers that follow from a seed, so that a failure can be had again.
-struct Dice(u64);
+/// Pseudorandom numbers from a seed, so that a failure can be reproduced.
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+impl Random {
+    fn below(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,104 +33,106 @@ impl Dice {
     }
 
     fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.roll(of.len())].clone()
+        of[self.below(of.len())].clone()
     }
 
     fn some(&mut self, of: &[&'static str]) -> Vec<&'static str> {
-        of.iter().copied().filter(|_| self.roll(2) == 0).collect()
+        of.iter().copied().filter(|_| self.below(2) == 0).collect()
     }
 }
 
-/// A rule as the table knows it: told apart from the code under test by everything but its meaning.
+/// A rule in the truth table, implemented independently of the code under test.
 #[derive(Clone, Debug)]
-enum Asked {
+enum Model {
     InList(&'static str, &'static str),
     Fits(&'static str),
     Covered(&'static str),
     Is(&'static str, &'static str),
     Member(&'static str, Value),
     AtLeast(&'static str, i64),
-    There(&'static str),
+    Exists(&'static str),
     Group(&'static str),
     Recent(u64),
-    Any(Vec<Asked>),
-    All(Vec<Asked>),
-    Not(Box<Asked>),
+    Anonymous,
+    Any(Vec<Model>),
+    All(Vec<Model>),
+    Not(Box<Model>),
 }
 
-/// What is known of a caller, by name.
+/// The claims and lists of a caller, by name.
 type Facts = BTreeMap<&'static str, Value>;
 
 const ROLES: [&str; 3] = ["admin", "reader", "writer"];
 const PERMISSIONS: [&str; 5] = ["order:read", "order:write", "order:*", "user:read", "*"];
 
-fn asked(dice: &mut Dice, depth: usize) -> Asked {
-    let inner = |dice: &mut Dice| {
-        let count = dice.roll(4);
-        (0..count).map(|_| asked(dice, depth - 1)).collect()
+fn model(random: &mut Random, depth: usize) -> Model {
+    let inner = |random: &mut Random| {
+        let count = random.below(4);
+        (0..count).map(|_| model(random, depth - 1)).collect()
     };
-    match dice.roll(if depth == 0 { 9 } else { 15 }) {
-        0 => Asked::InList(
-            dice.one(&["roles", "scopes", "permissions"]),
-            dice.one(&ROLES),
+    match random.below(if depth == 0 { 10 } else { 16 }) {
+        0 => Model::InList(
+            random.one(&["roles", "scopes", "permissions"]),
+            random.one(&ROLES),
         ),
-        1 => Asked::InList("permissions", dice.one(&PERMISSIONS)),
-        2 => Asked::Fits(dice.one(&["order:*", "*:read", "*:*", "*", "order:read"])),
-        3 => Asked::Covered(dice.one(&["order:read", "user:read", "user:write", "x"])),
-        4 => Asked::Is(
-            dice.one(&["issuer", "subject", "client", "acr"]),
-            dice.one(&["one", "two"]),
+        1 => Model::InList("permissions", random.one(&PERMISSIONS)),
+        2 => Model::Fits(random.one(&["order:*", "*:read", "*:*", "*", "order:read"])),
+        3 => Model::Covered(random.one(&["order:read", "user:read", "user:write", "x"])),
+        4 => Model::Is(
+            random.one(&["issuer", "subject", "client", "acr"]),
+            random.one(&["one", "two"]),
         ),
-        5 => Asked::Member(
-            dice.one(&["tenant", "level"]),
-            dice.one(&[json!("one"), json!(2), json!(true)]),
+        5 => Model::Member(
+            random.one(&["tenant", "level"]),
+            random.one(&[json!("one"), json!(2), json!(true)]),
         ),
-        6 => Asked::AtLeast("level", dice.one(&[1, 2, 3])),
-        7 => dice.one(&[
-            Asked::There("tenant"),
-            Asked::Group("one"),
-            Asked::Group("two"),
+        6 => Model::AtLeast("level", random.one(&[1, 2, 3])),
+        7 => random.one(&[
+            Model::Exists("tenant"),
+            Model::Group("one"),
+            Model::Group("two"),
         ]),
-        8 => Asked::Recent(dice.one(&[60, 600])),
-        9 | 10 => Asked::Any(inner(dice)),
-        11 | 12 => Asked::All(inner(dice)),
-        _ => Asked::Not(Box::new(asked(dice, depth - 1))),
+        8 => Model::Recent(random.one(&[60, 600])),
+        9 => Model::Anonymous,
+        10 | 11 => Model::Any(inner(random)),
+        12 | 13 => Model::All(inner(random)),
+        _ => Model::Not(Box::new(model(random, depth - 1))),
     }
 }
 
-fn facts(dice: &mut Dice) -> Facts {
+fn facts(random: &mut Random) -> Facts {
     let names = ["one", "two", "three"];
-    let value = |dice: &mut Dice| match dice.roll(7) {
-        0 | 1 => json!(dice.one(&names)),
-        2 => json!(dice.roll(4)),
+    let value = |random: &mut Random| match random.below(7) {
+        0 | 1 => json!(random.one(&names)),
+        2 => json!(random.below(4)),
         3 => json!(true),
-        4 => json!(dice.some(&names)),
-        5 => json!([dice.one(&names), 7]),
+        4 => json!(random.some(&names)),
+        5 => json!([random.one(&names), 7]),
         _ => Value::Null,
     };
     let mut facts = Facts::from([
-        ("roles", json!(dice.some(&ROLES))),
-        ("scopes", json!(dice.some(&ROLES))),
-        ("permissions", json!(dice.some(&PERMISSIONS))),
-        ("issuer", json!(dice.one(&names))),
-        ("subject", json!(dice.one(&names))),
+        ("roles", json!(random.some(&ROLES))),
+        ("scopes", json!(random.some(&ROLES))),
+        ("permissions", json!(random.some(&PERMISSIONS))),
+        ("issuer", json!(random.one(&names))),
+        ("subject", json!(random.one(&names))),
     ]);
     for name in ["tenant", "level", "groups", "acr"] {
-        if dice.roll(3) > 0 {
-            facts.insert(name, value(dice));
+        if random.below(3) > 0 {
+            facts.insert(name, value(random));
         }
     }
-    if dice.roll(3) > 0 {
-        facts.insert("client", json!(dice.one(&names)));
+    if random.below(3) > 0 {
+        facts.insert("client", json!(random.one(&names)));
     }
-    if dice.roll(3) > 0 {
+    if random.below(3) > 0 {
         let age = [
             json!(NOW - 30),
             json!(NOW - 90),
             json!(NOW + 9000),
             json!("x"),
         ];
-        facts.insert("auth_time", dice.one(&age));
+        facts.insert("auth_time", random.one(&age));
     }
     facts
 }
@@ -154,31 +156,32 @@ fn identity(facts: &Facts) -> Identity {
     })
 }
 
-fn rule(asked: &Asked) -> Rule {
-    let list = |list: &[Asked]| list.iter().map(rule).collect::<Vec<_>>();
-    match asked {
-        Asked::InList("roles", name) => Rule::role(name),
-        Asked::InList("scopes", name) => Rule::scope(name),
-        Asked::InList(_, name) => Rule::permission(name),
-        Asked::Fits(pattern) => Rule::permission_pattern(pattern),
-        Asked::Covered(name) => Rule::permission_or_wildcard(name),
-        Asked::Is("issuer", name) => Rule::issuer(name),
-        Asked::Is("subject", name) => Rule::subject(name),
-        Asked::Is("client", name) => Rule::client(name),
-        Asked::Is(_, name) => Rule::acr(name),
-        Asked::Member(name, value) => Rule::claim(*name, Predicate::contains(value.clone())),
-        Asked::AtLeast(name, least) => Rule::claim(*name, Predicate::at_least(*least)),
-        Asked::There(name) => Rule::claim([*name], Predicate::exists()),
-        Asked::Group(name) => Rule::group(name),
-        Asked::Recent(seconds) => Rule::max_age(Duration::from_secs(*seconds)),
-        Asked::Any(rules) => Rule::any(list(rules)),
-        Asked::All(rules) => Rule::all(list(rules)),
-        Asked::Not(rule_) => !rule(rule_),
+fn rule(model: &Model) -> Rule {
+    let list = |list: &[Model]| list.iter().map(rule).collect::<Vec<_>>();
+    match model {
+        Model::InList("roles", name) => Rule::role(name),
+        Model::InList("scopes", name) => Rule::scope(name),
+        Model::InList(_, name) => Rule::permission(name),
+        Model::Fits(pattern) => Rule::permission_pattern(pattern),
+        Model::Covered(name) => Rule::permission_or_wildcard(name),
+        Model::Is("issuer", name) => Rule::issuer(name),
+        Model::Is("subject", name) => Rule::subject(name),
+        Model::Is("client", name) => Rule::client(name),
+        Model::Is(_, name) => Rule::acr(name),
+        Model::Member(name, value) => Rule::claim(*name, Predicate::contains(value.clone())),
+        Model::AtLeast(name, least) => Rule::claim(*name, Predicate::at_least(*least)),
+        Model::Exists(name) => Rule::claim([*name], Predicate::exists()),
+        Model::Group(name) => Rule::group(name),
+        Model::Recent(seconds) => Rule::max_age(Duration::from_secs(*seconds)),
+        Model::Anonymous => Rule::anonymous(),
+        Model::Any(rules) => Rule::any(list(rules)),
+        Model::All(rules) => Rule::all(list(rules)),
+        Model::Not(rule_) => !rule(rule_),
     }
 }
 
-/// The slow way: whether it is known that `asked` is so, or known that it is not, each for itself.
-fn known(asked: &Asked, so: bool, facts: &Facts) -> bool {
+/// Whether `model` is known to hold (`so`), or known not to hold (`!so`), each computed by itself.
+fn known(model: &Model, so: bool, facts: &Facts) -> bool {
     let kind = |value: &Value| match value {
         Value::String(_) => 1,
         Value::Number(_) => 2,
@@ -202,79 +205,80 @@ fn known(asked: &Asked, so: bool, facts: &Facts) -> bool {
         pattern.len() == name.len()
             && pairs.all(|(own, other)| own == other || (*own == "*" && !other.is_empty()))
     };
-    match asked {
-        Asked::InList(list, name) => texts(facts, list).iter().any(|own| own == name) == so,
-        Asked::Fits(pattern) => {
+    match model {
+        Model::InList(list, name) => texts(facts, list).iter().any(|own| own == name) == so,
+        Model::Fits(pattern) => {
             let own = texts(facts, "permissions");
             own.iter().any(|own| covers(pattern, own)) == so
         }
-        Asked::Covered(name) => {
+        Model::Covered(name) => {
             let own = texts(facts, "permissions");
             own.iter().any(|own| covers(own, name)) == so
         }
-        Asked::Is("acr", name) => facts
+        Model::Is("acr", name) => facts
             .get("acr")
             .is_some_and(|own| own.is_string() && (own == name) == so),
-        Asked::Is(fact, name) => facts.get(fact).is_some_and(|own| own == name) == so,
-        Asked::Member(name, value) => has(value, facts.get(name)),
-        Asked::AtLeast(name, least) => {
+        Model::Is(fact, name) => facts.get(fact).is_some_and(|own| own == name) == so,
+        Model::Member(name, value) => has(value, facts.get(name)),
+        Model::AtLeast(name, least) => {
             let number = facts.get(name).and_then(Value::as_i64);
             number.is_some_and(|number| (number >= *least) == so)
         }
-        Asked::There(name) => facts.get(name).is_some_and(|value| !value.is_null()) == so,
-        Asked::Group(name) => has(&json!(name), facts.get("groups")),
-        Asked::Recent(seconds) => {
+        Model::Exists(name) => facts.get(name).is_some_and(|value| !value.is_null()) == so,
+        Model::Group(name) => has(&json!(name), facts.get("groups")),
+        Model::Recent(seconds) => {
             let at = facts.get("auth_time").and_then(Value::as_u64);
             at.is_some_and(|at| at <= NOW + 60 && (at + seconds >= NOW) == so)
         }
-        Asked::Any(rules) if so => rules.iter().any(|rule| known(rule, true, facts)),
-        Asked::Any(rules) => rules.iter().all(|rule| known(rule, false, facts)),
-        Asked::All(rules) if so => rules.iter().all(|rule| known(rule, true, facts)),
-        Asked::All(rules) => rules.iter().any(|rule| known(rule, false, facts)),
-        Asked::Not(rule) => known(rule, !so, facts),
+        Model::Anonymous => !so,
+        Model::Any(rules) if so => rules.iter().any(|rule| known(rule, true, facts)),
+        Model::Any(rules) => rules.iter().all(|rule| known(rule, false, facts)),
+        Model::All(rules) if so => rules.iter().all(|rule| known(rule, true, facts)),
+        Model::All(rules) => rules.iter().any(|rule| known(rule, false, facts)),
+        Model::Not(rule) => known(rule, !so, facts),
     }
 }
 
 #[test]
-fn a_hundred_thousand_rules_agree_with_the_truth_table() {
-    let mut dice = Dice(6);
+fn rules_agree_with_truth_table() {
+    let mut random = Random(6);
     let (clock, mut admitted) = (clock(), 0);
     for case in 0..100_000 {
-        let (asked, facts) = (asked(&mut dice, 4), facts(&mut dice));
-        let (rule, identity) = (rule(&asked), identity(&facts));
+        let (model, facts) = (model(&mut random, 4), facts(&mut random));
+        let (rule, identity) = (rule(&model), identity(&facts));
         let holds = rule.truth(&identity, &clock).is_yes();
         assert_eq!(
             holds,
-            known(&asked, true, &facts),
+            known(&model, true, &facts),
             "case {case}: {rule} for {facts:?}"
         );
         admitted += usize::from(holds);
     }
-    // A table of one column would prove nothing.
+    // A table with one answer proves nothing.
     assert!((20_000..80_000).contains(&admitted), "{admitted}");
 }
 
 #[test]
-fn a_missing_claim_never_admits_whom_the_claim_could_keep_out() {
-    /// `exists` is the one question about absence.
-    fn asks_for_absence(asked: &Asked) -> bool {
-        match asked {
-            Asked::There(_) => true,
-            Asked::Any(rules) | Asked::All(rules) => rules.iter().any(asks_for_absence),
-            Asked::Not(rule) => asks_for_absence(rule),
+fn removing_a_claim_never_admits_a_caller() {
+    /// `exists` is the only question about absence.
+    fn asks_for_absence(model: &Model) -> bool {
+        match model {
+            Model::Exists(_) => true,
+            Model::Any(rules) | Model::All(rules) => rules.iter().any(asks_for_absence),
+            Model::Not(rule) => asks_for_absence(rule),
             _ => false,
         }
     }
-    let mut dice = Dice(7);
+    let mut random = Random(7);
     let (clock, mut tried) = (clock(), 0);
     for _ in 0..20_000 {
-        let (asked, whole) = (asked(&mut dice, 4), facts(&mut dice));
-        if asks_for_absence(&asked) {
+        let (model, whole) = (model(&mut random, 4), facts(&mut random));
+        if asks_for_absence(&model) {
             continue;
         }
         let mut without = whole.clone();
-        without.remove(dice.one(&["tenant", "level", "groups", "acr", "auth_time"]));
-        let rule = rule(&asked);
+        without.remove(random.one(&["tenant", "level", "groups", "acr", "auth_time"]));
+        let rule = rule(&model);
         if rule.truth(&identity(&without), &clock).is_yes() {
             tried += 1;
             assert!(
@@ -287,10 +291,10 @@ fn a_missing_claim_never_admits_whom_the_claim_could_keep_out() {
 }
 
 #[test]
-fn rules_survive_their_text_and_their_configuration() {
-    let mut dice = Dice(8);
+fn rules_survive_text_and_serde() {
+    let mut random = Random(8);
     for _ in 0..10_000 {
-        let rule = rule(&asked(&mut dice, 4));
+        let rule = rule(&model(&mut random, 4));
         let text = rule.to_string();
         assert_eq!(text.parse().as_ref(), Ok(&rule), "{text}");
         let json = serde_json::to_value(&rule).unwrap();
@@ -306,7 +310,7 @@ fn rules_survive_their_text_and_their_configuration() {
 }
 
 #[test]
-fn any_name_survives_a_round_trip() {
+fn names_survive_text_and_serde() {
     for name in [
         "a",
         "",
@@ -356,7 +360,7 @@ fn any_name_survives_a_round_trip() {
 }
 
 #[test]
-fn the_syntax_of_the_configuration_is_strict() {
+fn configuration_syntax_is_strict() {
     #[track_caller]
     fn check(toml: &str, expected: Result<&str, &str>) {
         let read = toml::from_str::<BTreeMap<String, Rule>>(&format!("require = {toml}"));
@@ -391,9 +395,19 @@ fn the_syntax_of_the_configuration_is_strict() {
     check(r#"{ max_age = 300 }"#, Ok("max_age:300"));
     check(r#"{ any = [] }"#, Ok("nobody"));
     check(r#"{ all = [] }"#, Ok("verified"));
+    check(r#"{ verified = true }"#, Ok("verified"));
+    check(r#"{ nobody = true }"#, Ok("nobody"));
+    check(
+        r#"{ any = [{ anonymous = true }, { all = [] }] }"#,
+        Ok("any(anonymous, verified)"),
+    );
+    check(
+        r#"{ anonymous = false }"#,
+        Err("`anonymous` is always true"),
+    );
     check(
         r#"{ rolle = "admin" }"#,
-        Err("there is no \"rolle\": use role, scope, "),
+        Err("unknown \"rolle\": expected one of role, scope, "),
     );
     check(
         r#"{ role = "a", scope = "b" }"#,
@@ -435,7 +449,7 @@ fn the_syntax_of_the_configuration_is_strict() {
     assert!(not(31).parse::<Rule>().is_ok());
     assert!(not(32).parse::<Rule>().is_err());
     assert!(not(100_000).parse::<Rule>().is_err());
-    // Values nest too.
+    // Values are nested too.
     let list = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(format!("claim(a is {})", list(100)).parse::<Rule>().is_ok());
     for text in [
@@ -449,11 +463,11 @@ fn the_syntax_of_the_configuration_is_strict() {
 }
 
 #[test]
-fn a_text_that_is_no_rule_says_where_and_why() {
+fn parse_error_names_position_and_problem() {
     for (text, at, part) in [
-        ("", 0, "begin with"),
-        ("admin", 0, "begin with"),
-        ("any(role:a, rolle:b)", 12, "begin with"),
+        ("", 0, "expected one of role, "),
+        ("admin", 0, "expected one of role, "),
+        ("any(role:a, rolle:b)", 12, "expected one of role, "),
         ("any(role:a role:b)", 11, "comma"),
         ("any(role:a", 10, "comma"),
         ("role:", 5, "give a name"),
@@ -462,7 +476,7 @@ fn a_text_that_is_no_rule_says_where_and_why() {
         ("role:\"a", 5, "JSON value"),
         ("max_age:5m", 9, "one rule"),
         ("max_age:soon", 8, "whole seconds"),
-        ("claim(a)", 7, "follow the claim"),
+        ("claim(a)", 7, "say what the claim must be"),
         ("claim(a is b)", 11, "JSON value"),
         ("claim([1] is 1)", 9, "list of names"),
         ("claim(a at_least 1.5)", 20, "whole number"),
@@ -480,7 +494,7 @@ fn a_text_that_is_no_rule_says_where_and_why() {
 }
 
 #[test]
-fn roles_scopes_and_permissions_are_told_apart() {
+fn roles_scopes_and_permissions_are_separate() {
     let me = caller(&["a"], &["b"], &["c"]);
     for (rule, holds) in [
         (Rule::role("a"), true),
@@ -513,7 +527,7 @@ fn roles_scopes_and_permissions_are_told_apart() {
 }
 
 #[test]
-fn the_time_of_a_login_is_read_as_other_times_are() {
+fn auth_time_is_read_like_other_dates() {
     let rule = Rule::max_age(Duration::from_secs(60));
     let now = NOW as f64;
     for (at, holds, opposite) in [
@@ -521,7 +535,7 @@ fn the_time_of_a_login_is_read_as_other_times_are() {
         (json!(NOW - 61), false, true),
         (json!(now - 60.5), false, true),
         (json!(now - 59.5), true, false),
-        // A clock that runs ahead, and one that is wrong.
+        // A clock that is ahead, and one that is wrong.
         (json!(NOW + 60), true, false),
         (json!(NOW + 61), false, false),
         (json!(1e300), false, false),
@@ -546,28 +560,117 @@ fn the_time_of_a_login_is_read_as_other_times_are() {
     }
 }
 
-/// The layer is asked, and not the rule: a rule is never even shown an anonymous caller.
+/// The layer itself, and not the rule alone.
+fn admits_anonymous(rule: Rule) -> bool {
+    let gate = service::RequireGate::new(rule.into());
+    let mut request = http::Request::new(());
+    request.extensions_mut().insert(Caller::Anonymous);
+    let watch = Stopwatch::start(false, request.extensions());
+    match gate.begin(&mut request, watch) {
+        Begin::Pass(_) => true,
+        Begin::Reject(rejection) => {
+            assert_eq!(rejection.reason(), Reason::MissingToken);
+            false
+        }
+        Begin::Wait(_) => panic!("a rule never waits"),
+    }
+}
+
+/// Whether `model` is known to hold (`so`) or not to hold (`!so`) for an anonymous caller.
+fn known_for_anonymous(model: &Model, so: bool) -> bool {
+    let known = |model| known_for_anonymous(model, so);
+    match model {
+        Model::Anonymous => so,
+        Model::Any(rules) | Model::All(rules) if rules.is_empty() => false,
+        Model::Any(rules) if so => rules.iter().any(known),
+        Model::Any(rules) => rules.iter().all(known),
+        Model::All(rules) if so => rules.iter().all(known),
+        Model::All(rules) => rules.iter().any(known),
+        Model::Not(rule) => known_for_anonymous(rule, !so),
+        _ => false,
+    }
+}
+
 #[test]
-fn a_missing_identity_is_refused_by_every_rule() {
-    let mut dice = Dice(10);
-    for case in 0..2_000 {
-        let rule = rule(&asked(&mut dice, 4));
+fn anonymous_callers_agree_with_truth_table() {
+    let (mut random, mut admitted) = (Random(11), 0);
+    for case in 0..20_000 {
+        let model = model(&mut random, 4);
+        let rule = rule(&model);
+        let expected = known_for_anonymous(&model, true);
+        assert_eq!(rule.holds(None), expected, "case {case}: {rule}");
+        assert_eq!(
+            admits_anonymous(rule.clone()),
+            expected,
+            "case {case}: {rule}"
+        );
+        admitted += usize::from(expected);
+    }
+    assert!(admitted > 500, "{admitted}");
+}
+
+#[test]
+fn rules_without_anonymous_refuse_anonymous_callers() {
+    let (mut random, mut tried) = (Random(10), 0);
+    while tried < 2_000 {
+        let rule = rule(&model(&mut random, 4));
+        if rule.to_string().contains("anonymous") {
+            continue;
+        }
+        tried += 1;
         for rule in [rule.clone(), !rule] {
-            let text = rule.to_string();
-            let gate = service::RequireGate::new(rule.into());
-            let mut request = http::Request::new(());
-            request.extensions_mut().insert(Caller::Anonymous);
-            let watch = Stopwatch::start(false, request.extensions());
-            match gate.begin(&mut request, watch) {
-                Begin::Reject(refusal) if refusal.reason() == Reason::MissingToken => {}
-                _ => panic!("case {case}: {text} lets strangers in"),
-            }
+            assert!(!admits_anonymous(rule.clone()), "{rule}");
         }
     }
 }
 
 #[test]
-fn operators_build_what_words_build() {
+fn anonymous_admits_anonymous_callers_alone() {
+    let alice = caller(&["admin"], &[], &[]);
+    let everyone = || Rule::anonymous() | Rule::verified();
+    for (rule, for_anonymous, for_alice) in [
+        (Rule::anonymous(), true, false),
+        (everyone(), true, true),
+        (Rule::anonymous() | Rule::role("admin"), true, true),
+        (Rule::anonymous() | Rule::role("clerk"), true, false),
+        (!Rule::anonymous(), false, true),
+        (!!Rule::anonymous(), true, false),
+        (Rule::anonymous() & Rule::role("admin"), false, false),
+        (Rule::verified() & Rule::anonymous(), false, false),
+        (Rule::all([Rule::anonymous()]), true, false),
+        (everyone() & !Rule::role("clerk"), false, true),
+    ] {
+        assert_eq!(rule.holds(None), for_anonymous, "{rule}");
+        assert_eq!(rule.holds(&alice), for_alice, "{rule}");
+    }
+    let explained = "\
+✓ any of
+  ✓ anonymous
+  ? verified
+";
+    assert_eq!(everyone().explain(None), explained);
+    let missing = Rule::anonymous().missing(Some(&alice), &clock()).unwrap();
+    assert_eq!(missing.text, "anonymous");
+    let both = Rule::anonymous() & Rule::scope("a");
+    assert_eq!(both.missing(Some(&alice), &clock()), None);
+}
+
+/// The table of `docs/authorization.md` is made of the words and their first lines of rustdoc.
+#[test]
+fn guide_lists_every_word() {
+    macro_rules! rows {
+        ($(#[doc = $summary:literal] $(#[doc = $doc:literal])* $word:ident($name:ident) $Kind:ident $source:ident;)*) => {
+            [$(concat!("| `", stringify!($word), "(", stringify!($name), ")` |", $summary, " |")),*]
+        };
+    }
+    const PAGE: &str = include_str!("../../docs/authorization.md");
+    for row in atom::kinds!(rows) {
+        assert!(PAGE.lines().any(|line| line == row), "missing row: {row}");
+    }
+}
+
+#[test]
+fn operators_equal_constructors() {
     let [a, b, c] = ["a", "b", "c"].map(Rule::role);
     assert_eq!(
         a.clone() & b.clone() & !c.clone(),
@@ -580,7 +683,7 @@ fn operators_build_what_words_build() {
 }
 
 #[test]
-fn a_nested_any_does_not_leak_out_of_its_all() {
+fn nested_any_stays_inside_its_all() {
     let inner = Rule::any([
         Rule::role("a"),
         Rule::all([Rule::role("b"), Rule::role("c")]),
@@ -594,7 +697,7 @@ mod missing {
     use super::super::missing::Missing;
     use super::*;
 
-    fn nobody_in_particular() -> Identity {
+    fn caller_without_rights() -> Identity {
         caller(&[], &[], &[])
     }
 
@@ -613,7 +716,7 @@ mod missing {
     }
 
     #[test]
-    fn the_smallest_set_is_named() {
+    fn names_smallest_set() {
         let me = caller(&["clerk"], &["orders:read"], &[]);
         check("any(role:a, all(scope:b, scope:c))", &me, Some("role:a"));
         check("any(all(scope:b, scope:c), role:a)", &me, Some("role:a"));
@@ -648,7 +751,7 @@ mod missing {
         );
         check("all(max_age:60, max_age:600)", &me, Some("max_age:60"));
         check("all(max_age:600, max_age:60)", &me, Some("max_age:60"));
-        // Nobody becomes another client.
+        // A caller cannot become another client.
         check(
             "any(client:x, all(role:a, role:b))",
             &me,
@@ -657,7 +760,7 @@ mod missing {
     }
 
     #[test]
-    fn the_challenge_names_all_scopes_of_the_way_and_no_others() {
+    fn scope_lists_the_chosen_alternative_only() {
         let me = caller(&[], &["a"], &[]);
         let rule: Rule = "any(all(scope:a, scope:b), all(scope:c, scope:d))"
             .parse()
@@ -672,7 +775,7 @@ mod missing {
     }
 
     #[test]
-    fn another_login_is_asked_for_where_it_is_all_that_is_missing() {
+    fn step_up_requires_nothing_but_a_login() {
         let me = caller(&["clerk"], &[], &[]);
         #[track_caller]
         fn check(rule: &str, me: &Identity, expected: (bool, Option<&str>, Option<u64>)) {
@@ -695,25 +798,24 @@ mod missing {
         check("scope:a", &me, (false, None, None));
     }
 
-    /// Among all sets of names that would have been enough, none is smaller.
     #[test]
-    fn no_smaller_set_would_have_been_enough() {
+    fn no_smaller_set_is_enough() {
         const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
-        fn asked(dice: &mut Dice, depth: usize) -> Rule {
-            let count = dice.roll(4);
-            match dice.roll(if depth == 0 { 1 } else { 4 }) {
-                0 => Rule::role(dice.one(&NAMES)),
+        fn model(random: &mut Random, depth: usize) -> Rule {
+            let count = random.below(4);
+            match random.below(if depth == 0 { 1 } else { 4 }) {
+                0 => Rule::role(random.one(&NAMES)),
                 1 => Rule::any(
                     (0..count)
-                        .map(|_| asked(dice, depth - 1))
+                        .map(|_| model(random, depth - 1))
                         .collect::<Vec<_>>(),
                 ),
                 2 => Rule::all(
                     (0..count)
-                        .map(|_| asked(dice, depth - 1))
+                        .map(|_| model(random, depth - 1))
                         .collect::<Vec<_>>(),
                 ),
-                _ => !asked(dice, depth - 1),
+                _ => !model(random, depth - 1),
             }
         }
         fn names(bits: usize) -> Vec<&'static str> {
@@ -722,9 +824,9 @@ mod missing {
                 .map(|at| NAMES[at])
                 .collect()
         }
-        let (mut dice, mut refused) = (Dice(9), 0);
+        let (mut random, mut refused) = (Random(9), 0);
         for _ in 0..3_000 {
-            let (rule, own) = (asked(&mut dice, 3), dice.roll(32));
+            let (rule, own) = (model(&mut random, 3), random.below(32));
             let me = caller(&names(own), &[], &[]);
             if rule.holds(&me) {
                 continue;
@@ -749,16 +851,16 @@ mod missing {
     }
 
     #[test]
-    fn a_rule_of_many_ways_is_answered_in_bounded_time() {
+    fn rule_with_many_alternatives_is_bounded() {
         let many = |at: usize| Rule::any((0..20).map(|n| Rule::role(format!("{at}-{n}"))));
         let rule = Rule::all((0..50).map(many));
-        let missing = of(&rule, &nobody_in_particular()).unwrap();
+        let missing = of(&rule, &caller_without_rights()).unwrap();
         assert_eq!(missing.text.split(", ").count(), 50);
     }
 
-    /// Callers choose when they are refused, so this must not become expensive: it was cubic once.
+    /// Clients can cause refusals at will, so the search must stay cheap: it was cubic once.
     #[test]
-    fn a_rule_of_ten_thousand_leaves_is_answered_before_the_caller_loses_patience() {
+    fn rule_with_10_000_atoms_is_bounded() {
         let roles = |word: &str, count: usize| {
             let names = (0..count).map(|at| format!("{word}-{at}"));
             names.map(Rule::role).collect::<Vec<_>>()
@@ -766,19 +868,19 @@ mod missing {
         let listed = Rule::any((0..10_000).map(|at| Rule::client(at.to_string())));
         let one = Rule::any(roles("one", 32));
         let rule = Rule::all(roles("all", 500)) & one.clone() & !listed.clone();
-        let missing = of(&rule, &nobody_in_particular()).unwrap();
+        let missing = of(&rule, &caller_without_rights()).unwrap();
         assert_eq!(missing.text.split(", ").count(), 501);
-        let missing = of(&(listed.clone() | one), &nobody_in_particular()).unwrap();
+        let missing = of(&(listed.clone() | one), &caller_without_rights()).unwrap();
         assert_eq!(missing.text, "role:one-0");
-        // What is found in a hurry is enough, if not the least.
+        // A bounded search finds a sufficient set, not always the smallest.
         let [a, b, c] = ["a", "b", "c"].map(Rule::role);
         let hidden = (a | b.clone()) & (b | c);
-        let text = |rule: Rule| of(&rule, &nobody_in_particular()).unwrap().text;
+        let text = |rule: Rule| of(&rule, &caller_without_rights()).unwrap().text;
         assert_eq!(text(hidden.clone()), "role:b");
         let long = hidden | Rule::all(roles("all", 2_000));
         assert_eq!(text(long), "role:a, role:b");
         assert_eq!(
-            of(&(listed & Rule::nobody()), &nobody_in_particular()),
+            of(&(listed & Rule::nobody()), &caller_without_rights()),
             None
         );
     }
@@ -790,7 +892,7 @@ mod cases {
     use super::*;
 
     #[test]
-    fn the_more_particular_rule_wins_in_whatever_order_they_are_given() {
+    fn more_specific_rule_wins_in_any_order() {
         let [read, write, delete, head, list] =
             ["read", "write", "delete", "head", "list"].map(Rule::role);
         let rules = Rules::new()
@@ -825,5 +927,30 @@ mod cases {
              writes role:write; otherwise verified"
         );
         assert_eq!(Rules::from(read.clone()).to_string(), "role:read");
+        for rules in [rules, Rules::from(read), Rules::new()] {
+            let toml = toml::to_string(&rules).unwrap();
+            assert_eq!(
+                toml::from_str::<Rules>(&toml).as_ref(),
+                Ok(&rules),
+                "{toml}"
+            );
+        }
+    }
+
+    #[test]
+    fn configuration_of_rules_is_strict() {
+        for (toml, part) in [
+            ("read = { role = \"a\" }", "unknown field `read`"),
+            ("reads = { rolle = \"a\" }", "unknown \"rolle\""),
+            (
+                "methods = { \"A B\" = { role = \"a\" } }",
+                "\"A B\" is not a method",
+            ),
+            ("role = \"a\"", "unknown field `role`"),
+        ] {
+            let error = toml::from_str::<Rules>(toml).unwrap_err().to_string();
+            assert!(error.contains(part), "{toml}: {error}");
+        }
+        assert_eq!(toml::from_str::<Rules>(""), Ok(Rules::new()));
     }
 }

@@ -1,28 +1,30 @@
-//! Rules as text, and back: `any(role:admin, all(scope:orders:read, not(client:acme)))`.
+//! Rules as text: `any(role:admin, all(scope:orders:read, not(client:acme)))`, the parser of that
+//! text, and the explanation of a decision.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::leaf::Leaf;
-use super::predicate::{Predicate, Test};
+use super::atom::{Atom, Kind, WORDS};
+use super::predicate::{Predicate, TESTS, Test};
 use super::rule::{Node, Rule};
+use super::truth::Truth;
 use crate::claim_path::ClaimPath;
+use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::identity::Identity;
 
-/// How many rules may stand inside each other where a text or a configuration says so.
+/// How deeply rules may be nested in a text or a configuration.
 pub(super) const MAX_DEPTH: usize = 32;
-
-/// A name as it is where nothing in it could be mistaken, else as a JSON string.
-struct Name<'n>(&'n str);
+pub(super) const TOO_DEEP: &str = "nest rules less deeply: at most 32 levels are read";
 
 // === impl Rule ===
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, rules) = match &self.0 {
-            Node::Leaf(leaf) => return leaf.fmt(f),
+            Node::Atom(atom) => return atom.fmt(f),
             Node::Not(rule) => return write!(f, "not({rule})"),
             Node::Any(rules) if rules.is_empty() => return f.write_str("nobody"),
             Node::All(rules) if rules.is_empty() => return f.write_str("verified"),
@@ -38,62 +40,106 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Reads what `Display` writes. Names that hold blanks, commas, brackets or quotes stand in quotes.
+/// Parses what `Display` writes. Names that contain spaces, commas, brackets or quotes are quoted.
 impl FromStr for Rule {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let mut reader = Reader { text, rest: text };
-        let rule = reader.rule(0)?;
-        match reader.rest.trim_start() {
-            "" => Ok(rule),
-            _ => {
-                Err(reader
-                    .problem("end after one rule; combine several with `any(..)` or `all(..)`"))
-            }
+        let mut parser = Parser { text, rest: text };
+        let rule = parser.rule(0)?;
+        if parser.rest.trim_start().is_empty() {
+            return Ok(rule);
+        }
+        Err(parser.problem("end after one rule; combine several with `any(..)` or `all(..)`"))
+    }
+}
+
+impl Rule {
+    /// The rule as a tree with the answer for a caller at every node: `✓` if it holds, `✗` if it does
+    /// not, `?` if the token does not say. `None` is an anonymous caller.
+    ///
+    /// For the operators of the service; do not send it to callers.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use portcullis::{Issuer, JwtAuthLayer, KeyRing, Rule};
+    /// # let issuer = portcullis::TestIssuer::start().await?;
+    /// # let keys = portcullis::JwksCache::from_issuer(issuer.issuer())?;
+    /// # keys.warm().await?;
+    /// # let policy = Issuer::new(issuer.issuer()).audience("orders-api").with_keys(keys);
+    /// # let auth = JwtAuthLayer::new([policy])?;
+    /// let token = issuer.token("alice").audience("orders-api").role("clerk").sign();
+    /// let alice = auth.verify(&token).await.map_err(|rejection| rejection.reason().code())?;
+    ///
+    /// let rule = Rule::role("admin") | Rule::role("clerk") & Rule::claim("tenant", "acme");
+    /// assert_eq!(
+    ///     rule.explain(&alice),
+    ///     "\
+    /// ? any of
+    ///   ✗ role:admin
+    ///   ? all of
+    ///     ✓ role:clerk
+    ///     ? claim(tenant is \"acme\")
+    /// "
+    /// );
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn explain<'c>(&self, caller: impl Into<Option<&'c Identity>>) -> String {
+        let mut text = String::new();
+        self.explain_at(0, caller.into(), &mut text);
+        text
+    }
+
+    fn explain_at(&self, depth: usize, caller: Option<&Identity>, text: &mut String) {
+        let mark = match self.truth_for(caller, &Clock::System) {
+            Truth::Yes => '✓',
+            Truth::No => '✗',
+            Truth::Unknown => '?',
+        };
+        let (words, inner): (_, &[Self]) = match &self.0 {
+            Node::Any(rules) if !rules.is_empty() => ("any of".to_owned(), rules),
+            Node::All(rules) if !rules.is_empty() => ("all of".to_owned(), rules),
+            Node::Not(rule) => ("not".to_owned(), std::slice::from_ref(&**rule)),
+            _ => (self.to_string(), &[]),
+        };
+        text.push_str(&format!("{}{mark} {words}\n", "  ".repeat(depth)));
+        for rule in inner {
+            rule.explain_at(depth + 1, caller, text);
         }
     }
 }
 
-// === impl Leaf ===
+// === impl Atom ===
 
-impl fmt::Display for Leaf {
+impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, name) = match self {
-            Self::Role(name) => ("role", name),
-            Self::Scope(name) => ("scope", name),
-            Self::Permission(name) => ("permission", name),
-            Self::PermissionPattern(pattern) => ("permission_pattern", pattern),
-            Self::PermissionOrWildcard(name) => ("permission_or_wildcard", name),
-            Self::Group(name) => ("group", name),
-            Self::Issuer(issuer) => ("issuer", issuer),
-            Self::Client(id) => ("client", id),
-            Self::Subject(subject) => ("subject", subject),
-            Self::Acr(value) => ("acr", value),
-            Self::MaxAge(seconds) => return write!(f, "max_age:{seconds}"),
-            Self::Claim(claim) => return write!(f, "claim({} {})", Path(&claim.0), claim.1),
-        };
-        write!(f, "{word}:{}", Name(name))
+        match self {
+            Self::Name(kind, name) => write!(f, "{}:{}", kind.as_str(), Name(name)),
+            Self::MaxAge(seconds) => write!(f, "max_age:{seconds}"),
+            Self::Claim(claim) => write!(f, "claim({} {})", Path(&claim.0), claim.1),
+            Self::Anonymous => f.write_str("anonymous"),
+        }
     }
 }
 
 impl fmt::Display for Predicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Test::Is(value) => write!(f, "is {value}"),
-            Test::Contains(value) => write!(f, "contains {value}"),
-            Test::AtLeast(least) => write!(f, "at_least {least}"),
-            Test::AtMost(greatest) => write!(f, "at_most {greatest}"),
-            Test::Exists => f.write_str("exists"),
+        match self.test {
+            Test::Exists => f.write_str(self.test.as_str()),
+            test => write!(f, "{} {}", test.as_str(), self.operand),
         }
     }
 }
 
-// === impl Name ===
+/// A name as it is, or as a JSON string if the parser could misread it.
+struct Name<'n>(&'n str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if is_plain(self.0) {
+        if !self.0.is_empty() && self.0.chars().all(is_bare) {
             f.write_str(self.0)
         } else {
             Value::from(self.0).fmt(f)
@@ -101,11 +147,8 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(is_letter)
-}
-
-fn is_letter(letter: char) -> bool {
+/// Whether a character may occur in a name without quotes.
+fn is_bare(letter: char) -> bool {
     !letter.is_whitespace() && !letter.is_control() && !"(),[]\"".contains(letter)
 }
 
@@ -120,100 +163,97 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// What is left of a text.
-struct Reader<'t> {
+struct Parser<'t> {
     text: &'t str,
     rest: &'t str,
 }
 
-// === impl Reader ===
+// === impl Parser ===
 
-impl<'t> Reader<'t> {
+impl<'t> Parser<'t> {
     fn problem(&self, problem: &'static str) -> ConfigError {
         let at = self.text.len() - self.rest.len();
         ConfigError::Rule { at, problem }
     }
 
-    fn skip_blanks(&mut self) {
+    fn skip_spaces(&mut self) {
         self.rest = self.rest.trim_start();
     }
 
-    fn take(&mut self, sign: &str) -> bool {
-        self.skip_blanks();
+    /// Skips `sign` if it is next.
+    fn skip(&mut self, sign: char) -> bool {
+        self.skip_spaces();
         let rest = self.rest.strip_prefix(sign);
         self.rest = rest.unwrap_or(self.rest);
         rest.is_some()
     }
 
-    fn expect(&mut self, sign: &'static str, problem: &'static str) -> Result<(), ConfigError> {
-        if self.take(sign) {
+    fn expect(&mut self, sign: char, problem: &'static str) -> Result<(), ConfigError> {
+        if self.skip(sign) {
             return Ok(());
         }
         Err(self.problem(problem))
     }
 
-    /// The letters up to the first that `ends`.
-    fn until(&mut self, ends: impl Fn(char) -> bool) -> &'t str {
-        self.skip_blanks();
-        let end = self.rest.find(ends).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
+    /// The characters before the first one that is not `wanted`.
+    fn while_is(&mut self, wanted: impl Fn(char) -> bool) -> &'t str {
+        self.skip_spaces();
+        let end = self.rest.find(|letter| !wanted(letter));
+        let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         self.rest = rest;
         word
     }
 
+    fn word(&mut self) -> &'t str {
+        self.while_is(|letter| letter.is_ascii_lowercase() || letter == '_')
+    }
+
     fn rule(&mut self, depth: usize) -> Result<Rule, ConfigError> {
-        const WORDS: &str = "begin with any(, all(, not(, claim(, role:, scope:, permission:, permission_pattern:, \
-            permission_or_wildcard:, group:, issuer:, client:, subject:, acr:, max_age:, verified or nobody";
         if depth >= MAX_DEPTH {
-            return Err(self.problem("nest rules less deeply: 32 inside each other are too many"));
+            return Err(self.problem(TOO_DEEP));
         }
-        self.skip_blanks();
+        self.skip_spaces();
         let start = self.rest;
-        let word = self.until(|letter| !letter.is_ascii_lowercase() && letter != '_');
-        let leaf: fn(Box<str>) -> Leaf = match (word, self.rest.chars().next()) {
-            ("verified", _) => return Ok(Rule::verified()),
-            ("nobody", _) => return Ok(Rule::nobody()),
-            ("any", Some('(')) => return Ok(Rule::any(self.list(depth)?)),
-            ("all", Some('(')) => return Ok(Rule::all(self.list(depth)?)),
+        let word = self.word();
+        match (word, self.rest.chars().next()) {
+            ("verified", _) => Ok(Rule::verified()),
+            ("nobody", _) => Ok(Rule::nobody()),
+            ("anonymous", _) => Ok(Rule::anonymous()),
+            ("any", Some('(')) => Ok(Rule::any(self.list(depth)?)),
+            ("all", Some('(')) => Ok(Rule::all(self.list(depth)?)),
             ("not", Some('(')) => {
-                self.take("(");
+                self.skip('(');
                 let rule = self.rule(depth + 1)?;
-                self.expect(")", "close `not(..)` after one rule")?;
-                return Ok(Rule::not(rule));
+                self.expect(')', "close `not(..)` after one rule")?;
+                Ok(Rule::not(rule))
             }
-            ("claim", Some('(')) => return self.claim(),
+            ("claim", Some('(')) => self.claim(),
             ("max_age", Some(':')) => {
-                self.take(":");
-                let digits = self.until(|letter| !letter.is_ascii_digit());
-                let seconds = digits.parse();
-                let seconds = seconds.map_err(|_| self.problem("give `max_age` whole seconds"))?;
-                return Ok(Rule::leaf(Leaf::MaxAge(seconds)));
+                self.skip(':');
+                let seconds = self.while_is(|letter| letter.is_ascii_digit()).parse();
+                let problem = "`max_age` takes whole seconds";
+                Ok(Rule::atom(Atom::MaxAge(
+                    seconds.map_err(|_| self.problem(problem))?,
+                )))
             }
-            ("role", Some(':')) => Leaf::Role,
-            ("scope", Some(':')) => Leaf::Scope,
-            ("permission", Some(':')) => Leaf::Permission,
-            ("permission_pattern", Some(':')) => Leaf::PermissionPattern,
-            ("permission_or_wildcard", Some(':')) => Leaf::PermissionOrWildcard,
-            ("group", Some(':')) => Leaf::Group,
-            ("issuer", Some(':')) => Leaf::Issuer,
-            ("client", Some(':')) => Leaf::Client,
-            ("subject", Some(':')) => Leaf::Subject,
-            ("acr", Some(':')) => Leaf::Acr,
-            _ => {
-                self.rest = start;
-                return Err(self.problem(WORDS));
+            (word, next) => {
+                let kind = Kind::of(word).filter(|_| next == Some(':'));
+                let Some(kind) = kind else {
+                    self.rest = start;
+                    return Err(self.problem(WORDS));
+                };
+                self.skip(':');
+                Ok(Rule::atom(Atom::Name(kind, self.name()?)))
             }
-        };
-        self.take(":");
-        Ok(Rule::leaf(leaf(self.name()?)))
+        }
     }
 
     fn list(&mut self, depth: usize) -> Result<Vec<Rule>, ConfigError> {
         let mut rules = Vec::new();
-        self.take("(");
-        while !self.take(")") {
+        self.skip('(');
+        while !self.skip(')') {
             if !rules.is_empty() {
-                self.expect(",", "put a comma between rules, or close the bracket")?;
+                self.expect(',', "put a comma between rules, or close the bracket")?;
             }
             rules.push(self.rule(depth + 1)?);
         }
@@ -227,16 +267,16 @@ impl<'t> Reader<'t> {
                 _ => Err(self.problem("give a name")),
             };
         }
-        match self.rest.find(|letter| !is_letter(letter)) {
-            Some(0) => Err(self.problem("give a name, in quotes if it begins like this")),
-            None if self.rest.is_empty() => Err(self.problem("give a name")),
-            _ => Ok(self.until(|letter| !is_letter(letter)).into()),
+        match self.rest.chars().next() {
+            None => Err(self.problem("give a name")),
+            Some(first) if is_bare(first) => Ok(self.while_is(is_bare).into()),
+            Some(_) => Err(self.problem("give a name, in quotes if it begins like this")),
         }
     }
 
     fn claim(&mut self) -> Result<Rule, ConfigError> {
-        self.take("(");
-        self.skip_blanks();
+        self.skip('(');
+        self.skip_spaces();
         let path = if self.rest.starts_with('[') {
             match serde_json::from_value::<Vec<String>>(self.json()?) {
                 Ok(names) => names.iter().map(String::as_str).collect(),
@@ -245,44 +285,32 @@ impl<'t> Reader<'t> {
         } else {
             ClaimPath::from(&*self.name()?)
         };
-        let word = self.until(|letter| !letter.is_ascii_lowercase() && letter != '_');
-        let predicate = match word {
-            "exists" => Predicate::exists(),
-            "is" => Predicate::is(self.json()?),
-            "contains" => Predicate::contains(self.json()?),
-            "at_least" => Predicate::at_least(self.number()?),
-            "at_most" => Predicate::at_most(self.number()?),
-            _ => {
-                return Err(
-                    self.problem("follow the claim by is, contains, at_least, at_most or exists")
-                );
-            }
+        let predicate = match Test::of(self.word()) {
+            None => Err(TESTS),
+            Some(Test::Exists) => Ok(Predicate::exists()),
+            Some(test) => Predicate::read(test, self.json()?),
         };
-        self.expect(")", "close `claim(..)` after what it must be")?;
+        let predicate = predicate.map_err(|problem| self.problem(problem))?;
+        self.expect(')', "close `claim(..)` after its value")?;
         Ok(Rule::claim(path, predicate))
-    }
-
-    fn number(&mut self) -> Result<i64, ConfigError> {
-        let number = self.json()?.as_i64();
-        number.ok_or_else(|| self.problem("give a whole number"))
     }
 
     /// One JSON value: text in quotes, a list, a number, `true` or `false`.
     fn json(&mut self) -> Result<Value, ConfigError> {
-        self.skip_blanks();
+        const PROBLEM: &str = "give a JSON value: \"text\" in quotes, a number, true or false";
+        self.skip_spaces();
         let start = self.rest;
-        let problem = "give a JSON value: \"text\" in quotes, a number, true or false";
         if !self.rest.starts_with(['"', '[', '{']) {
-            // The parser would take the bracket after a bare word for a part of it.
-            let word = self.until(|letter| !is_letter(letter));
+            // serde_json would read the closing bracket as a part of the word.
+            let word = self.while_is(is_bare);
             return serde_json::from_str(word).map_err(|_| {
                 self.rest = start;
-                self.problem(problem)
+                self.problem(PROBLEM)
             });
         }
         let mut values = serde_json::Deserializer::from_str(self.rest).into_iter();
         let Some(Ok(value)) = values.next() else {
-            return Err(self.problem(problem));
+            return Err(self.problem(PROBLEM));
         };
         self.rest = self.rest.get(values.byte_offset()..).unwrap_or_default();
         Ok(value)

@@ -1,11 +1,11 @@
-//! Three answers, because a claim may be missing: Kleene's strong logic.
+//! Kleene's three-valued logic: a claim may be missing, and then the answer is unknown.
 
-/// Whether something holds for a caller. The order is that of `any` (the greatest) and `all` (the least).
+/// Whether a rule holds. `any` returns the greatest answer in this order, and `all` the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
     No,
-    /// The token does not tell, or tells what cannot be compared. Its opposite is just as unknown, so that `not` never
-    /// admits anybody for what a token leaves out.
+    /// The token does not say, or its value cannot be compared. The opposite of unknown is unknown:
+    /// `not` never admits a caller because a claim is missing.
     Unknown,
     Yes,
 }
@@ -23,7 +23,7 @@ impl Truth {
         }
     }
 
-    // Loops, because a fold that can end early compiles to twice the instructions.
+    // Loops: a fold that can return early compiles to twice the instructions.
     pub(super) fn any(all: impl Iterator<Item = Self>) -> Self {
         let mut greatest = Self::No;
         for truth in all {

@@ -1,258 +1,231 @@
-//! The entries in memory: a bounded map that readers never wait for.
+//! The entries in memory: a bounded, sharded map.
 //!
-//! 1. Every kind has a table of its own, so that a lookup hashes only for kinds of which there are entries.
-//! 2. A table is split into shards by the key. A shard is a short sorted list that never changes: a writer copies it,
-//!    changes the copy and puts it in the old one's place, one writer at a time.
-//! 3. A copy takes along only what has not ended. So ended entries go as new ones come, without a task of its own.
-//! 4. At the ceiling everything that has ended is dropped. If nothing has, the newcomer is refused, since to forget
-//!    another would let its tokens in again.
-//!
-//! Why not a lock for each shard: every request of an issuer or a client asks for the same few keys, so all processors
-//! would write to the same lock to read it. A snapshot behind `arc-swap` is read without a shared write. Its price, a
-//! copy for each revocation, is 40 KB at the default ceiling if all entries are of one kind.
+//! * Names are kept as 128-bit keyed hashes only.
+//! * Without any entry, a lookup is one atomic read. With entries, it hashes only the names of the
+//!   kinds that have been revoked.
+//! * A write to a shard drops the entries of the shard that have ended, so no background task is
+//!   needed. When the map is full, a write sweeps all shards. If nothing has ended, the new entry
+//!   is refused: dropping another would accept its tokens again.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use arc_swap::ArcSwap;
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
-use super::error::RevocationError;
-use super::key::{Key, Sought};
-use super::revocation::Kind;
+use super::revocation::{Kind, RevokeError};
+use crate::sync::lock;
 
-/// What is revoked, by key.
+/// The entries of all kinds, by key.
 pub(super) struct Memory {
-    /// How many entries all tables hold, ended ones too.
-    held: AtomicUsize,
-    tokens: Table,
-    sessions: Table,
-    subjects: Table,
-    clients: Table,
-    issuers: Table,
-    keys: Table,
-    writer: Mutex<Writer>,
-}
-
-pub(super) struct Table {
-    held: AtomicUsize,
+    /// The keyed hash before the first byte, with a new random key for each map.
+    hasher: SipHasher13,
+    /// A bit for each kind that has had entries since the map was empty last.
+    kinds: AtomicU8,
+    /// How many entries there are, those that have ended included.
+    len: AtomicUsize,
     shards: Box<[Shard]>,
+    /// No entry ends earlier. Every writer holds this lock, so `len` is exact.
+    earliest_end: Mutex<u64>,
 }
 
-struct Shard {
-    /// How many slots there are: to see that there are none takes a plain read.
-    held: AtomicUsize,
-    /// Sorted by key.
-    slots: ArcSwap<Vec<Slot>>,
+/// Aligned to cache lines, so that a lock of one shard does not slow down its neighbors.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(RwLock<Slots>);
+
+type Slots = HashMap<Key, Slot, BuildHasherDefault<FirstHalf>>;
+
+/// The keyed hash of a kind, an issuer and a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(u64, u64);
+
+/// A hasher for keys, which are hashes already.
+#[derive(Default)]
+struct FirstHalf(u64);
+
+/// One issuer, whose names are kept apart from those of other issuers.
+pub(super) struct Namespace<'a> {
+    memory: &'a Memory,
+    /// The keyed hash after the issuer.
+    hasher: SipHasher13,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
-    pub(super) key: Key,
-    /// The first second in which it counts no more.
+    pub(super) kind: Kind,
+    /// The first second in which the entry is no longer in force.
     pub(super) ends_at: u64,
-    /// 0 where the kind has none.
+    /// 0 if the kind has no not-before.
     pub(super) not_before: u64,
 }
 
-/// Whoever holds it may write.
-struct Writer {
-    /// No entry ends earlier.
-    earliest_end: u64,
-}
-
-/// Whether an entry is new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Put {
-    Added,
-    Extended,
-}
-
-const SHARDS: usize = 1024;
+const SHARDS: usize = 256;
 
 // === impl Memory ===
 
 impl Memory {
     pub(super) fn new() -> Self {
+        let [one, other] = [0, 1].map(|half| RandomState::new().hash_one(half));
         Self {
-            held: AtomicUsize::new(0),
-            tokens: Table::new(),
-            sessions: Table::new(),
-            subjects: Table::new(),
-            clients: Table::new(),
-            issuers: Table::new(),
-            keys: Table::new(),
-            writer: Mutex::new(Writer {
-                earliest_end: u64::MAX,
-            }),
+            hasher: SipHasher13::new_with_keys(one, other),
+            kinds: AtomicU8::new(0),
+            len: AtomicUsize::new(0),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            earliest_end: Mutex::new(u64::MAX),
         }
     }
 
     /// Whether it holds nothing, not even entries that have ended.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.held.load(Ordering::Acquire) == 0
+        self.kinds.load(Ordering::Acquire) == 0
     }
 
-    pub(super) fn table(&self, kind: Kind) -> &Table {
-        match kind {
-            Kind::Token => &self.tokens,
-            Kind::Session => &self.sessions,
-            Kind::Subject => &self.subjects,
-            Kind::Client => &self.clients,
-            Kind::Issuer => &self.issuers,
-            Kind::Key => &self.keys,
-        }
+    pub(super) fn namespace(&self, issuer: &str) -> Namespace<'_> {
+        let mut hasher = self.hasher;
+        issuer.hash(&mut hasher);
+        let memory = self;
+        Namespace { memory, hasher }
     }
 
-    /// Adds an entry, or lets the one of this key last longer and reach further.
+    /// Adds an entry, or extends the entry of this key. Returns the entry, and whether it is new.
     pub(super) fn put(
         &self,
-        kind: Kind,
+        key: Key,
         slot: Slot,
         now: u64,
         max_entries: usize,
-    ) -> Result<Put, RevocationError> {
-        let mut writer = self.writer();
-        if self.held.load(Ordering::Acquire) >= max_entries && writer.earliest_end <= now {
-            writer.earliest_end = self.sweep(now);
+    ) -> Result<(Slot, bool), RevokeError> {
+        let mut earliest_end = lock(&self.earliest_end);
+        if self.len.load(Ordering::Acquire) >= max_entries && *earliest_end <= now {
+            *earliest_end = self.sweep(now);
         }
-        let has_room = self.held.load(Ordering::Acquire) < max_entries;
-        let change = |slots: &mut Vec<Slot>| match slots.binary_search_by_key(&slot.key, |s| s.key)
-        {
-            Ok(at) => {
-                if let Some(own) = slots.get_mut(at) {
-                    own.ends_at = own.ends_at.max(slot.ends_at);
-                    own.not_before = own.not_before.max(slot.not_before);
-                }
-                Ok(Put::Extended)
-            }
-            Err(at) if has_room => {
-                slots.insert(at, slot);
-                Ok(Put::Added)
-            }
-            Err(_) => Err(RevocationError::Full),
+        let has_room = self.len.load(Ordering::Acquire) < max_entries;
+        let mut slots = self.shard(key).ok_or(RevokeError::Full)?.write();
+        self.drop_ended(&mut slots, now);
+        if let Some(known) = slots.get_mut(&key) {
+            known.ends_at = known.ends_at.max(slot.ends_at);
+            known.not_before = known.not_before.max(slot.not_before);
+            return Ok((*known, false));
+        }
+        if !has_room {
+            return Err(RevokeError::Full);
+        }
+        self.kinds.fetch_or(bit(slot.kind), Ordering::AcqRel);
+        slots.insert(key, slot);
+        self.len.fetch_add(1, Ordering::AcqRel);
+        *earliest_end = slot.ends_at.min(*earliest_end);
+        Ok((slot, true))
+    }
+
+    /// Removes an entry. Returns whether it was in force.
+    pub(super) fn remove(&self, key: Key, now: u64) -> bool {
+        let _writer = lock(&self.earliest_end);
+        let Some(shard) = self.shard(key) else {
+            return false;
         };
-        let table = self.table(kind);
-        // There always is a shard; without one, nothing could be kept.
-        let put = match table.shard(slot.key.place) {
-            Some(shard) => table.rewrite(shard, now, change),
-            None => Err(RevocationError::Full),
-        };
-        if put.is_ok() {
-            writer.earliest_end = writer.earliest_end.min(slot.ends_at);
-        }
-        self.count();
-        put
+        let mut slots = shard.write();
+        self.drop_ended(&mut slots, now);
+        let removed = slots.remove(&key);
+        self.uncount(usize::from(removed.is_some()));
+        removed.is_some()
     }
 
-    /// Removes an entry. Says whether there was one that had not ended.
-    pub(super) fn remove(&self, kind: Kind, key: Key, now: u64) -> bool {
-        let _writer = self.writer();
-        let change = |slots: &mut Vec<Slot>| {
-            let found = slots.binary_search_by_key(&key, |slot| slot.key);
-            found.map(|at| slots.remove(at)).is_ok()
-        };
-        let table = self.table(kind);
-        let shard = table.shard(key.place);
-        let removed = shard.is_some_and(|shard| table.rewrite(shard, now, change));
-        self.count();
-        removed
-    }
-
-    /// Drops all that has ended. Returns when the next entry ends.
-    fn sweep(&self, now: u64) -> u64 {
-        let tables = Kind::ALL.map(|kind| self.table(kind));
-        let earliest = tables.map(|table| table.sweep(now)).into_iter().min();
-        self.count();
-        earliest.unwrap_or(u64::MAX)
-    }
-
-    /// Only the writer counts, so the sum is exact.
-    fn count(&self) {
-        let held = Kind::ALL.map(|kind| self.table(kind).held.load(Ordering::Acquire));
-        self.held.store(held.iter().sum(), Ordering::Release);
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        // Shards are replaced whole, so a panic elsewhere leaves nothing to fear.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Table ===
-
-impl Table {
-    fn new() -> Self {
-        let empty = Arc::new(Vec::new());
-        let shards = (0..SHARDS).map(|_| Shard {
-            held: AtomicUsize::new(0),
-            slots: ArcSwap::new(Arc::clone(&empty)),
-        });
-        Self {
-            held: AtomicUsize::new(0),
-            shards: shards.collect(),
-        }
-    }
-
-    /// Whether it holds nothing, not even entries that have ended.
-    pub(super) fn is_empty(&self) -> bool {
-        self.held.load(Ordering::Acquire) == 0
-    }
-
-    /// The entry of a key, perhaps an ended one.
-    pub(super) fn find(&self, sought: &Sought<'_>) -> Option<Slot> {
-        let shard = self.shard(sought.place)?;
-        if shard.held.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let slots = shard.slots.load();
-        let from = slots.get(position(&slots, sought.place)..)?;
-        if from.first()?.key.place != sought.place {
-            return None;
-        }
-        let key = sought.key();
-        let mut there = from.iter().take_while(|slot| slot.key.place == key.place);
-        there.find(|slot| slot.key == key).copied()
-    }
-
-    /// Calls `visit` with every entry that has not ended.
+    /// Calls `visit` with every entry that is in force.
     pub(super) fn each(&self, now: u64, mut visit: impl FnMut(&Slot)) {
         for shard in &self.shards {
-            let slots = shard.slots.load();
+            let slots = shard.read();
             slots
-                .iter()
+                .values()
                 .filter(|slot| slot.lasts(now))
                 .for_each(&mut visit);
         }
     }
 
-    fn shard(&self, place: u64) -> Option<&Shard> {
-        self.shards.get(scale(place, self.shards.len()))
-    }
-
-    /// Replaces a shard by a changed copy of what has not ended.
-    fn rewrite<T>(&self, shard: &Shard, now: u64, change: impl FnOnce(&mut Vec<Slot>) -> T) -> T {
-        let old = shard.slots.load_full();
-        let mut new = Vec::with_capacity(old.len() + 1);
-        new.extend(old.iter().filter(|slot| slot.lasts(now)));
-        let result = change(&mut new);
-        let held = self.held.load(Ordering::Acquire) - old.len() + new.len();
-        shard.held.store(new.len(), Ordering::Release);
-        shard.slots.store(Arc::new(new));
-        self.held.store(held, Ordering::Release);
-        result
-    }
-
-    /// Drops all that has ended. Returns when the next entry ends.
+    /// Drops all entries that have ended. Returns when the next entry ends.
     fn sweep(&self, now: u64) -> u64 {
         let mut earliest = u64::MAX;
         for shard in &self.shards {
-            if shard.slots.load().iter().any(|slot| !slot.lasts(now)) {
-                self.rewrite(shard, now, |_| ());
-            }
-            let ends = shard.slots.load().iter().map(|slot| slot.ends_at).min();
-            earliest = earliest.min(ends.unwrap_or(u64::MAX));
+            let mut slots = shard.write();
+            self.drop_ended(&mut slots, now);
+            let ends = slots.values().map(|slot| slot.ends_at);
+            earliest = ends.fold(earliest, u64::min);
         }
         earliest
+    }
+
+    fn drop_ended(&self, slots: &mut Slots, now: u64) {
+        let before = slots.len();
+        slots.retain(|_, slot| slot.lasts(now));
+        self.uncount(before - slots.len());
+    }
+
+    fn uncount(&self, dropped: usize) {
+        if dropped > 0 && self.len.fetch_sub(dropped, Ordering::AcqRel) == dropped {
+            self.kinds.store(0, Ordering::Release);
+        }
+    }
+
+    fn shard(&self, key: Key) -> Option<&Shard> {
+        // The map in the shard uses the other half.
+        self.shards.get(key.1 as usize % SHARDS)
+    }
+}
+
+// === impl Namespace ===
+
+impl Namespace<'_> {
+    pub(super) fn key(&self, kind: Kind, value: &str) -> Key {
+        let mut hasher = self.hasher;
+        hasher.write_u8(kind as u8);
+        value.hash(&mut hasher);
+        let Hash128 { h1, h2 } = hasher.finish128();
+        Key(h1, h2)
+    }
+
+    /// The entry of this name, perhaps one that has ended.
+    pub(super) fn find(&self, kind: Kind, value: &str) -> Option<Slot> {
+        if self.memory.kinds.load(Ordering::Acquire) & bit(kind) == 0 {
+            return None;
+        }
+        let key = self.key(kind, value);
+        self.memory.shard(key)?.read().get(&key).copied()
+    }
+}
+
+// === impl Shard ===
+
+impl Shard {
+    fn read(&self) -> RwLockReadGuard<'_, Slots> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Slots> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Key ===
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+// === impl FirstHalf ===
+
+impl Hasher for FirstHalf {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -264,195 +237,174 @@ impl Slot {
     }
 }
 
-/// Where the first of a shard's slots is that belongs to `place` or a later one.
-///
-/// Places are spread evenly, so it is near where the place itself says: less memory is touched than by halving.
-fn position(slots: &[Slot], place: u64) -> usize {
-    let guess = scale(place.wrapping_mul(SHARDS as u64), slots.len());
-    let (before, after) = slots.split_at(guess.min(slots.len()));
-    let is_before = |slot: &&Slot| slot.key.place < place;
-    let too_early = after.iter().take_while(is_before).count();
-    let too_late = before.iter().rev().take_while(|slot| !is_before(slot));
-    before.len() + too_early - too_late.count()
-}
-
-/// Spreads a hash evenly over `0..len`, without a division.
-fn scale(hash: u64, len: usize) -> usize {
-    ((u128::from(hash) * len as u128) >> 64) as usize
+fn bit(kind: Kind) -> u8 {
+    1 << kind as u8
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
-    use crate::revoke::key::Secrets;
 
-    struct Filled {
-        memory: Memory,
-        secrets: Secrets,
+    const KINDS: u64 = Kind::ALL.len() as u64;
+
+    fn put(
+        memory: &Memory,
+        name: u64,
+        ends_at: u64,
+        now: u64,
         max_entries: usize,
-    }
-
-    impl Filled {
-        fn put(
-            &self,
-            kind: Kind,
-            name: u64,
-            ends_at: u64,
-            now: u64,
-        ) -> Result<Put, RevocationError> {
-            let slot = Slot {
-                key: self.key(kind, name),
-                ends_at,
-                not_before: 0,
-            };
-            self.memory.put(kind, slot, now, self.max_entries)
-        }
-
-        fn key(&self, kind: Kind, name: u64) -> Key {
-            let namespace = self.secrets.namespace("issuer");
-            namespace.seek(kind, &name.to_string()).key()
-        }
-
-        fn finds(&self, kind: Kind, name: u64) -> bool {
-            let namespace = self.secrets.namespace("issuer");
-            let name = name.to_string();
-            let sought = namespace.seek(kind, &name);
-            self.memory.table(kind).find(&sought).is_some()
-        }
-    }
-
-    fn filled(max_entries: usize, ends_at: impl Fn(u64) -> u64) -> Filled {
-        let filled = Filled {
-            memory: Memory::new(),
-            secrets: Secrets::new(),
-            max_entries,
-        };
-        for name in 0..max_entries as u64 {
-            let kind = Kind::ALL[name as usize % 6];
-            assert_eq!(filled.put(kind, name, ends_at(name), 0), Ok(Put::Added));
-        }
-        filled
-    }
-
-    #[test]
-    fn a_slot_is_as_large_as_documented() {
-        assert_eq!(size_of::<Slot>(), 40);
-        assert_eq!(
-            1_000_000_usize.div_ceil(SHARDS) * size_of::<Slot>() / 1024,
-            38
-        );
-    }
-
-    #[test]
-    fn everything_is_found_and_nothing_else() {
-        let filled = filled(20_000, |_| 10);
-        for name in 0..20_000 {
-            for (at, kind) in Kind::ALL.into_iter().enumerate() {
-                assert_eq!(filled.finds(kind, name), name as usize % 6 == at);
-            }
-            assert!(!filled.finds(Kind::Token, 20_000 + name));
-        }
-    }
-
-    #[test]
-    fn keys_that_share_a_place_are_told_apart() {
-        let memory = Memory::new();
-        let secrets = Secrets::new();
-        let namespace = secrets.namespace("issuer");
-        let (sought, other) = (
-            namespace.seek(Kind::Token, "a"),
-            namespace.seek(Kind::Token, "b"),
-        );
-        // What nobody can find, made by hand: one key's hash in another's place.
-        let mut twin = sought.key();
-        twin.place = other.place;
-        let slot = |key| Slot {
-            key,
-            ends_at: 10,
+    ) -> Result<bool, RevokeError> {
+        let kind = Kind::ALL[(name % KINDS) as usize];
+        let key = memory.namespace("issuer").key(kind, &name.to_string());
+        let slot = Slot {
+            kind,
+            ends_at,
             not_before: 0,
         };
-        memory.put(Kind::Token, slot(twin), 0, 9).unwrap();
-        assert_eq!(memory.tokens.find(&other), None);
-        memory.put(Kind::Token, slot(other.key()), 0, 9).unwrap();
-        assert_eq!(memory.tokens.find(&other), Some(slot(other.key())));
-        assert!(memory.remove(Kind::Token, other.key(), 0));
-        assert_eq!(memory.tokens.find(&other), None);
-        assert!(!memory.is_empty());
+        let put = memory.put(key, slot, now, max_entries);
+        put.map(|(_, is_new)| is_new)
+    }
+
+    fn finds(memory: &Memory, kind: Kind, name: u64) -> bool {
+        let namespace = memory.namespace("issuer");
+        namespace.find(kind, &name.to_string()).is_some()
+    }
+
+    fn remove(memory: &Memory, kind: Kind, name: u64, now: u64) -> bool {
+        let key = memory.namespace("issuer").key(kind, &name.to_string());
+        memory.remove(key, now)
+    }
+
+    fn filled(len: u64, ends_at: impl Fn(u64) -> u64) -> Memory {
+        let memory = Memory::new();
+        for name in 0..len {
+            assert_eq!(put(&memory, name, ends_at(name), 0, len as usize), Ok(true));
+        }
+        memory
     }
 
     #[test]
-    fn a_full_map_refuses_newcomers_and_still_extends() {
-        let filled = filled(600, |_| 10);
-        for name in 600..700 {
-            let refused = filled.put(Kind::Token, name, 20, 9);
-            assert_eq!(refused, Err(RevocationError::Full));
+    fn kind_issuer_and_value_are_separated() {
+        let memory = Memory::new();
+        let mut halves = [HashSet::new(), HashSet::new()];
+        // Concatenated, many of these texts are equal.
+        for issuer in ["a", "ab", "abc"] {
+            let namespace = memory.namespace(issuer);
+            for &kind in Kind::ALL {
+                for value in ["", "\0", "c", "bc", "abc", "12345678", "12345678\0"] {
+                    let Key(one, other) = namespace.key(kind, value);
+                    assert!(halves[0].insert(one), "{issuer} {kind} {value:?}");
+                    assert!(halves[1].insert(other), "{issuer} {kind} {value:?}");
+                }
+            }
         }
-        assert_eq!(filled.put(Kind::Token, 0, 20, 9), Ok(Put::Extended));
-        assert!((0..600).all(|name| filled.finds(Kind::ALL[name as usize % 6], name)));
-        assert!(
-            filled
-                .memory
-                .remove(Kind::Token, filled.key(Kind::Token, 6), 9)
-        );
-        assert_eq!(filled.put(Kind::Token, 600, 20, 9), Ok(Put::Added));
-        assert_eq!(
-            filled.put(Kind::Token, 601, 20, 9),
-            Err(RevocationError::Full)
-        );
     }
 
     #[test]
-    fn what_has_ended_makes_room() {
-        let filled = filled(600, |name| if name < 100 { 10 } else { 20 });
-        for name in 600..700 {
-            assert_eq!(filled.put(Kind::Key, name, 15, 10), Ok(Put::Added));
+    fn every_map_has_its_own_hash_key() {
+        let (one, other) = (Memory::new(), Memory::new());
+        let key = |memory: &Memory| memory.namespace("a").key(Kind::Token, "b");
+        assert_eq!(key(&one), key(&one));
+        let (Key(a, b), Key(c, d)) = (key(&one), key(&other));
+        assert_eq!(HashSet::from([a, b, c, d]).len(), 4);
+    }
+
+    #[test]
+    fn an_entry_has_the_documented_size() {
+        assert_eq!(size_of::<(Key, Slot)>(), 40);
+        let slot = Slot {
+            kind: Kind::Token,
+            ends_at: 0,
+            not_before: 0,
+        };
+        let mut slots = Slots::default();
+        for name in 0..1_000_000 / SHARDS as u64 {
+            slots.insert(Key(name, name), slot);
         }
-        assert_eq!(
-            filled.put(Kind::Key, 700, 15, 10),
-            Err(RevocationError::Full)
-        );
-        // Those that came after the sweep end before those that were there.
+        // A hash map with room for `capacity` entries has 8/7 as many buckets, each with one more
+        // byte.
+        let bytes = slots.capacity() * 8 / 7 * (40 + 1) * SHARDS / 1_000_000;
+        assert!((50..=90).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn finds_every_entry_and_nothing_else() {
+        let memory = filled(20_000, |_| 10);
+        for name in 0..20_000 {
+            for (at, &kind) in Kind::ALL.iter().enumerate() {
+                assert_eq!(finds(&memory, kind, name), name % KINDS == at as u64);
+            }
+            assert!(!finds(&memory, Kind::Token, 20_000 + name));
+        }
+    }
+
+    #[test]
+    fn keys_that_share_a_half_are_separated() {
+        let memory = Memory::new();
+        let slot = |ends_at| Slot {
+            kind: Kind::Token,
+            ends_at,
+            not_before: 0,
+        };
+        // Nobody can find such names, so the keys are made by hand.
+        let keys = [Key(1, 1), Key(1, 257), Key(2, 1)];
+        for (key, ends_at) in keys.into_iter().zip(10..) {
+            memory.put(key, slot(ends_at), 0, 9).unwrap();
+        }
+        let found = |key: Key| memory.shard(key).unwrap().read().get(&key).copied();
+        assert_eq!(keys.map(found), [10, 11, 12].map(|end| Some(slot(end))));
+        assert!(memory.remove(Key(1, 1), 0));
+        assert_eq!(keys.map(|key| found(key).is_some()), [false, true, true]);
+    }
+
+    #[test]
+    fn a_full_map_rejects_new_entries_only() {
+        let memory = filled(600, |_| 10);
+        for name in 600..700 {
+            assert_eq!(put(&memory, name, 20, 9, 600), Err(RevokeError::Full));
+        }
+        assert_eq!(put(&memory, 0, 20, 9, 600), Ok(false));
+        assert!((0..600).all(|name| finds(&memory, Kind::ALL[(name % KINDS) as usize], name)));
+        assert!(remove(&memory, Kind::Token, 6, 9));
+        assert_eq!(put(&memory, 600, 20, 9, 600), Ok(true));
+        assert_eq!(put(&memory, 606, 20, 9, 600), Err(RevokeError::Full));
+    }
+
+    #[test]
+    fn ended_entries_make_room() {
+        let memory = filled(600, |name| if name < 100 { 10 } else { 20 });
+        for name in 600..700 {
+            assert_eq!(put(&memory, name, 15, 10, 600), Ok(true));
+        }
+        assert_eq!(put(&memory, 700, 15, 10, 600), Err(RevokeError::Full));
+        // The entries that came after the sweep end before the ones that it kept.
         for name in 700..800 {
-            assert_eq!(filled.put(Kind::Key, name, 30, 15), Ok(Put::Added));
+            assert_eq!(put(&memory, name, 30, 15, 600), Ok(true));
         }
-        assert_eq!(
-            filled.put(Kind::Key, 800, 30, 15),
-            Err(RevocationError::Full)
-        );
+        assert_eq!(put(&memory, 800, 30, 15, 600), Err(RevokeError::Full));
     }
 
     #[test]
     fn a_steady_stream_leaves_little_behind() {
-        let filled = filled(0, |_| 0);
+        let memory = Memory::new();
         for now in 0..100_000 {
-            let slot = Slot {
-                key: filled.key(Kind::Token, now),
-                ends_at: now + 100,
-                not_before: 0,
-            };
-            filled
-                .memory
-                .put(Kind::Token, slot, now, usize::MAX)
-                .unwrap();
+            put(&memory, now, now + 100, now, usize::MAX).unwrap();
         }
-        let held = filled.memory.held.load(Ordering::Acquire);
-        assert!((100..4 * SHARDS).contains(&held), "{held}");
+        let len = memory.len.load(Ordering::Acquire);
+        assert!((100..4 * SHARDS).contains(&len), "{len}");
     }
 
     #[test]
-    fn an_emptied_map_knows_that_it_is_empty() {
-        let filled = filled(60, |_| 10);
+    fn an_emptied_map_is_empty() {
+        let memory = filled(60, |_| 10);
         for name in 0..60 {
-            let kind = Kind::ALL[name as usize % 6];
-            assert!(!filled.memory.table(kind).is_empty());
-            assert!(filled.memory.remove(kind, filled.key(kind, name), 0));
-            assert!(!filled.memory.remove(kind, filled.key(kind, name), 0));
+            assert!(!memory.is_empty());
+            let kind = Kind::ALL[(name % KINDS) as usize];
+            assert!(remove(&memory, kind, name, 0));
+            assert!(!remove(&memory, kind, name, 0));
         }
-        assert!(filled.memory.is_empty());
-        assert!(
-            Kind::ALL
-                .iter()
-                .all(|kind| filled.memory.table(*kind).is_empty())
-        );
+        assert!(memory.is_empty());
     }
 }

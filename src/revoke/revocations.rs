@@ -1,46 +1,43 @@
-//! The handle: what is revoked, and whether a token is.
+//! The handle: revokes, lists what is revoked, and decides about tokens.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::error::RevocationError;
-use super::key::Secrets;
-use super::memory::{Memory, Put, Slot};
-use super::revocation::{Kind, Moment, Revocation, whole_seconds};
+use super::memory::{Memory, Slot};
+use super::revocation::{Kind, Revocation, RevokeError, round_up, system_time};
 use crate::clock::Clock;
 use crate::error::ConfigError;
 
-/// What is revoked, in the memory of this process. Clones share the entries.
+/// The revocations of this process. Clones share the entries.
 ///
-/// A lookup waits for nobody and allocates nothing. See the [module](super) for how it decides.
+/// See the [module](super) for how a token is decided. While nothing is revoked, a lookup is one
+/// atomic read.
 #[derive(Clone)]
 pub struct Revocations {
-    entries: Arc<Entries>,
+    memory: Arc<Memory>,
     clock: Clock,
     max_entries: NonZeroUsize,
     max_token_lifetime: Duration,
 }
 
-struct Entries {
-    memory: Memory,
-    secrets: Secrets,
-}
-
-/// One revocation, as a listing shows it. Its names are not kept.
+/// One revocation in force. Its names are not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Entry {
     /// What kind of thing is revoked.
     pub kind: Kind,
-    /// When the revocation ends, since the Unix epoch.
-    pub ends_at: Duration,
-    /// Tokens issued up to this moment since the Unix epoch are revoked, for the kinds that have one.
-    pub not_before: Option<Duration>,
+    /// When the revocation ends.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "seconds"))]
+    pub ends_at: SystemTime,
+    /// Tokens issued up to this time are revoked, for the kinds that have a not-before.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "maybe_seconds"))]
+    pub not_before: Option<SystemTime>,
 }
 
-/// What a verified token says of itself.
+/// The properties of a verified token by which it can be revoked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) issuer: &'a str,
@@ -52,21 +49,23 @@ pub(crate) struct Facts<'a> {
     pub(crate) session: Option<&'a str>,
     /// `iat`, in seconds since the Unix epoch.
     pub(crate) issued_at: Option<u64>,
-    /// The name of the key that verified it.
+    /// The `kid` of the key that verified it.
     pub(crate) kid: Option<&'a str>,
 }
 
-/// The largest leeway of an issuer: how much longer than it says a token may be accepted, and how far its issuer's clock
-/// may be ahead. A larger one would hide a broken clock.
+/// The largest leeway of an issuer: for how long after `exp` a token may be accepted, and how far
+/// the issuer's clock may be ahead. A larger one would hide a broken clock.
 pub(crate) const MAX_LEEWAY: Duration = Duration::from_secs(LEEWAY);
 const LEEWAY: u64 = 600;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: u64 = 24 * 3600;
+
+/// How far ahead an explicit end is believed: ten years.
+const MAX_AHEAD: u64 = 3653 * DAY;
 
 // === impl Revocations ===
 
 impl Revocations {
-    /// 40 MB when full.
     const DEFAULT_ENTRIES: NonZeroUsize = match NonZeroUsize::new(1_000_000) {
         Some(entries) => entries,
         None => NonZeroUsize::MIN,
@@ -76,34 +75,33 @@ impl Revocations {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            entries: Arc::new(Entries {
-                memory: Memory::new(),
-                secrets: Secrets::new(),
-            }),
+            memory: Arc::new(Memory::new()),
             clock: Clock::System,
             max_entries: Self::DEFAULT_ENTRIES,
-            max_token_lifetime: DAY,
+            max_token_lifetime: Duration::from_secs(DAY),
         }
     }
 
-    /// Where this handle, and later clones of it, read the time. The default: the system's clock.
+    /// The clock of this handle and of later clones of it. The default: the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = clock.into();
         self
     }
 
-    /// How many revocations this handle, and later clones of it, let there be: 40 bytes each. The default: 1,000,000.
+    /// How many revocations this handle and later clones of it allow, at 50 to 90 bytes each. The
+    /// default: 1,000,000.
     #[must_use]
     pub fn max_entries(mut self, max_entries: NonZeroUsize) -> Self {
         self.max_entries = max_entries;
         self
     }
 
-    /// The longest life of any token, `exp` minus `iat`, for what this handle and later clones of it revoke. The default:
-    /// 24 hours.
+    /// The longest life of a token, `exp` minus `iat`, for this handle and later clones of it. The
+    /// default: 24 hours.
     ///
-    /// A not-before lasts that long. Tokens and sessions are revoked for at most that long from now, whatever end is given.
+    /// A not-before stays in force for that long. An explicit end (`expires_at`, `until`) is
+    /// believed even if it is later.
     ///
     /// # Errors
     ///
@@ -112,115 +110,119 @@ impl Revocations {
         if lifetime.is_zero() {
             return Err(ConfigError::Setting {
                 setting: "max_token_lifetime",
-                problem: "set the longest life that a token has; revocations last as long",
+                problem: "set the longest life of a token; a not-before stays in force that long",
             });
         }
         self.max_token_lifetime = lifetime;
         Ok(self)
     }
 
-    /// Revokes, from this moment on and in every clone.
+    /// Revokes now, in every clone. Returns what is in force and when it ends.
     ///
-    /// Revoking again lets the revocation last longer and reach further, never less. What concerns only tokens that have
-    /// expired already is not kept.
+    /// If it was revoked before, the later end and the later not-before count: a second call never
+    /// shortens a revocation.
+    ///
+    /// ```
+    /// use std::time::{Duration, UNIX_EPOCH};
+    /// use portcullis::revoke::{Revocation, RevokeError, Revocations};
+    ///
+    /// // Times are absolute. This one was meant as "for a week" and is in 1970.
+    /// let week = UNIX_EPOCH + Duration::from_secs(7 * 24 * 3600);
+    /// let key = Revocation::key("https://id.example.com/", "k-1", week);
+    /// assert_eq!(Revocations::new().revoke(key), Err(RevokeError::AlreadyOver));
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`RevocationError::Full`] at the ceiling, [`RevocationError::Empty`] without an issuer or a value, and
-    /// [`RevocationError::TooFarAhead`] for a not-before further ahead than a token lives. Then nothing was revoked.
-    pub fn revoke(&self, revocation: Revocation) -> Result<(), RevocationError> {
+    /// If nothing was revoked:
+    ///
+    /// * [`RevokeError::AlreadyOver`] if it concerns only tokens that have expired, leeway
+    ///   included;
+    /// * [`RevokeError::Full`] if [`max_entries`](Self::max_entries) revocations are in force;
+    /// * [`RevokeError::Empty`] without an issuer or a value;
+    /// * [`RevokeError::TooFarAhead`] for a not-before that is further ahead than
+    ///   [`max_token_lifetime`](Self::max_token_lifetime).
+    pub fn revoke(&self, revocation: Revocation) -> Result<Entry, RevokeError> {
         revocation.check_names()?;
         let now = self.now();
-        let (ends_at, not_before) = self.span(&revocation, now)?;
-        if ends_at <= now {
-            return Ok(());
+        let slot = self.slot(&revocation, now)?;
+        if !slot.lasts(now) {
+            return Err(RevokeError::AlreadyOver);
         }
-        let namespace = self.entries.secrets.namespace(&revocation.issuer);
-        let slot = Slot {
-            key: namespace.seek(revocation.kind, &revocation.value).key(),
-            ends_at,
-            not_before,
-        };
-        let max_entries = self.max_entries.get();
-        match self
-            .entries
-            .memory
-            .put(revocation.kind, slot, now, max_entries)?
-        {
-            Put::Added => report_added(revocation.kind),
-            Put::Extended => {}
+        let namespace = self.memory.namespace(&revocation.issuer);
+        let key = namespace.key(revocation.kind, &revocation.value);
+        let (slot, is_new) = self.memory.put(key, slot, now, self.max_entries.get())?;
+        if is_new {
+            report_added(slot.kind);
         }
-        Ok(())
+        Ok(Entry::from(&slot))
     }
 
-    /// Takes a revocation back, whatever its end or its not-before. Says whether there was one.
+    /// Ends a revocation, whatever its end or its not-before. Returns whether there was one.
     ///
-    /// Its tokens are accepted again.
+    /// Its tokens are accepted again until they expire.
     pub fn forget(&self, revocation: &Revocation) -> bool {
-        let namespace = self.entries.secrets.namespace(&revocation.issuer);
-        let key = namespace.seek(revocation.kind, &revocation.value).key();
-        self.entries.memory.remove(revocation.kind, key, self.now())
+        let namespace = self.memory.namespace(&revocation.issuer);
+        let key = namespace.key(revocation.kind, &revocation.value);
+        self.memory.remove(key, self.now())
     }
 
-    /// Whether this is revoked now: its token, its session or its key, or all that was issued up to its not-before.
+    /// Whether the token, session or key is revoked now, or everything that was issued up to the
+    /// not-before.
     #[must_use]
     pub fn contains(&self, revocation: &Revocation) -> bool {
-        let found = self.find(revocation.kind, &revocation.issuer, &revocation.value);
-        found.is_some_and(|slot| match revocation.moment {
-            Moment::Until(_) => true,
-            Moment::NotBefore(not_before) => not_before <= slot.not_before,
+        let namespace = self.memory.namespace(&revocation.issuer);
+        let found = namespace.find(revocation.kind, &revocation.value);
+        found.is_some_and(|slot| {
+            let reaches = !slot.kind.has_not_before() || revocation.time <= slot.not_before;
+            reaches && slot.lasts(self.now())
         })
     }
 
-    /// Every revocation that has not ended, the first to end first. It reads all of them.
+    /// The revocations in force, ordered by their end. Reads all entries.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        let now = self.now();
         let mut entries = Vec::new();
-        for kind in Kind::ALL {
-            let entry = |slot: &Slot| entries.push(Entry::new(kind, slot));
-            self.entries.memory.table(kind).each(now, entry);
-        }
+        let visit = |slot: &Slot| entries.push(Entry::from(slot));
+        self.memory.each(self.now(), visit);
         entries.sort_unstable_by_key(|entry| (entry.ends_at, entry.kind, entry.not_before));
         entries
     }
 
-    /// How many revocations of a kind have not ended. It reads all of them.
+    /// How many revocations of a kind are in force. Reads all entries.
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {
         let mut count = 0;
-        let table = self.entries.memory.table(kind);
-        table.each(self.now(), |_| count += 1);
+        let visit = |slot: &Slot| count += usize::from(slot.kind == kind);
+        self.memory.each(self.now(), visit);
         count
     }
 
-    /// How many revocations have not ended. It reads all of them.
+    /// How many revocations are in force. Reads all entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        Kind::ALL.map(|kind| self.count(kind)).iter().sum()
+        let mut count = 0;
+        self.memory.each(self.now(), |_| count += 1);
+        count
     }
 
-    /// Whether there is no revocation that has not ended.
+    /// Whether no revocation is in force.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.memory.is_empty() || self.len() == 0
+        self.memory.is_empty() || self.len() == 0
     }
 
     /// Decides about one verified token.
     #[inline]
     pub(crate) fn is_revoked(&self, token: &Facts<'_>) -> bool {
-        !self.entries.memory.is_empty() && self.look_up(token)
+        !self.memory.is_empty() && self.look_up(token)
     }
 
     fn look_up(&self, token: &Facts<'_>) -> bool {
-        let issuer = self.entries.secrets.namespace(token.issuer);
+        let issuer = self.memory.namespace(token.issuer);
         let find = |kind, value: Option<&str>| {
-            let table = self.entries.memory.table(kind);
-            if table.is_empty() {
-                return None;
-            }
-            // Only a hit needs the time, and hits are rare.
-            let found = table.find(&issuer.seek(kind, value?));
+            let found = issuer.find(kind, value?);
+            // Entries are rare, so the clock is read only for one that was found.
             found.filter(|slot| slot.lasts(self.now()))
         };
         if find(Kind::Token, token.token_id).is_some()
@@ -234,38 +236,29 @@ impl Revocations {
             find(Kind::Client, token.client),
             find(Kind::Issuer, Some("")),
         ];
-        // The latest counts, whoever it was set for: CVE-2026-8922 and CVE-2026-18218 let one hide another.
-        let latest = not_before
-            .iter()
-            .flatten()
-            .map(|slot| slot.not_before)
-            .max();
+        // The latest of the three counts. In CVE-2026-8922 and CVE-2026-18218 one hid another.
+        let not_before = not_before.iter().flatten().map(|slot| slot.not_before);
+        let latest = not_before.max();
         latest.is_some_and(|latest| token.issued_at.is_none_or(|issued_at| issued_at <= latest))
     }
 
-    fn find(&self, kind: Kind, issuer: &str, value: &str) -> Option<Slot> {
-        let namespace = self.entries.secrets.namespace(issuer);
-        let table = self.entries.memory.table(kind);
-        let found = table.find(&namespace.seek(kind, value));
-        found.filter(|slot| slot.lasts(self.now()))
-    }
-
-    /// When a revocation ends, and up to when it reaches.
-    fn span(&self, revocation: &Revocation, now: u64) -> Result<(u64, u64), RevocationError> {
-        let lifetime = whole_seconds(self.max_token_lifetime);
-        let (expires_at, not_before) = match revocation.moment {
-            Moment::NotBefore(not_before) if not_before > now.saturating_add(lifetime) => {
-                return Err(RevocationError::TooFarAhead);
+    fn slot(&self, revocation: &Revocation, now: u64) -> Result<Slot, RevokeError> {
+        let kind = revocation.kind;
+        let lifetime = round_up(self.max_token_lifetime);
+        let (last_expiry, not_before) = match revocation.time {
+            not_before if kind.has_not_before() => {
+                if not_before > now.saturating_add(lifetime) {
+                    return Err(RevokeError::TooFarAhead);
+                }
+                (not_before.saturating_add(lifetime), not_before)
             }
-            Moment::NotBefore(not_before) => (not_before.saturating_add(lifetime), not_before),
-            // The life of a key's tokens is no bound: whoever stole the key signs new ones.
-            Moment::Until(until) if revocation.kind == Kind::Key => (until, 0),
-            Moment::Until(until) => {
-                let last = now.saturating_add(LEEWAY).saturating_add(lifetime);
-                (until.min(last), 0)
-            }
+            until => (until.min(now.saturating_add(MAX_AHEAD)), 0),
         };
-        Ok((expires_at.saturating_add(LEEWAY), not_before))
+        Ok(Slot {
+            kind,
+            ends_at: last_expiry.saturating_add(LEEWAY),
+            not_before,
+        })
     }
 
     fn now(&self) -> u64 {
@@ -291,18 +284,35 @@ impl fmt::Debug for Revocations {
 
 // === impl Entry ===
 
-impl Entry {
-    fn new(kind: Kind, slot: &Slot) -> Self {
-        let has_not_before = match kind {
-            Kind::Subject | Kind::Client | Kind::Issuer => true,
-            Kind::Token | Kind::Session | Kind::Key => false,
-        };
+impl From<&Slot> for Entry {
+    fn from(slot: &Slot) -> Self {
+        let has_not_before = slot.kind.has_not_before();
         Self {
-            kind,
-            ends_at: Duration::from_secs(slot.ends_at),
-            not_before: has_not_before.then(|| Duration::from_secs(slot.not_before)),
+            kind: slot.kind,
+            ends_at: system_time(slot.ends_at),
+            not_before: has_not_before.then(|| system_time(slot.not_before)),
         }
     }
+}
+
+#[cfg(feature = "serde")]
+fn seconds<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    maybe_seconds(&Some(*time), serializer)
+}
+
+#[cfg(feature = "serde")]
+fn maybe_seconds<S: serde::Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let seconds = |time: SystemTime| {
+        time.duration_since(std::time::UNIX_EPOCH)
+            .map(|t| t.as_secs())
+    };
+    serde::Serialize::serialize(
+        &time.map(|time| seconds(time).unwrap_or_default()),
+        serializer,
+    )
 }
 
 /// Counts an entry that was added.

@@ -5,13 +5,21 @@ use std::path::Path;
 
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
-    &["algorithm", "answer", "clock", "sync"],
+    &[
+        "algorithm",
+        "answer",
+        "clock",
+        "duration",
+        "sharded",
+        "sync",
+    ],
     &[
         "claim_path",
         "decision",
         "error",
         "flight",
         "identity",
+        "json",
         "manifest",
         "names",
         "origin",

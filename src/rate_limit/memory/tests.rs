@@ -15,12 +15,12 @@ const SECOND: u64 = 1_000_000_000;
 
 impl Memory {
     fn slots(&self) -> usize {
-        let tables = self.shards.iter().map(|shard| shard.0.lock().unwrap());
+        let tables = self.shards.iter().map(|shard| shard.lock().unwrap());
         tables.map(|table| table.slots.capacity()).sum()
     }
 
     fn bytes(&self) -> usize {
-        let tables = self.shards.iter().map(|shard| shard.0.lock().unwrap());
+        let tables = self.shards.iter().map(|shard| shard.lock().unwrap());
         let bytes = |table: MutexGuard<'_, Table>| {
             let floors = table.floors.capacity() * size_of::<[u64; CLASSES]>();
             table.slots.capacity() * size_of::<Slot>() + floors
@@ -29,7 +29,7 @@ impl Memory {
     }
 
     fn remembers(&self, key: Key, policy: &Policy) -> bool {
-        let table = self.table(key).unwrap();
+        let table = self.table(key);
         let place = table.place(Name::new(key, policy), &policy.gcra, SECOND);
         place.is_some_and(|place| place.is == Is::Found)
     }

@@ -1,7 +1,9 @@
 //! When a store that fails is left alone, and when it is tried again.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+
+use crate::sync::lock;
 
 /// Lets calls pass until several in a row have failed; then one probe at a time, until one succeeds.
 #[derive(Debug, Default)]
@@ -119,7 +121,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

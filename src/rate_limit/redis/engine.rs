@@ -4,7 +4,7 @@
 //! behind it. So each call has a deadline of its own, outside of all that. A connection whose probe failed is dropped, or
 //! a server that moved away without a word would be waited for until TCP gives up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -16,11 +16,13 @@ use super::breaker::{Breaker, Pass, Record, Turn};
 use super::observe;
 use super::script::{self, Action, Reply};
 use crate::clock::Clock;
+use crate::duration::nanos;
 use crate::rate_limit::key::{Key, KeyHasher};
 use crate::rate_limit::lease::Order;
 use crate::rate_limit::policy::Policies;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::store::StoreError;
+use crate::sync::lock;
 
 /// One server, as one process knows it.
 pub(super) struct Engine {
@@ -56,7 +58,7 @@ impl Engine {
 
     /// Time in nanoseconds, for all that this store decides.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.clock.monotonic())
     }
 
     /// Whether calls reach the server, as far as is known. Where they do not, it is tried again from time to time.
@@ -175,9 +177,7 @@ impl Engine {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<ConnectionManager>> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connection)
     }
 }
 

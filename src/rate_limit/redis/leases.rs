@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::script::Reply;
 use crate::flight::Flight;
@@ -15,10 +15,12 @@ use crate::rate_limit::key::Key;
 use crate::rate_limit::lease::{Lease, Order, Terms};
 use crate::rate_limit::policy::Policies;
 use crate::rate_limit::store::{Check, Outcome, Source, Verdicts};
+use crate::sharded::{IdentityBuildHasher, Sharded};
+use crate::sync::lock;
 
 /// Leases, by caller.
 pub(super) struct Leases {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Sharded<Mutex<Shard>>,
     /// How many accounts a generation of a shard may have.
     room: usize,
     percent: u8,
@@ -31,15 +33,11 @@ struct Shard {
     old: Accounts,
 }
 
-type Accounts = HashMap<Id, Account, BuildHasherDefault<Taken>>;
+type Accounts = HashMap<Id, Account, IdentityBuildHasher>;
 
 /// A caller under a set of policies. Both are hashes under a secret, so nobody can make them collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(u128);
-
-/// Takes an [`Id`] for its hash, which it is.
-#[derive(Default)]
-struct Taken(u64);
 
 /// A caller's leases, one for each policy.
 pub(super) struct Account {
@@ -78,7 +76,7 @@ impl Leases {
     pub(super) fn new(percent: u8, max_keys: NonZeroUsize) -> Self {
         let shards = (max_keys.get() / 64).clamp(1, SHARDS);
         Self {
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            shards: Sharded::new(shards, Mutex::default),
             room: (max_keys.get() / shards / 2).max(1),
             percent,
             random: RandomState::new(),
@@ -87,9 +85,8 @@ impl Leases {
 
     /// Calls `then` with the caller's account, if there is one.
     pub(super) fn find<R>(&self, id: Id, then: impl FnOnce(&mut Account) -> R) -> Option<R> {
-        let mut shard = self.shard(id)?;
         let room = self.room;
-        shard.find(id, room).map(then)
+        self.shard(id).find(id, room).map(then)
     }
 
     /// Calls `then` with the caller's account, which is opened if there is none.
@@ -99,7 +96,7 @@ impl Leases {
         policies: &Policies,
         then: impl FnOnce(&mut Account, Opened) -> R,
     ) -> Option<R> {
-        let mut shard = self.shard(id)?;
+        let mut shard = self.shard(id);
         let opened = match shard.find(id, self.room) {
             Some(_) => Opened::Before,
             None => {
@@ -135,11 +132,8 @@ impl Leases {
             .sum()
     }
 
-    fn shard(&self, id: Id) -> Option<MutexGuard<'_, Shard>> {
-        let index = (id.0 >> 64) as usize % self.shards.len();
-        let shard = self.shards.get(index)?;
-        // An account is whole between any two statements.
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    fn shard(&self, id: Id) -> MutexGuard<'_, Shard> {
+        lock(self.shards.shard((id.0 >> 64) as u64))
     }
 }
 
@@ -180,22 +174,6 @@ impl Id {
 impl Hash for Id {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0 as u64);
-    }
-}
-
-impl Hasher for Taken {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes
-            .iter()
-            .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

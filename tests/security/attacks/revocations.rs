@@ -1,6 +1,6 @@
-//! Tokens that were revoked, by those who hold them still.
+//! Revoked tokens that their holders still present.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis::revoke::Revocation;
 use portcullis::{Issuer, JwtAuthLayer, Revocations};
@@ -16,8 +16,8 @@ pub(crate) async fn mount(board: &mut Board) {
     namesakes(board).await;
 }
 
-fn at(second: u64) -> Duration {
-    Duration::from_secs(second)
+fn at(second: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(second)
 }
 
 fn guarded(site: &Site) -> (Stack, Revocations) {
@@ -51,7 +51,7 @@ async fn tokens(board: &mut Board) {
     );
     assert_eq!(present(&stack, &other).await, "200", "control");
 
-    site.clock.advance(at(359));
+    site.clock.advance(Duration::from_secs(359));
     assert_eq!(present(&stack, &other).await, "200", "within the leeway");
     board.row("revoked-token-past-its-end", present(&stack, &token).await);
 
@@ -75,7 +75,7 @@ async fn tokens(board: &mut Board) {
     let fresh = site.issuer.token("alice").sign();
     board.row("new-token-by-a-stolen-key", present(&stack, &fresh).await);
 
-    // An issuer with one key, whose tokens need no name of it.
+    // The issuer has one key, so its tokens need no `kid`.
     site.issuer.recover();
     site.keys.warm().await.unwrap();
     let unnamed = || site.issuer.token("alice").without_kid().sign();
@@ -87,7 +87,7 @@ async fn tokens(board: &mut Board) {
     );
 }
 
-/// `n - s`, which P-256 takes for `s`: whoever has one signature can write the other.
+/// `n - s`, which ECDSA accepts in place of `s`: from one signature, anyone can make the other.
 fn negated(signature: &[u8]) -> Vec<u8> {
     const ORDER: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,

@@ -200,7 +200,11 @@ async fn no_debug_output_shows_a_secret() {
     let identity = auth.verify_now(&token).unwrap();
     let refused = auth.verify_now(&token[..token.len() - 2]).unwrap_err();
     let revocations = Revocations::new();
-    let revocation = Revocation::key(LOGIN, "k1", std::time::Duration::from_secs(NOW));
+    let revocation = Revocation::key(
+        LOGIN,
+        "k1",
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW),
+    );
     revocations.revoke(revocation.clone()).unwrap();
     let keys = KeySet::from_json(site.issuer.jwks().as_bytes()).unwrap();
     let ring = KeyRing::generate(Algorithm::RS256).unwrap();

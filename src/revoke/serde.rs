@@ -1,35 +1,54 @@
-//! A revocation as JSON, strictly: one object, known members, each once, and those of its kind only.
+//! A revocation as an object: known members, each once, and only those of its kind.
 
 use std::fmt;
-use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::ser::{SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::revocation::Revocation;
+use super::revocation::{Kind, Revocation};
 
-const SHAPE: &str = "a revocation is an object of kind and issuer, and for kind jti: value, expires_at; sid or kid: value, until; \
-     sub or client: value, not_before; iss: not_before";
+const SHAPE: &str = "a revocation is an object of kind and issuer, and for kind jti: value, \
+     expires_at; sid or kid: value, until; sub or client: value, not_before; iss: not_before";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Members {
     kind: String,
     issuer: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     value: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     expires_at: Option<u64>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     until: Option<u64>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     not_before: Option<u64>,
+}
+
+impl Serialize for Revocation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let members = 3 + usize::from(self.value().is_some());
+        let mut object = serializer.serialize_struct("Revocation", members)?;
+        object.serialize_field("kind", &self.kind)?;
+        object.serialize_field("issuer", &self.issuer)?;
+        if let Some(value) = self.value() {
+            object.serialize_field("value", value)?;
+        }
+        let time = match self.kind {
+            Kind::Token => "expires_at",
+            Kind::Session | Kind::Key => "until",
+            Kind::Subject | Kind::Client | Kind::Issuer => "not_before",
+        };
+        object.serialize_field(time, &self.time)?;
+        object.end()
+    }
 }
 
 impl<'de> Deserialize<'de> for Revocation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // A derived reader would also take an array of the members' values.
+        // A derived implementation would also accept an array of the members' values.
         deserializer.deserialize_map(Object)
     }
 }
@@ -54,46 +73,55 @@ impl<'de> Visitor<'de> for Object {
 }
 
 impl Members {
-    fn revocation(&self) -> Option<Revocation> {
-        let issuer = &*self.issuer;
-        let [expires_at, until, not_before] = [self.expires_at, self.until, self.not_before]
-            .map(|time| time.map(Duration::from_secs));
-        let value = self.value.as_deref();
-        match (&*self.kind, value, expires_at, until, not_before) {
-            ("jti", Some(jti), Some(at), None, None) => Some(Revocation::token(issuer, jti, at)),
-            ("sid", Some(sid), None, Some(at), None) => Some(Revocation::session(issuer, sid, at)),
-            ("kid", Some(kid), None, Some(at), None) => Some(Revocation::key(issuer, kid, at)),
-            ("sub", Some(sub), None, None, Some(at)) => Some(Revocation::subject(issuer, sub, at)),
-            ("client", Some(id), None, None, Some(at)) => Some(Revocation::client(issuer, id, at)),
-            ("iss", None, None, None, Some(at)) => Some(Revocation::issuer(issuer, at)),
-            _ => None,
-        }
+    fn revocation(self) -> Option<Revocation> {
+        let kind: Kind = self.kind.parse().ok()?;
+        let value = match (kind, self.value) {
+            (Kind::Issuer, None) => String::new(),
+            (Kind::Issuer, Some(_)) => return None,
+            (_, value) => value?,
+        };
+        let time = match (kind, self.expires_at, self.until, self.not_before) {
+            (Kind::Token, Some(time), None, None)
+            | (Kind::Session | Kind::Key, None, Some(time), None)
+            | (Kind::Subject | Kind::Client | Kind::Issuer, None, None, Some(time)) => time,
+            _ => return None,
+        };
+        Some(Revocation {
+            kind,
+            issuer: self.issuer.into(),
+            value: value.into(),
+            time,
+        })
     }
 }
 
 /// A member that may be absent, but not `null`.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
-    use crate::revoke::Kind;
 
     fn read(json: &str) -> Result<Revocation, serde_json::Error> {
         serde_json::from_str(json)
     }
 
     #[test]
-    fn every_kind_has_one_shape() {
+    fn every_kind_round_trips() {
         #[track_caller]
         fn check(json: &str, expected: Revocation) {
             assert_eq!(read(json).unwrap(), expected);
+            let written = serde_json::to_string(&expected).unwrap();
+            assert_eq!(read(&written).unwrap(), expected, "{written}");
+            let members = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+            assert_eq!(members(&written), members(json));
         }
-        let at = Duration::from_secs(123);
+        let at = UNIX_EPOCH + Duration::from_secs(123);
         check(
             r#"{"kind":"jti","issuer":"i","value":"v","expires_at":123}"#,
             Revocation::token("i", "v", at),
@@ -121,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_are_named_as_in_metrics() {
-        for kind in Kind::ALL {
+    fn kinds_are_spelled_as_in_metrics() {
+        for &kind in Kind::ALL {
             let time = match kind {
                 Kind::Token => "expires_at",
                 Kind::Session | Kind::Key => "until",
@@ -139,16 +167,16 @@ mod tests {
     }
 
     #[test]
-    fn refuses_everything_else() {
+    fn rejects_every_other_shape() {
         for json in [
-            // Something is missing.
+            // A member is missing.
             r#"{}"#,
             r#"{"issuer":"i","value":"v","expires_at":1}"#,
             r#"{"kind":"jti","value":"v","expires_at":1}"#,
             r#"{"kind":"jti","issuer":"i","expires_at":1}"#,
             r#"{"kind":"jti","issuer":"i","value":"v"}"#,
             r#"{"kind":"iss","issuer":"i"}"#,
-            // Something is too much, or belongs to another kind.
+            // A member is unknown or belongs to another kind.
             r#"{"kind":"jti","issuer":"i","value":"v","expires_at":1,"reason":"x"}"#,
             r#"{"kind":"jti","issuer":"i","value":"v","expires_at":1,"until":1}"#,
             r#"{"kind":"jti","issuer":"i","value":"v","expires_at":1,"not_before":null}"#,
@@ -156,14 +184,14 @@ mod tests {
             r#"{"kind":"sub","issuer":"i","value":"v","expires_at":1}"#,
             r#"{"kind":"iss","issuer":"i","value":"v","not_before":1}"#,
             r#"{"kind":"iss","issuer":"i","value":"","not_before":1}"#,
-            // Something is there twice.
+            // A member occurs twice.
             r#"{"kind":"jti","kind":"jti","issuer":"i","value":"v","expires_at":1}"#,
             r#"{"kind":"jti","issuer":"i","value":"v","value":"w","expires_at":1}"#,
-            // Something is empty.
+            // A name is empty.
             r#"{"kind":"jti","issuer":"","value":"v","expires_at":1}"#,
             r#"{"kind":"jti","issuer":"i","value":"","expires_at":1}"#,
             r#"{"kind":"iss","issuer":"","not_before":1}"#,
-            // Something has another type.
+            // A member has another type.
             r#"{"kind":"JTI","issuer":"i","value":"v","expires_at":1}"#,
             r#"{"kind":0,"issuer":"i","value":"v","expires_at":1}"#,
             r#"{"kind":{"jti":null},"issuer":"i","value":"v","expires_at":1}"#,
@@ -182,6 +210,30 @@ mod tests {
         ] {
             assert!(read(json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn fractions_never_shorten_a_revocation() {
+        let half = UNIX_EPOCH + Duration::from_millis(1500);
+        let before_1970 = UNIX_EPOCH - Duration::from_secs(7);
+        let seconds = |revocation: Revocation| revocation.time;
+        assert_eq!(seconds(Revocation::token("i", "v", half)), 2);
+        assert_eq!(seconds(Revocation::subject("i", "v", half)), 1);
+        assert_eq!(seconds(Revocation::key("i", "v", before_1970)), 0);
+    }
+
+    #[test]
+    fn every_member_can_be_read() {
+        let time = UNIX_EPOCH + Duration::from_secs(123);
+        let session = Revocation::session("i", "v", time);
+        assert_eq!((session.iss(), session.value()), ("i", Some("v")));
+        assert_eq!((session.until(), session.not_before()), (Some(time), None));
+        let issuer = Revocation::issuer("i", time);
+        assert_eq!((issuer.iss(), issuer.value()), ("i", None));
+        assert_eq!((issuer.until(), issuer.not_before()), (None, Some(time)));
+        // Later than any `SystemTime` of some platforms.
+        let far = r#"{"kind":"kid","issuer":"i","value":"v","until":18446744073709551615}"#;
+        assert!(read(far).unwrap().until().unwrap() > time);
     }
 
     #[test]
