@@ -59,6 +59,7 @@ where
     }
 
     /// Waits for the task that is under way, if there is one.
+    #[cfg(test)]
     pub(crate) fn join(&self) -> Option<Waiter<T>> {
         self.lock().last.as_ref().and_then(Waiter::of)
     }

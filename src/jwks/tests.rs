@@ -9,7 +9,7 @@ use tower::service_fn;
 use super::testing::{Answer, Issuer, Signer, keys};
 use super::*;
 use crate::algorithm::Algorithm;
-use crate::clock::{Clock, ManualClock};
+use crate::clock::ManualClock;
 use crate::error::ConfigError;
 
 const ISS: &str = "https://id.example.com/";
