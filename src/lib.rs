@@ -41,11 +41,13 @@ mod observe;
 mod origin;
 mod peer;
 mod preflight;
+mod protocol;
 mod realm;
 mod rejection;
 mod respond;
 mod route;
 mod sharded;
+mod stage;
 mod sync;
 mod tenant;
 mod words;
@@ -80,13 +82,17 @@ pub use issue::KeyRing;
 pub use jwks::{JwksCache, JwksCacheLayer, JwksSource, KeySet};
 pub use jwt::{Issuer, JwtAuthLayer, Profile};
 pub use names::Names;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use observe::describe_metrics;
 pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
+pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
 pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
-pub use respond::Protocol;
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
+pub use stage::Stage;
 #[cfg(feature = "test-util")]
 pub use test_util::TestIssuer;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::driver::{IssuerKeys, Waiter};
 use super::fetch::{FetchError, WarmError};
 use super::key::Key;
-use super::observe;
 use super::saved::{self, NotRestored, RestoreError, SavedKeys};
 use super::source::{JwksSource, KeyProvider};
 use super::state::{Lookup, LookupMode};
@@ -18,6 +17,7 @@ use super::tenants::Tenants;
 use crate::algorithm::Algorithm;
 use crate::clock::Reading;
 use crate::error::ConfigError;
+use crate::observe;
 
 /// The keys of one or several issuers, fetched when they are needed. Clones share everything.
 ///
@@ -134,9 +134,9 @@ impl JwksCache {
     ///
     /// Tenants with their own keys count as ready.
     pub fn is_ready(&self) -> bool {
-        self.0
-            .shared()
-            .fold(true, |all, keys| keys.is_ready() && all)
+        // All of them are asked, so that all fetches start.
+        let not_ready = self.0.shared().filter(|keys| !keys.is_ready());
+        not_ready.count() == 0
     }
 
     /// Removes the key `kid` of `issuer` at once, with every cached token that it signed. Returns
@@ -243,7 +243,7 @@ impl JwksCache {
         let sets = saved::read(saved)?;
         let restored = sets.iter().filter(|saved| {
             let result = self.restore_set(saved, max_age.min(MAX_RESTORED_AGE));
-            observe::restored(&saved.issuer, result);
+            observe::jwks_restored(&saved.issuer, result.map_err(NotRestored::as_str));
             result.is_ok()
         });
         Ok(restored.count())

@@ -19,7 +19,6 @@ use tokio::time::timeout;
 use super::current::{CurrentKeys, nanos};
 use super::fetch::{BoxFuture, Failure, Fetch, FetchError, FetchJwks};
 use super::key::Key;
-use super::observe::{self, Whose};
 use super::saved::{NotRestored, SavedKeys};
 use super::set::KeySet;
 use super::settings::Settings;
@@ -27,6 +26,7 @@ use super::state::{FetchKind, KeyState, Lookup, LookupMode, Wait};
 use super::status::IssuerStatus;
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, Reading};
+use crate::observe::{self, IssuerLabel};
 use crate::sync::lock;
 
 /// The keys of one issuer, or of all tenants together.
@@ -151,7 +151,7 @@ impl IssuerKeys {
         }
         let is_unknown = |kid: &str| valid.is_some_and(|s| !s.keys.knows(kid));
         if mode == LookupMode::MayWait && kid.is_some_and(is_unknown) {
-            observe::unknown_kid(self.whose());
+            observe::jwks_unknown_kid(self.label());
         }
         self.find_missing(kid, algorithm, mode, now)
     }
@@ -196,7 +196,7 @@ impl IssuerKeys {
         if self.fetch.is_some()
             && let Some(age) = status.age
         {
-            observe::age(self.whose(), age);
+            observe::jwks_age(self.label(), age);
         }
         status
     }
@@ -356,14 +356,14 @@ impl IssuerKeys {
                         state.status(&self.issuer, now),
                     )
                 });
-                observe::refreshed(self.whose(), status.keys, status.skipped.len(), change);
+                observe::jwks_refreshed(self.label(), status.keys, status.skipped.len(), change);
             }
             Err(failure) => {
                 let age = self.update(|state| {
                     state.failed(&failure.error, now, random);
                     state.snapshot().map(|snapshot| snapshot.age(now))
                 });
-                observe::failed(self.whose(), failure, age);
+                observe::jwks_failed(self.label(), failure.report(), age);
             }
         }
     }
@@ -387,10 +387,10 @@ impl IssuerKeys {
         }
     }
 
-    fn whose(&self) -> Whose<'_> {
+    fn label(&self) -> IssuerLabel<'_> {
         match &self.pattern {
-            Some(pattern) => Whose::Tenant { pattern },
-            None => Whose::Issuer(&self.issuer),
+            Some(pattern) => IssuerLabel::Tenant { pattern },
+            None => IssuerLabel::Issuer(&self.issuer),
         }
     }
 }

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tower::Service;
 
 use super::set::{KeySet, KeySetError};
+use crate::observe::FetchFailure;
 use crate::sync::lock;
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -160,6 +161,24 @@ impl FetchError {
 }
 
 impl Failure {
+    /// The failure as metrics and events name it.
+    pub(super) fn report(&self) -> FetchFailure<'_> {
+        FetchFailure {
+            kind: self.error.as_str(),
+            step: self.step,
+            status: match self.error {
+                FetchError::Status(status) => Some(status),
+                _ => None,
+            },
+            url: self.url.as_deref(),
+            cause: match &self.error {
+                FetchError::Connection(cause) => Some(&**cause),
+                _ => None,
+            },
+            is_absence: self.error.is_absence(),
+        }
+    }
+
     #[cfg(feature = "reqwest")]
     pub(super) fn at(error: FetchError, step: &'static str, url: &str) -> Self {
         let url = Some(crate::origin::without_secrets(url));
@@ -224,6 +243,15 @@ mod tests {
         let error = answer.await.unwrap().unwrap_err();
         assert_eq!(error.error.as_str(), "service");
         assert_eq!(error.error.source().unwrap().to_string(), "broken");
+    }
+
+    #[test]
+    fn only_a_lost_connection_reports_its_cause() {
+        let lost = || Arc::new(std::io::Error::other("port 443 is closed"));
+        let connection = Failure::from(FetchError::Connection(lost()));
+        assert!(connection.report().cause.is_some());
+        let service = Failure::from(FetchError::Service(lost()));
+        assert!(service.report().cause.is_none());
     }
 
     #[test]

@@ -61,7 +61,6 @@ mod current;
 mod driver;
 mod fetch;
 mod layer;
-mod observe;
 mod purged;
 mod saved;
 mod settings;
@@ -85,6 +84,8 @@ pub mod fuzzing;
 mod backends_tests;
 #[cfg(all(test, feature = "aws-lc-rs", feature = "reqwest"))]
 mod http_tests;
+#[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
+mod observed_tests;
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod testing;
 #[cfg(all(test, feature = "aws-lc-rs"))]

@@ -27,6 +27,7 @@ use super::set::KeySet;
 use super::settings::Settings;
 use super::status::{IssuerState, IssuerStatus};
 use crate::algorithm::Algorithm;
+use crate::observe::KeyChange;
 
 /// What is known of one issuer's keys.
 pub(super) struct KeyState {
@@ -108,14 +109,7 @@ pub(super) enum FetchKind {
     Whole,
 }
 
-/// Whether a fetch brought other keys than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Changed,
-    Same,
-}
-
-pub(super) const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 const AWAITED_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -217,7 +211,7 @@ impl KeyState {
     }
 
     /// The fetch under way brought these keys. `random` is between 0 and 1.
-    pub(super) fn fetched(&mut self, fetched: &KeySet, now: Duration, random: f64) -> Change {
+    pub(super) fn fetched(&mut self, fetched: &KeySet, now: Duration, random: f64) -> KeyChange {
         let ttl = self.settings.ttl(fetched.fresh_for());
         let (keys, change, generation) = {
             let before = self.snapshot.as_ref();
@@ -225,8 +219,8 @@ impl KeyState {
                 .purged
                 .remove_from(fetched, before.map(|before| &before.keys));
             let change = match before {
-                Some(before) if keys.is_same(&before.keys) => Change::Same,
-                _ => Change::Changed,
+                Some(before) if keys.is_same(&before.keys) => KeyChange::Same,
+                _ => KeyChange::Changed,
             };
             let generation = before.map_or(0, |before| before.generation);
             (keys, change, generation.wrapping_add(1))

@@ -15,24 +15,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::identity::Identity;
 use crate::jwks::Key;
+use crate::observe::TokenCacheMetrics;
 
 /// Tokens that were verified, by their text.
 pub(super) struct TokenCache {
     shards: Box<[Shard]>,
     secret: [u64; 2],
     max_bytes: usize,
-    counters: Counters,
-}
-
-/// Counters that are looked up once each.
-#[derive(Default)]
-struct Counters {
-    #[cfg(feature = "metrics")]
-    hit: std::sync::OnceLock<metrics::Counter>,
-    #[cfg(feature = "metrics")]
-    miss: std::sync::OnceLock<metrics::Counter>,
-    #[cfg(feature = "metrics")]
-    evicted: std::sync::OnceLock<metrics::Counter>,
+    metrics: TokenCacheMetrics,
 }
 
 /// What is remembered of a token.
@@ -89,7 +79,7 @@ impl TokenCache {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             secret: [0, 1].map(|half| RandomState::new().hash_one(half)),
             max_bytes,
-            counters: Counters::default(),
+            metrics: TokenCacheMetrics::default(),
         }
     }
 
@@ -124,13 +114,11 @@ impl TokenCache {
 
     /// Whether what was found, if anything was, served.
     pub(super) fn count(&self, served: bool) {
-        #[cfg(feature = "metrics")]
         if served {
-            count(&self.counters.hit, "hit", 1);
+            self.metrics.hit();
         } else {
-            count(&self.counters.miss, "miss", 1);
+            self.metrics.miss();
         }
-        let _ = (served, &self.counters);
     }
 
     /// Remembers a token that was verified just now.
@@ -145,12 +133,7 @@ impl TokenCache {
         if let Some(at) = table.index.get(&hash).copied() {
             table.remove(at);
         }
-        let evicted = table.make_room(budget - bytes, now);
-        #[cfg(feature = "metrics")]
-        if evicted > 0 {
-            count(&self.counters.evicted, "evicted", evicted);
-        }
-        let _ = evicted;
+        self.metrics.evicted(table.make_room(budget - bytes, now));
         table.push(Entry {
             hash,
             bytes,
@@ -240,12 +223,6 @@ impl Hasher for Hashed {
     fn finish(&self) -> u64 {
         self.0
     }
-}
-
-#[cfg(feature = "metrics")]
-fn count(cell: &std::sync::OnceLock<metrics::Counter>, result: &'static str, times: u64) {
-    let counter = || metrics::counter!("portcullis_token_cache_total", "result" => result);
-    cell.get_or_init(counter).increment(times);
 }
 
 #[cfg(test)]

@@ -57,7 +57,6 @@
 pub mod identity_headers;
 mod layer;
 mod policy;
-mod report;
 mod scope;
 mod service;
 

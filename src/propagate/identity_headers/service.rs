@@ -7,9 +7,10 @@ use super::super::scope::Scoped;
 use super::owned::Owned;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
-use crate::observe::{Decision, Stage, Stopwatch, Tally};
+use crate::observe::{CachedMetrics, Decision, Stopwatch};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), inside the scope of its caller.
@@ -34,8 +35,8 @@ struct Shared {
     owned: Owned,
     realm: Realm,
     mode: Mode,
-    set: Tally,
-    anonymous: Tally,
+    set: CachedMetrics,
+    anonymous: CachedMetrics,
 }
 
 // === impl HeadersGate ===
@@ -46,8 +47,8 @@ impl HeadersGate {
             owned,
             realm,
             mode,
-            set: Tally::default(),
-            anonymous: Tally::default(),
+            set: CachedMetrics::default(),
+            anonymous: CachedMetrics::default(),
         }))
     }
 }
@@ -105,9 +106,10 @@ impl Gate for HeadersGate {
             policy: "identity_headers",
             mode: self.0.mode.as_str(),
             rule: None,
+            source: "",
             identity,
             rejection: verdict.err(),
-            tally: Some(tally),
+            metrics: Some(tally),
         }
     }
 }
