@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::driver::{IssuerKeys, Waiter};
 use super::fetch::{FetchError, WarmError};
 use super::key::Key;
+use super::lookup::{Lookup, LookupMode};
 use super::saved::{self, NotRestored, RestoreError, SavedKeys};
 use super::source::{JwksSource, KeyProvider};
-use super::state::{Lookup, LookupMode};
 use super::status::IssuerStatus;
 use super::tenants::Tenants;
 use crate::algorithm::Algorithm;
@@ -161,14 +161,14 @@ impl JwksCache {
     /// ```
     pub fn purge(&self, issuer: &str, kid: &str) -> bool {
         if let Some(keys) = self.0.issuers.get(issuer) {
-            return keys.purge(kid);
+            return keys.update(|state| state.purge(kid));
         }
         match self.0.matching(issuer) {
             Some((KeyProvider::PerTenant(tenants), tenant)) => tenants.purge(issuer, tenant, kid),
-            Some((KeyProvider::Shared(keys, _), _)) => keys.purge(kid),
+            Some((KeyProvider::Shared(keys, _), _)) => keys.update(|state| state.purge(kid)),
             None => {
                 let mut shared = self.0.shared();
-                shared.any(|keys| keys.name() == issuer && keys.purge(kid))
+                shared.any(|keys| keys.name() == issuer && keys.update(|state| state.purge(kid)))
             }
         }
     }
@@ -195,7 +195,7 @@ impl JwksCache {
     pub fn save(&self) -> Vec<u8> {
         let tenants = self.0.tenants().flat_map(Tenants::verified);
         let all = self.0.shared().map(Arc::clone).chain(tenants);
-        saved::write(all.filter_map(|keys| keys.save()).collect())
+        saved::write(all.filter_map(|keys| SavedKeys::of(&keys)).collect())
     }
 
     /// Uses saved keys if there are none yet and if they are younger than `max_age` (at most seven days)
@@ -308,7 +308,7 @@ impl JwksCache {
 
     fn restore_set(&self, saved: &SavedKeys, max_age: Duration) -> Result<usize, NotRestored> {
         if let Some(keys) = self.0.shared().find(|keys| keys.name() == saved.issuer) {
-            return keys.restore(saved, max_age);
+            return saved.restore(keys, max_age);
         }
         match self.0.matching(&saved.issuer) {
             Some((KeyProvider::PerTenant(tenants), tenant)) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::atomics::{ArcSwapOption, AtomicU64, Ordering};
 use super::key::Key;
 use super::set::KeySet;
+use crate::duration::nanos;
 
 /// One key set, and until when it may be used. Times are monotonic.
 #[derive(Clone)]
@@ -30,18 +31,12 @@ pub(super) struct CurrentKeys {
     valid_until: AtomicU64,
 }
 
-const NEVER: u64 = u64::MAX;
-
 /// A revision that no snapshot has.
 pub(crate) const NO_REVISION: u64 = 0;
 
 fn next_revision() -> u64 {
     static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(NO_REVISION);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
 }
 
 // === impl Snapshot ===

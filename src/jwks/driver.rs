@@ -16,16 +16,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use super::current::{CurrentKeys, nanos};
+use super::current::{CurrentKeys, Snapshot};
 use super::fetch::{BoxFuture, Failure, Fetch, FetchError, FetchJwks};
 use super::key::Key;
-use super::saved::{NotRestored, SavedKeys};
+use super::lookup::{Lookup, LookupMode};
 use super::set::KeySet;
-use super::settings::Settings;
-use super::state::{FetchKind, KeyState, Lookup, LookupMode, Wait};
+use super::state::{FetchKind, KeyState, Wait};
 use super::status::IssuerStatus;
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, Reading};
+use crate::duration::nanos;
 use crate::observe::{self, IssuerLabel};
 use crate::sync::lock;
 
@@ -34,10 +34,9 @@ pub(crate) struct IssuerKeys {
     issuer: Arc<str>,
     /// The pattern of a tenant's issuer.
     pattern: Option<Arc<str>>,
-    settings: Settings,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// `None` for keys that are never fetched.
-    fetch: Option<Arc<dyn Fetch>>,
+    pub(super) fetch: Option<Arc<dyn Fetch>>,
     /// A copy of the state's snapshot, readable without the lock.
     current: CurrentKeys,
     /// A copy of the state's `due` in monotonic nanoseconds.
@@ -75,33 +74,10 @@ const AGE_INTERVAL: Duration = Duration::from_secs(15);
 // === impl IssuerKeys ===
 
 impl IssuerKeys {
-    /// Keys that the first lookup fetches.
-    pub(super) fn fetched(
+    pub(super) fn new(
         issuer: Arc<str>,
-        settings: Settings,
         clock: Clock,
-        fetch: Arc<dyn Fetch>,
-    ) -> Self {
-        Self::new(
-            issuer,
-            KeyState::new(settings),
-            settings,
-            clock,
-            Some(fetch),
-        )
-    }
-
-    /// Keys that are valid forever and never fetched.
-    pub(super) fn fixed(issuer: Arc<str>, settings: Settings, clock: Clock, keys: KeySet) -> Self {
-        let state = KeyState::fixed(settings, keys, clock.monotonic());
-        Self::new(issuer, state, settings, clock, None)
-    }
-
-    fn new(
-        issuer: Arc<str>,
         state: KeyState,
-        settings: Settings,
-        clock: Clock,
         fetch: Option<Arc<dyn Fetch>>,
     ) -> Self {
         let waiters = Arc::new(Semaphore::new(MAX_WAITERS));
@@ -109,7 +85,6 @@ impl IssuerKeys {
         let keys = Self {
             issuer,
             pattern: None,
-            settings,
             clock,
             fetch,
             current: CurrentKeys::empty(),
@@ -118,7 +93,7 @@ impl IssuerKeys {
             cold_waiters: Arc::clone(&waiters),
             waiters,
         };
-        keys.publish(&lock(&keys.driven).state);
+        keys.update(|_| {});
         keys
     }
 
@@ -168,87 +143,75 @@ impl IssuerKeys {
         self.current.is_still_valid(key, now, seen)
     }
 
+    /// Whether the keys can be used now. Starts a fetch if one is due.
+    pub(super) fn is_ready(self: &Arc<Self>) -> bool {
+        let now = self.clock.monotonic();
+        self.fetch_if_due(now);
+        self.valid(now).is_some()
+    }
+
+    /// Starts a fetch, or joins the one under way. `None` for keys that are never fetched.
+    pub(super) fn warm(self: &Arc<Self>) -> Result<Option<FetchResult>, FetchError> {
+        if self.fetch.is_none() {
+            return Ok(None);
+        }
+        let result = self.fetch_now(KeyState::warm);
+        result.map(Some).ok_or(FetchError::NoRuntime)
+    }
+
+    /// The snapshot, if it can be used now.
+    pub(super) fn valid(&self, now: Duration) -> Option<Arc<Snapshot>> {
+        let current = self.current.load();
+        current.as_ref().filter(|s| now < s.valid_until).cloned()
+    }
+
+    pub(super) fn status(&self) -> IssuerStatus {
+        let now = self.clock.monotonic();
+        let status = self.update(|state| state.status(&self.issuer, now));
+        if let (Some(age), Some(_)) = (status.age, &self.fetch) {
+            observe::jwks_age(self.label(), age);
+        }
+        status
+    }
+
+    /// Changes the state and publishes it.
+    pub(super) fn update<R>(&self, change: impl FnOnce(&mut KeyState) -> R) -> R {
+        self.locked(change).0
+    }
+
+    /// Changes the state, and copies what is read without the lock.
+    fn locked<R>(&self, change: impl FnOnce(&mut KeyState) -> R) -> (R, MutexGuard<'_, Driven>) {
+        let mut driven = lock(&self.driven);
+        let result = change(&mut driven.state);
+        self.due.store(nanos(driven.state.due()), Ordering::Release);
+        if let Some(snapshot) = driven.state.snapshot() {
+            let is_published = |current: &Arc<_>| Arc::ptr_eq(current, snapshot);
+            if !self.current.load().as_ref().is_some_and(is_published) {
+                self.current.put(Arc::clone(snapshot));
+            }
+        }
+        (result, driven)
+    }
+
     fn fetch_if_due(self: &Arc<Self>, now: Duration) {
         if nanos(now) >= self.due.load(Ordering::Acquire) {
             self.fetch_now(|state| state.tick(now));
         }
     }
 
-    /// Starts a fetch, or joins the one under way. `None` for keys that are never fetched.
-    pub(super) fn warm(self: &Arc<Self>) -> Result<Option<FetchResult>, FetchError> {
-        match self.fetch {
-            None => Ok(None),
-            Some(_) => self
-                .fetch_now(KeyState::warm)
-                .map(Some)
-                .ok_or(FetchError::NoRuntime),
-        }
-    }
-
-    /// Removes a key at once and for good. Returns whether it was known.
-    pub(super) fn purge(&self, kid: &str) -> bool {
-        self.update(|state| state.purge(kid))
-    }
-
-    pub(super) fn status(&self) -> IssuerStatus {
-        let now = self.clock.monotonic();
-        let status = lock(&self.driven).state.status(&self.issuer, now);
-        if self.fetch.is_some()
-            && let Some(age) = status.age
-        {
-            observe::jwks_age(self.label(), age);
-        }
-        status
-    }
-
-    /// Whether the keys can be used now. Starts a fetch if one is due.
-    pub(super) fn is_ready(self: &Arc<Self>) -> bool {
-        let now = self.clock.monotonic();
-        self.fetch_if_due(now);
-        self.current
-            .load()
-            .as_ref()
-            .is_some_and(|s| now < s.valid_until)
-    }
-
-    /// `None` if no fetched keys can be used.
-    pub(super) fn save(&self) -> Option<SavedKeys> {
-        let fetch = self.fetch.as_ref()?;
-        let now = self.clock.monotonic();
-        let current = self.current.load();
-        let snapshot = current.as_ref().filter(|s| now < s.valid_until)?;
-        let fetched_at = self.clock.unix_time().saturating_sub(snapshot.age(now));
-        SavedKeys::new(&self.issuer, fetch.place(), &snapshot.keys, fetched_at)
-    }
-
-    /// Uses saved keys as stale keys. Returns their number.
-    pub(super) fn restore(
-        &self,
-        saved: &SavedKeys,
-        max_age: Duration,
-    ) -> Result<usize, NotRestored> {
-        let fetch = self.fetch.as_ref().ok_or(NotRestored::NotNeeded)?;
-        if fetch.place() != saved.place {
-            return Err(NotRestored::AnotherPlace);
-        }
-        let (keys, age) = saved.keys(self.clock.unix_time(), max_age)?;
-        let (left, now) = (max_age.saturating_sub(age), self.clock.monotonic());
-        self.update(|state| state.restore(&keys, age, left, now))
-    }
-
-    /// Whether a key was purged. The purge would be forgotten with these keys.
-    pub(super) fn has_purged_keys(&self) -> bool {
-        lock(&self.driven).state.has_purged_keys()
-    }
-
-    /// See [`KeyState::first_failure`].
-    pub(super) fn first_failure(&self, retry_after: Duration) -> Option<Lookup<Waiter>> {
-        lock(&self.driven).state.first_failure(retry_after)
-    }
-
-    /// The estimated memory of the current keys in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.current.load().as_ref().map_or(0, |s| s.keys.bytes())
+    /// Starts the fetch that `decide` asks for. Returns the result of that, or of the one under way;
+    /// `None` without a runtime.
+    #[cold]
+    fn fetch_now(
+        self: &Arc<Self>,
+        decide: impl FnOnce(&mut KeyState) -> Option<FetchKind>,
+    ) -> Option<FetchResult> {
+        let runtime = Handle::try_current().ok()?;
+        let (decision, driven) = self.locked(decide);
+        Some(match decision {
+            Some(kind) => self.start(driven, &runtime, kind),
+            None => driven.result.clone(),
+        })
     }
 
     #[cold]
@@ -263,31 +226,31 @@ impl IssuerKeys {
             Some(_) => &self.waiters,
             None => &self.cold_waiters,
         };
-        let permit = match (mode, Handle::try_current(), &self.fetch) {
-            (LookupMode::MayWait, Ok(_), Some(_)) => Arc::clone(waiters).try_acquire_owned().ok(),
+        let permit = match (mode, &self.fetch, Handle::try_current()) {
+            (LookupMode::MayWait, Some(_), Ok(_)) => Arc::clone(waiters).try_acquire_owned().ok(),
             _ => None,
         };
-        let Some(permit) = permit else {
-            let found = self.update(|state| state.lookup(kid, algorithm, LookupMode::Final, now));
-            return found.map_wait(|_| Waiter(Box::pin(async {})));
+        let mode = match permit {
+            Some(_) => LookupMode::MayWait,
+            None => LookupMode::Final,
         };
-        self.look_up(kid, algorithm, now)
-            .map_wait(|(mut result, refetches)| {
-                let (keys, kid) = (Arc::clone(self), kid.map(Box::<str>::from));
-                Waiter(Box::pin(async move {
-                    let ended = result.wait_for(Option::is_some).await;
-                    let brought_keys = ended.is_ok_and(|result| matches!(*result, Some(Ok(()))));
-                    if refetches && brought_keys {
-                        let now = keys.clock.monotonic();
-                        if let Lookup::Wait((mut result, _)) =
-                            keys.look_up(kid.as_deref(), algorithm, now)
-                        {
-                            let _ = result.wait_for(Option::is_some).await;
-                        }
-                    }
-                    drop(permit);
-                }))
-            })
+        let found = self.look_up(kid, algorithm, mode, now);
+        found.map_wait(|(mut result, refetches)| {
+            let (keys, kid) = (Arc::clone(self), kid.map(Box::<str>::from));
+            Waiter(Box::pin(async move {
+                let _permit = permit;
+                let brought_keys = result.wait_for(Option::is_some).await;
+                let brought_keys = brought_keys.is_ok_and(|r| matches!(*r, Some(Ok(()))));
+                if !(refetches && brought_keys) {
+                    return;
+                }
+                let now = keys.clock.monotonic();
+                let again = keys.look_up(kid.as_deref(), algorithm, LookupMode::MayWait, now);
+                if let Lookup::Wait((mut result, _)) = again {
+                    let _ = result.wait_for(Option::is_some).await;
+                }
+            }))
+        })
     }
 
     /// Looks up a missing key. Returns the fetch to wait for, and whether to look up once more after it.
@@ -295,50 +258,47 @@ impl IssuerKeys {
         self: &Arc<Self>,
         kid: Option<&str>,
         algorithm: Algorithm,
+        mode: LookupMode,
         now: Duration,
     ) -> Lookup<(FetchResult, bool)> {
-        let mut driven = lock(&self.driven);
-        let found = driven
-            .state
-            .lookup(kid, algorithm, LookupMode::MayWait, now);
-        self.publish(&driven.state);
-        found.map_wait(|wait| match wait {
-            Wait::Join => (driven.result.clone(), false),
-            Wait::JoinThenRefetch => (driven.result.clone(), true),
-            Wait::Start(kind) => (self.start(driven, kind), false),
-        })
-    }
-
-    /// Starts the fetch that `decide` asks for. Returns the result of that, or of the one under way;
-    /// `None` without a runtime.
-    #[cold]
-    fn fetch_now(
-        self: &Arc<Self>,
-        decide: impl FnOnce(&mut KeyState) -> Option<FetchKind>,
-    ) -> Option<FetchResult> {
-        Handle::try_current().ok()?;
-        let mut driven = lock(&self.driven);
-        let decision = decide(&mut driven.state);
-        self.publish(&driven.state);
-        Some(match decision {
-            Some(kind) => self.start(driven, kind),
-            None => driven.result.clone(),
+        let (found, driven) = self.locked(|state| state.lookup(kid, algorithm, mode, now));
+        found.map_wait(|wait| match (wait, Handle::try_current()) {
+            (Wait::Start(kind), Ok(runtime)) => (self.start(driven, &runtime, kind), false),
+            (wait, _) => (driven.result.clone(), wait == Wait::JoinThenRefetch),
         })
     }
 
     /// Spawns a fetch. The lock is released before: a runtime that shuts down drops the task at once.
-    fn start(self: &Arc<Self>, mut driven: MutexGuard<'_, Driven>, kind: FetchKind) -> FetchResult {
+    fn start(
+        self: &Arc<Self>,
+        mut driven: MutexGuard<'_, Driven>,
+        runtime: &Handle,
+        kind: FetchKind,
+    ) -> FetchResult {
         let (sender, result) = watch::channel(None);
         driven.result = result.clone();
+        let (settings, is_tenant) = (*driven.state.settings(), self.pattern.is_some());
         drop(driven);
         let task = FetchTask {
             keys: Arc::downgrade(self),
             result: sender,
         };
-        if let (Some(fetch), Ok(runtime)) = (&self.fetch, Handle::try_current()) {
-            let request = FetchJwks::new(Arc::clone(&self.issuer), self.settings.timeout)
-                .whole(kind == FetchKind::Whole);
-            runtime.spawn(task.run(Arc::clone(fetch), request, self.settings));
+        let request = FetchJwks::new(Arc::clone(&self.issuer), settings.timeout)
+            .whole(kind == FetchKind::Whole);
+        if let Some(fetch) = self.fetch.clone() {
+            runtime.spawn(async move {
+                let answer = timeout(settings.deadline(), fetch.fetch(request)).await;
+                task.end(match answer {
+                    Ok(Ok(keys)) if keys.bytes() > settings.max_set_bytes => {
+                        Err(FetchError::TooLarge.into())
+                    }
+                    Ok(answer) => answer,
+                    Err(_) => Err(FetchError::TimedOut.into()),
+                });
+                if !is_tenant {
+                    task.report_age().await;
+                }
+            });
         }
         result
     }
@@ -350,39 +310,13 @@ impl IssuerKeys {
         let now = self.clock.monotonic();
         match result {
             Ok(keys) => {
-                let (change, status) = self.update(|state| {
-                    (
-                        state.fetched(keys, now, random),
-                        state.status(&self.issuer, now),
-                    )
-                });
+                let change = self.update(|state| state.fetched(keys, now, random));
+                let status = self.status();
                 observe::jwks_refreshed(self.label(), status.keys, status.skipped.len(), change);
             }
             Err(failure) => {
-                let age = self.update(|state| {
-                    state.failed(&failure.error, now, random);
-                    state.snapshot().map(|snapshot| snapshot.age(now))
-                });
-                observe::jwks_failed(self.label(), failure.report(), age);
-            }
-        }
-    }
-
-    /// Changes the state and publishes it.
-    fn update<R>(&self, change: impl FnOnce(&mut KeyState) -> R) -> R {
-        let mut driven = lock(&self.driven);
-        let result = change(&mut driven.state);
-        self.publish(&driven.state);
-        result
-    }
-
-    /// Copies what is read without the lock. The caller holds the lock.
-    fn publish(&self, state: &KeyState) {
-        self.due.store(nanos(state.due()), Ordering::Release);
-        if let Some(snapshot) = state.snapshot() {
-            let is_published = |current: &Arc<_>| Arc::ptr_eq(current, snapshot);
-            if !self.current.load().as_ref().is_some_and(is_published) {
-                self.current.put(Arc::clone(snapshot));
+                self.update(|state| state.failed(&failure.error, now, random));
+                observe::jwks_failed(self.label(), failure.report(), self.status().age);
             }
         }
     }
@@ -406,30 +340,22 @@ impl fmt::Debug for IssuerKeys {
 // === impl FetchTask ===
 
 impl FetchTask {
-    async fn run(self, fetch: Arc<dyn Fetch>, request: FetchJwks, settings: Settings) {
-        let answer = timeout(settings.deadline(), fetch.fetch(request)).await;
-        self.end(match answer {
-            Ok(Ok(keys)) if keys.bytes() > settings.max_set_bytes => {
-                Err(FetchError::TooLarge.into())
-            }
-            Ok(answer) => answer,
-            Err(_) => Err(FetchError::TimedOut.into()),
-        });
-        // The gauge grows until the next fetch starts or the keys are dropped: both close the channel.
-        #[cfg(feature = "metrics")]
-        while timeout(AGE_INTERVAL, self.result.closed()).await.is_err() {
-            if let Some(keys) = self.keys.upgrade().filter(|keys| keys.pattern.is_none()) {
-                keys.status();
-            }
-        }
-    }
-
     fn end(&self, answer: Result<KeySet, Failure>) {
         if let Some(keys) = self.keys.upgrade() {
             keys.complete(answer.as_ref());
         }
         let result = answer.map(drop).map_err(|failure| failure.error);
         self.result.send_replace(Some(result));
+    }
+
+    /// Lets the gauge grow until the next fetch starts or the keys are dropped: both close the channel.
+    async fn report_age(&self) {
+        #[cfg(feature = "metrics")]
+        while timeout(AGE_INTERVAL, self.result.closed()).await.is_err() {
+            if let Some(keys) = self.keys.upgrade() {
+                keys.status();
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::driver::IssuerKeys;
 use super::set::KeySet;
 
 /// The bytes given to [`JwksCache::restore`](super::JwksCache::restore) were not written by
@@ -28,7 +29,7 @@ struct Document {
 pub(super) struct SavedKeys {
     pub(super) issuer: String,
     /// Where the keys came from, as [`Fetch::place`](super::fetch::Fetch::place) returns it.
-    pub(super) place: Option<String>,
+    place: Option<String>,
     /// In seconds since the Unix epoch.
     fetched_at: u64,
     jwks: Box<RawValue>,
@@ -69,34 +70,40 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<SavedKeys>, RestoreError> {
 // === impl SavedKeys ===
 
 impl SavedKeys {
-    /// `None` if the keys have no JSON form. `fetched_at` is wall time.
-    pub(super) fn new(
-        issuer: &str,
-        place: Option<String>,
-        keys: &KeySet,
-        fetched_at: Duration,
-    ) -> Option<Self> {
+    /// `None` if there are no fetched keys that can be used, or if they have no JSON form.
+    pub(super) fn of(keys: &IssuerKeys) -> Option<Self> {
+        let now = keys.clock.monotonic();
+        let (fetch, snapshot) = (keys.fetch.as_ref()?, keys.valid(now)?);
+        let fetched_at = keys.clock.unix_time().saturating_sub(snapshot.age(now));
         Some(Self {
-            issuer: issuer.into(),
-            place,
+            issuer: keys.name().into(),
+            place: fetch.place(),
             fetched_at: fetched_at.as_secs(),
-            jwks: RawValue::from_string(keys.to_json()?).ok()?,
+            jwks: RawValue::from_string(snapshot.keys.to_json()?).ok()?,
         })
     }
 
-    /// The keys and their age, if the age is below `max_age`.
-    pub(super) fn keys(
+    /// Uses the saved set as stale keys. Returns the number of keys.
+    pub(super) fn restore(
         &self,
-        unix_time: Duration,
+        keys: &IssuerKeys,
         max_age: Duration,
-    ) -> Result<(KeySet, Duration), NotRestored> {
-        let age = unix_time.checked_sub(Duration::from_secs(self.fetched_at));
+    ) -> Result<usize, NotRestored> {
+        let fetch = keys.fetch.as_ref().ok_or(NotRestored::NotNeeded)?;
+        if fetch.place() != self.place {
+            return Err(NotRestored::AnotherPlace);
+        }
+        let fetched_at = Duration::from_secs(self.fetched_at);
+        let age = keys.clock.unix_time().checked_sub(fetched_at);
         let age = age.ok_or(NotRestored::FromTheFuture)?;
         if age >= max_age {
             return Err(NotRestored::TooOld);
         }
-        let keys = KeySet::from_json(self.jwks.get().as_bytes());
-        Ok((keys.map_err(|_| NotRestored::KeySet)?, age))
+        let saved = KeySet::from_json(self.jwks.get().as_bytes());
+        let saved = saved.map_err(|_| NotRestored::KeySet)?;
+        let (left, now) = (max_age.saturating_sub(age), keys.clock.monotonic());
+        let restored = keys.update(|state| state.restore(&saved, age, left, now));
+        restored.ok_or(NotRestored::NotNeeded)
     }
 }
 

@@ -17,6 +17,7 @@ use super::fetch::{Boxed, Fetch, FetchJwks, MakeFetch};
 use super::http::{Client, ClientSettings, KeysAt};
 use super::set::KeySet;
 use super::settings::Settings;
+use super::state::KeyState;
 use super::tenants::Tenants;
 use crate::clock::Clock;
 use crate::error::ConfigError;
@@ -199,7 +200,8 @@ impl JwksSource {
         };
         let (fetch, is_per_tenant) = match self.location {
             Location::Given(keys) => {
-                let keys = IssuerKeys::fixed(issuer, settings, clock, keys);
+                let state = KeyState::fixed(settings, keys, clock.monotonic());
+                let keys = IssuerKeys::new(issuer, clock, state, None);
                 return Ok(KeyProvider::Shared(Arc::new(keys), pattern));
             }
             Location::Service(service) => {
@@ -212,20 +214,15 @@ impl JwksSource {
                 (location.connect(clock.clone())?, is_per_tenant)
             }
         };
-        let refuse = |issuer: &str, problem| ConfigError::Url {
-            url: issuer.to_owned(),
-            problem,
-        };
         if !is_per_tenant {
-            let fetch = fetch(&issuer, "");
-            let fetch = fetch.ok_or_else(|| refuse(&issuer, "not a URL that keys come from"))?;
-            let keys = IssuerKeys::fetched(issuer, settings, clock, fetch);
+            let fetch = fetch(&issuer, "").ok_or(ConfigError::MissingIssuer)?;
+            let keys = IssuerKeys::new(issuer, clock, KeyState::new(settings), Some(fetch));
             return Ok(KeyProvider::Shared(Arc::new(keys), pattern));
         }
-        let pattern = pattern.ok_or_else(|| {
-            let problem = "the JWKS URL contains `{tenant}` but the issuer does not: \
-                           add `{tenant}` to the issuer";
-            refuse(&issuer, problem)
+        let pattern = pattern.ok_or_else(|| ConfigError::Url {
+            url: issuer.to_string(),
+            problem: "the JWKS URL contains `{tenant}` but the issuer does not: \
+                      add `{tenant}` to the issuer",
         })?;
         let tenants = Tenants::new(issuer, pattern, settings, clock, fetch);
         Ok(KeyProvider::PerTenant(Box::new(tenants)))

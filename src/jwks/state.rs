@@ -20,9 +20,8 @@ use std::time::Duration;
 
 use super::current::Snapshot;
 use super::fetch::FetchError;
-use super::key::Key;
+use super::lookup::{Lookup, LookupMode};
 use super::purged::PurgedKeys;
-use super::saved::NotRestored;
 use super::set::KeySet;
 use super::settings::Settings;
 use super::status::{IssuerState, IssuerStatus};
@@ -59,34 +58,6 @@ struct Refetch {
     at: Duration,
     /// The generation that this fetch brings if it succeeds.
     generation: u64,
-}
-
-/// The result of looking up a key.
-#[derive(Debug)]
-pub(crate) enum Lookup<W> {
-    /// The only key that may verify the token.
-    Key(Arc<Key>),
-    /// Keys are being fetched. Await this, then look up again with [`LookupMode::Final`].
-    Wait(W),
-    /// The issuer has no such key.
-    UnknownKey,
-    /// The keys could not be fetched.
-    Unavailable { retry_after: Duration },
-    /// The issuer has no such tenant.
-    UnknownTenant,
-    /// Too many tenants of which no token was verified are being fetched already.
-    AtCapacity { retry_after: Duration },
-    /// The cache has no source for this issuer.
-    NotConfigured,
-}
-
-/// Whether a lookup may wait for a fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LookupMode {
-    /// Starts a fetch if the key is missing.
-    MayWait,
-    /// Never returns [`Lookup::Wait`]. For callers that have waited already.
-    Final,
 }
 
 /// Which fetch a lookup waits for.
@@ -151,6 +122,10 @@ impl KeyState {
         }
     }
 
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.snapshot.as_ref()
     }
@@ -162,6 +137,13 @@ impl KeyState {
         } else {
             self.due
         }
+    }
+
+    /// The estimated memory of the keys.
+    pub(super) fn bytes(&self) -> usize {
+        self.snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.keys.bytes())
     }
 
     pub(super) fn has_purged_keys(&self) -> bool {
@@ -270,16 +252,17 @@ impl KeyState {
         true
     }
 
-    /// Uses saved keys of this age as stale keys, for `left` at most. Returns their number.
+    /// Uses saved keys of this age as stale keys, for `left` at most. Returns their number; `None` if
+    /// there are keys already.
     pub(super) fn restore(
         &mut self,
         saved: &KeySet,
         age: Duration,
         left: Duration,
         now: Duration,
-    ) -> Result<usize, NotRestored> {
+    ) -> Option<usize> {
         if self.snapshot.is_some() {
-            return Err(NotRestored::NotNeeded);
+            return None;
         }
         let keys = self.purged.remove_from(saved, None);
         let count = keys.len();
@@ -291,7 +274,7 @@ impl KeyState {
             fresh_until: now,
             valid_until: now.saturating_add(left),
         }));
-        Ok(count)
+        Some(count)
     }
 
     /// Why there are no keys: `None` if there are, or if no fetch has failed.
@@ -390,23 +373,6 @@ impl KeyState {
         if self.is_awaited {
             let longest = self.settings.cooldown.max(AWAITED_BACKOFF);
             self.due = self.due.min(self.failed_at.saturating_add(longest));
-        }
-    }
-}
-
-// === impl Lookup ===
-
-impl<W> Lookup<W> {
-    /// Replaces what a lookup waits for.
-    pub(super) fn map_wait<V>(self, map: impl FnOnce(W) -> V) -> Lookup<V> {
-        match self {
-            Self::Wait(wait) => Lookup::Wait(map(wait)),
-            Self::Key(key) => Lookup::Key(key),
-            Self::UnknownKey => Lookup::UnknownKey,
-            Self::Unavailable { retry_after } => Lookup::Unavailable { retry_after },
-            Self::UnknownTenant => Lookup::UnknownTenant,
-            Self::AtCapacity { retry_after } => Lookup::AtCapacity { retry_after },
-            Self::NotConfigured => Lookup::NotConfigured,
         }
     }
 }

@@ -25,9 +25,10 @@ use tokio::sync::Semaphore;
 
 use super::driver::{IssuerKeys, MAX_WAITERS, Waiter};
 use super::fetch::MakeFetch;
+use super::lookup::Lookup;
 use super::saved::{NotRestored, SavedKeys};
 use super::settings::Settings;
-use super::state::Lookup;
+use super::state::KeyState;
 use super::status::{IssuerState, IssuerStatus};
 use crate::clock::Clock;
 use crate::sync::lock;
@@ -145,7 +146,7 @@ impl Tenants {
             .unverified
             .retain(|_, unverified| !left(unverified.since).is_zero());
         if let Some(own) = others.unverified.get(tenant) {
-            let failure = own.keys.first_failure(left(own.since).max(A_MOMENT));
+            let failure = own.failure(left(own.since));
             return failure.map_or_else(|| Ok(Arc::clone(&own.keys)), Err);
         }
         let is_returning = others.was_evicted(self.hasher.hash_one(tenant));
@@ -157,8 +158,7 @@ impl Tenants {
         };
         if rivals().count() >= PLACES {
             let is_down = |rival: &Unverified| {
-                let failure = rival.keys.first_failure(A_MOMENT);
-                matches!(failure, Some(Lookup::Unavailable { .. }))
+                matches!(rival.failure(A_MOMENT), Some(Lookup::Unavailable { .. }))
             };
             let retry_after = rivals().map(|rival| left(rival.since)).min();
             let retry_after = retry_after.unwrap_or_default().max(A_MOMENT);
@@ -202,7 +202,7 @@ impl Tenants {
             },
         };
         keys.is_some_and(|keys| {
-            let purged = keys.purge(kid);
+            let purged = keys.update(|state| state.purge(kid));
             self.insert(tenant, keys, &mut others);
             purged
         })
@@ -225,7 +225,7 @@ impl Tenants {
         }
         let keys = self.keys_of(&saved.issuer, tenant);
         let keys = keys.ok_or(NotRestored::UnknownIssuer)?;
-        let count = keys.restore(saved, max_age)?;
+        let count = saved.restore(&keys, max_age)?;
         self.insert(tenant, keys, &mut others);
         Ok(count)
     }
@@ -261,16 +261,17 @@ impl Tenants {
         };
         verified.insert(tenant.into(), Arc::new(newcomer));
         let max_bytes = max_tenants.saturating_mul(AVERAGE_BYTES);
-        let mut bytes: usize = verified.values().map(|own| own.keys.bytes()).sum();
+        let mut bytes: usize = verified.values().map(|own| own.bytes()).sum();
         while verified.len() > max_tenants || bytes > max_bytes {
             let others_than_newcomer = verified.iter().filter(|(name, _)| ***name != *tenant);
-            let evictable = others_than_newcomer.filter(|(_, own)| !own.keys.has_purged_keys());
+            let evictable = others_than_newcomer
+                .filter(|(_, own)| !own.keys.update(|state| state.has_purged_keys()));
             let least_used = evictable.min_by_key(|(_, own)| own.order());
             let Some(name) = least_used.map(|(name, _)| Arc::clone(name)) else {
                 break;
             };
             if let Some(evicted) = verified.remove(&name) {
-                bytes = bytes.saturating_sub(evicted.keys.bytes());
+                bytes = bytes.saturating_sub(evicted.bytes());
                 others.evicted_weight = evicted.order().0;
             }
             others.remember_evicted(self.hasher.hash_one(&*name));
@@ -281,7 +282,8 @@ impl Tenants {
     fn keys_of(&self, issuer: &str, tenant: &str) -> Option<Arc<IssuerKeys>> {
         let issuer = Arc::from(issuer);
         let fetch = (self.fetch)(&issuer, tenant)?;
-        let keys = IssuerKeys::fetched(issuer, self.settings, self.clock.clone(), fetch);
+        let state = KeyState::new(self.settings);
+        let keys = IssuerKeys::new(issuer, self.clock.clone(), state, Some(fetch));
         let waiters = Arc::clone(&self.cold_waiters);
         Some(Arc::new(keys.of_tenant(Arc::clone(&self.name), waiters)))
     }
@@ -304,10 +306,24 @@ impl Verified {
         }
     }
 
+    fn bytes(&self) -> usize {
+        self.keys.update(|state| state.bytes())
+    }
+
     /// The least used tenant has the least.
     fn order(&self) -> (u64, u64) {
         let weight = self.weight.load(Ordering::Relaxed);
         (weight, self.used_at.load(Ordering::Relaxed))
+    }
+}
+
+// === impl Unverified ===
+
+impl Unverified {
+    /// Why there are no keys: `None` if there are, or if no fetch has failed.
+    fn failure(&self, left: Duration) -> Option<Lookup<Waiter>> {
+        let retry_after = left.max(A_MOMENT);
+        self.keys.update(|state| state.first_failure(retry_after))
     }
 }
 

@@ -6,6 +6,8 @@
 mod atomics;
 #[path = "../../../src/jwks/current.rs"]
 mod current;
+#[path = "../../../src/duration.rs"]
+mod duration;
 mod key;
 mod set;
 
