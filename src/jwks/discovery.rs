@@ -147,7 +147,7 @@ impl Fetch for Discovery {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 

@@ -46,13 +46,10 @@
 //! ```
 
 // The material: what a key and a set of keys are.
-mod der;
 mod freshness;
 mod jwk;
 mod key;
-mod roca;
 mod set;
-mod verifier;
 
 // The state: which keys are valid, and when they are fetched.
 mod atomics;
@@ -83,20 +80,20 @@ pub mod fuzzing;
 
 #[cfg(all(test, feature = "issue", feature = "rust-crypto"))]
 mod backends_tests;
-#[cfg(all(test, feature = "aws-lc-rs", feature = "reqwest"))]
+#[cfg(all(test, feature = "reqwest"))]
 mod http_tests;
-#[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
+#[cfg(all(test, feature = "tracing", feature = "metrics"))]
 mod observed_tests;
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod testing;
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests;
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod vectors_tests;
 
 pub use cache::JwksCache;
 pub use fetch::{FetchError, FetchJwks, WarmError};
-pub use key::Skipped;
+pub use jwk::Skipped;
 pub use layer::{JwksCacheLayer, ShareJwks};
 pub use saved::RestoreError;
 pub use set::{KeySet, KeySetError};

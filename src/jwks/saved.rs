@@ -124,5 +124,5 @@ impl NotRestored {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests;

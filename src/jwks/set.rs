@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::freshness::freshness;
-use super::key::{Key, Skipped};
+use super::jwk::Skipped;
+use super::key::Key;
 use crate::algorithm::Algorithm;
 
 /// The largest key set that is read.
@@ -339,12 +340,13 @@ impl Keys {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jwks::testing::{Signer, json, keys};
+    use crate::crypto::testing::Signer;
+    use crate::jwks::testing::{json, keys};
 
     fn es256(kid: &str) -> serde_json::Value {
         Signer::of(Algorithm::ES256).jwk(kid)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::key::Skipped;
+use super::jwk::Skipped;
 use crate::words::words;
 
 /// The keys of one issuer, as [`JwksCache::status`](super::JwksCache::status) reports them.
