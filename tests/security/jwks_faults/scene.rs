@@ -52,7 +52,7 @@ impl Scene {
             .unwrap()
             .with_keys(cache.clone())
             .unwrap()
-            .clock(clock.clone().into());
+            .clock(clock.clone());
         let inner = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::empty())) });
         let signer = || TestIssuer::start_with(Algorithm::ES256, clock.clone().into());
         Self {
