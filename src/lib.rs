@@ -27,6 +27,7 @@ mod documents {}
 mod algorithm;
 mod answer;
 mod claim_path;
+pub mod client_address;
 mod clock;
 mod crypto;
 mod decision;
@@ -40,7 +41,7 @@ pub mod manifest;
 pub mod names;
 mod observe;
 mod origin;
-mod peer;
+mod policy_name;
 mod preflight;
 mod protocol;
 mod realm;
@@ -48,6 +49,8 @@ mod rejection;
 mod respond;
 mod route;
 mod sharded;
+#[cfg(feature = "redis")]
+mod single_flight;
 mod stage;
 mod strict_json;
 mod sync;
@@ -64,6 +67,8 @@ pub mod jwks;
 pub mod jwt;
 pub mod propagate;
 pub mod rate_limit;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod require;
 pub mod revoke;
 #[cfg(feature = "test-util")]
@@ -75,6 +80,7 @@ pub use crate::axum::{Claims, GuardedRouter};
 pub use algorithm::Algorithm;
 pub use answer::ResponseBody;
 pub use claim_path::ClaimPath;
+pub use client_address::PeerAddr;
 pub use clock::{Clock, ManualClock};
 pub use decision::{DecisionLog, DecisionRecord, Mode};
 pub use error::ConfigError;
@@ -87,12 +93,13 @@ pub use names::Names;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
-pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
-pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
+pub use require::{
+    RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules,
+};
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
 pub use stage::Stage;

@@ -11,8 +11,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
 use crate::answer::ResponseBody;
+use crate::client_address::PeerAddr;
 use crate::clock::ManualClock;
-use crate::peer::PeerAddr;
 use crate::rate_limit::memory::Memory;
 use crate::rate_limit::{Quota, RateLimitLayer};
 use crate::rejection::{Reason, Rejection};
@@ -41,8 +41,8 @@ impl Store for Slow {
         })
     }
 
-    fn settle(&self, check: &Check<'_>) {
-        self.states.settle(check);
+    fn charge(&self, check: &Check<'_>) {
+        self.states.charge(check);
     }
 }
 
