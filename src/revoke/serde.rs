@@ -94,13 +94,6 @@ impl Members {
         })
     }
 }
-
-/// A member that may be absent, but not `null`.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};

@@ -6,7 +6,6 @@ use std::path::Path;
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
     &[
-        "algorithm",
         "answer",
         "clock",
         "duration",
@@ -15,6 +14,7 @@ const LEVELS: [&[&str]; 4] = [
         "sync",
     ],
     &[
+        "algorithm",
         "claim_path",
         "crypto",
         "decision",
