@@ -19,7 +19,6 @@ const LEVELS: [&[&str]; 4] = [
         "crypto",
         "decision",
         "error",
-        "flight",
         "identity",
         "json",
         "manifest",
