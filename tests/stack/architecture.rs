@@ -7,7 +7,6 @@ use std::path::Path;
 /// The levels, from the bottom. A file imports only from its own level and from those below.
 const LEVELS: [&[&str]; 4] = [
     &[
-        "algorithm",
         "answer",
         "clock",
         "duration",
@@ -16,6 +15,7 @@ const LEVELS: [&[&str]; 4] = [
         "sync",
     ],
     &[
+        "algorithm",
         "claim_path",
         "crypto",
         "decision",
