@@ -48,7 +48,7 @@ pub(crate) fn note(request: &Request<Body>) {
 
 /// Fails if a text holds anything that was noted.
 #[track_caller]
-pub(crate) fn assert_told_nothing(text: &str) {
+pub(crate) fn assert_no_secrets(text: &str) {
     let found = LEDGER.with_borrow(|ledger| leak(text, ledger));
     assert_eq!(found, None);
 }
@@ -143,7 +143,7 @@ async fn no_attack_leaves_a_secret_in_a_log_of_any_crate() {
     let noted = LEDGER.with_borrow(BTreeSet::len);
     assert!(noted > 500, "only {noted} secrets");
     println!("{noted} secrets, {} bytes of log", log.len());
-    assert_told_nothing(&log);
+    assert_no_secrets(&log);
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_leak_is_found() {
     }
     let nobodys = &site.forged("", "")[..60];
     assert!(leak(nobodys, &BTreeSet::new()).is_some());
-    assert_told_nothing("sent alice");
+    assert_no_secrets("sent alice");
 
     #[derive(Debug)]
     #[allow(dead_code)]
