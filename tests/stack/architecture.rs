@@ -6,7 +6,6 @@ use std::path::Path;
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
     &[
-        "algorithm",
         "answer",
         "clock",
         "duration",
@@ -15,11 +14,11 @@ const LEVELS: [&[&str]; 4] = [
         "sync",
     ],
     &[
+        "algorithm",
         "claim_path",
         "crypto",
         "decision",
         "error",
-        "flight",
         "identity",
         "json",
         "manifest",
