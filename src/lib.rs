@@ -25,7 +25,7 @@ extern crate self as portcullis;
 mod documents {}
 
 mod algorithm;
-mod answer;
+mod body;
 mod claim_path;
 mod clock;
 mod decision;
@@ -33,10 +33,12 @@ mod duration;
 mod error;
 mod flight;
 mod gate;
+mod gated_service;
 mod identity;
 pub mod manifest;
 mod names;
 mod observe;
+mod on_rejection;
 mod origin;
 mod peer;
 mod preflight;
@@ -70,7 +72,7 @@ pub mod test_util;
 #[cfg(feature = "axum")]
 pub use crate::axum::{Claims, GuardedRouter};
 pub use algorithm::Algorithm;
-pub use answer::ResponseBody;
+pub use body::ResponseBody;
 pub use claim_path::ClaimPath;
 pub use clock::{Clock, ManualClock};
 pub use decision::{DecisionLog, DecisionRecord, Mode};
@@ -85,10 +87,11 @@ pub use names::Names;
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
 pub use peer::PeerAddr;
+pub use on_rejection::OnRejectionLayer;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
-pub use rejection::{Reason, Rejection};
+pub use rejection::{CustomReason, Reason, Rejection};
 pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
 pub use revoke::Revocations;
 pub use route::RouteTemplate;

@@ -10,7 +10,7 @@ use tokio_test::task;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
-use crate::answer::ResponseBody;
+use crate::body::ResponseBody;
 use crate::clock::ManualClock;
 use crate::peer::PeerAddr;
 use crate::rate_limit::memory::Memory;
