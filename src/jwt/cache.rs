@@ -66,8 +66,8 @@ struct Entry {
 
 const SHARDS: usize = 64;
 
-/// What an entry takes beyond the texts of its token, generously.
-const OVERHEAD: usize = 768;
+/// What an entry takes beyond its identity: its place in the table, and what the allocator rounds up.
+const OVERHEAD: usize = 512;
 
 // === impl TokenCache ===
 
@@ -109,7 +109,7 @@ impl TokenCache {
         if !entry.wanted.load(Ordering::Relaxed) {
             entry.wanted.store(true, Ordering::Relaxed);
         }
-        Some((remembered.identity.remembered(), remembered.issuer))
+        Some((remembered.identity.cached(), remembered.issuer))
     }
 
     /// Whether what was found, if anything was, served.
@@ -124,7 +124,7 @@ impl TokenCache {
     /// Remembers a token that was verified just now.
     pub(super) fn insert(&self, remembered: Remembered, now: u64) {
         let hash = self.hash(remembered.identity.bearer().token());
-        let bytes = remembered.identity.text_bytes() + OVERHEAD;
+        let bytes = remembered.identity.heap_bytes() + OVERHEAD;
         let budget = self.max_bytes / SHARDS;
         let Some(shard) = self.shard(hash).filter(|_| bytes <= budget) else {
             return;
@@ -177,7 +177,7 @@ impl Table {
             let Some(entry) = self.entries.get(self.hand) else {
                 break;
             };
-            let ended = entry.remembered.identity.expires_at().as_secs() <= now;
+            let ended = entry.remembered.identity.expires_at_secs() <= now;
             if entry.wanted.swap(false, Ordering::Relaxed) && !ended {
                 self.hand += 1;
             } else {

@@ -90,7 +90,7 @@ impl JwtGate {
             false => None,
         };
         let verified = verifier.verify(&credential.bearer, above, mode, now)?;
-        let cached = verified.identity.is_remembered();
+        let cached = verified.identity.is_cached();
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Authenticated {
             echo: credential.echo,

@@ -109,7 +109,7 @@ impl Decision<'_> {
 
     /// Whether the token was found in the token cache.
     pub(super) fn is_cached(&self) -> bool {
-        self.identity.is_some_and(Identity::is_remembered)
+        self.identity.is_some_and(Identity::is_cached)
     }
 
     /// What the caller lacked, as text.

@@ -19,6 +19,7 @@ const LEVELS: [&[&str]; 4] = [
         "error",
         "flight",
         "identity",
+        "json",
         "manifest",
         "names",
         "origin",
