@@ -111,8 +111,8 @@ reasons! {
     InvalidClaim         "invalid_claim"          UNAUTHORIZED          Unauthenticated   InvalidToken      "a claim of the token is missing or invalid"
     /// The token, its subject, session, client or key was revoked.
     Revoked              "revoked"                UNAUTHORIZED          Unauthenticated   InvalidToken      "the token was revoked"
-    /// The caller is authenticated but lacks a role, scope or permission.
-    InsufficientScope    "insufficient_scope"     FORBIDDEN             PermissionDenied  InsufficientScope "the caller lacks a role, scope or permission"
+    /// The caller is authenticated but does not satisfy the rule for the request.
+    InsufficientScope    "insufficient_scope"     FORBIDDEN             PermissionDenied  InsufficientScope "the caller does not satisfy the rule for this request"
     /// The caller must log in again: with another method, or more recently.
     InsufficientUserAuthentication "insufficient_user_authentication" UNAUTHORIZED Unauthenticated InsufficientUserAuthentication "another or a more recent login is required"
     /// The caller has used up a quota.
@@ -205,6 +205,10 @@ pub(crate) struct Details {
     /// For metrics: where a rate limit's answer comes from.
     pub(crate) source: Option<&'static str>,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+    /// For the log: the configured claim that failed.
+    pub(crate) claim: Option<Arc<str>>,
+    /// For the log: why the claim failed, without its value.
+    pub(crate) error: Option<Arc<str>>,
     /// For the log: what to change in the setup.
     pub(crate) fix: Option<&'static str>,
 }
@@ -355,6 +359,15 @@ impl Rejection {
 
     pub(crate) fn with_realm(mut self, realm: &Arc<str>) -> Self {
         self.details_mut().realm = Some(Arc::clone(realm));
+        self
+    }
+
+    /// Names the claim that failed, and why, for the log. `error` must not contain the claim's value.
+    #[allow(dead_code)]
+    pub(crate) fn with_claim(mut self, claim: impl Into<Arc<str>>, error: Option<String>) -> Self {
+        let details = self.details_mut();
+        details.claim = Some(claim.into());
+        details.error = error.map(Into::into);
         self
     }
 

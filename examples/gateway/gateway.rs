@@ -20,6 +20,7 @@ use crate::config::model::{Configuration, CorsPreflight, Place, Route};
 use crate::consumers::Consumers;
 use crate::entrance;
 use crate::kept::Kept;
+use crate::reasons;
 use crate::stack::Stack;
 use crate::table::{Found, Table};
 
@@ -77,14 +78,14 @@ impl Gateway {
 
     /// The route of a request.
     pub(crate) fn find(&self, request: &Request) -> Result<Arc<Way>, Reason> {
-        let target = entrance::target(request).ok_or(Reason::BadPath)?;
+        let target = entrance::target(request).ok_or(reasons::BAD_PATH)?;
         match self
             .table
             .find(target.host.as_deref(), request.uri().path())
         {
             Found::Route(way) => Ok(way),
-            Found::Nothing => Err(Reason::NoRoute),
-            Found::Ambiguous => Err(Reason::BadPath),
+            Found::Nothing => Err(reasons::NO_ROUTE),
+            Found::Ambiguous => Err(reasons::BAD_PATH),
         }
     }
 
@@ -102,7 +103,7 @@ impl Gateway {
             return answer(Rejection::method_not_allowed(allowed), protocol);
         }
         if request.body().size_hint().lower() > self.configuration.max_body {
-            return answer(Reason::BodyTooLarge.into(), protocol);
+            return answer(reasons::BODY_TOO_LARGE.into(), protocol);
         }
         match way.stack.clone().oneshot(request).await {
             Ok(response) => response,
@@ -124,7 +125,7 @@ impl Gateway {
 
 /// A refusal in the protocol of the request.
 pub(crate) fn answer(rejection: Rejection, protocol: Protocol) -> Response {
-    let response = rejection.into_response::<Body>(protocol);
+    let response = rejection.render::<Body>(protocol);
     response.map(Body::new)
 }
 

@@ -19,6 +19,7 @@ mod kept;
 mod preset;
 mod process;
 mod proxy;
+mod reasons;
 mod revocations;
 mod serve;
 mod stack;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::client::Connection;
 use crate::gateway::{Gateway, answer};
 use crate::process::Process;
+use crate::reasons;
 
 /// Longer than any issuer and subject together.
 const MAX_BODY: usize = 16 * 1024;
@@ -30,7 +31,7 @@ pub(crate) fn routes() -> MethodRouter<Arc<Process>> {
 /// The first to end come first. They have no names: none are kept.
 async fn list(State(process): State<Arc<Process>>, request: Request) -> Response {
     let Some(revocations) = in_force(&process.gateway()) else {
-        return answer(Reason::NoRoute.into(), Protocol::of(&request));
+        return answer(reasons::NO_ROUTE.into(), Protocol::of(&request));
     };
     // A million of them are read and sorted.
     let listed = tokio::task::spawn_blocking(move || listing(&revocations.entries())).await;
@@ -49,7 +50,7 @@ async fn revoke(
     let protocol = Protocol::of(&request);
     let gateway = process.gateway();
     let Some(revocations) = in_force(&gateway) else {
-        return answer(Reason::NoRoute.into(), protocol);
+        return answer(reasons::NO_ROUTE.into(), protocol);
     };
     let (parts, body) = request.into_parts();
     // Whoever can open this port may revoke, and an operator's browser can. Its pages may not.
@@ -61,7 +62,7 @@ async fn revoke(
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
     }
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        return answer(Reason::BodyTooLarge.into(), protocol);
+        return answer(reasons::BODY_TOO_LARGE.into(), protocol);
     };
     let revocation: Revocation = match serde_json::from_slice(&body) {
         Ok(revocation) => revocation,

@@ -117,6 +117,16 @@ impl Decision<'_> {
         self.rejection?.details()?.missing.as_deref()
     }
 
+    /// The configured claim that failed.
+    pub(super) fn claim(&self) -> Option<&str> {
+        self.rejection?.details()?.claim.as_deref()
+    }
+
+    /// Why the claim failed, without its value.
+    pub(super) fn claim_error(&self) -> Option<&str> {
+        self.rejection?.details()?.error.as_deref()
+    }
+
     /// The layer in a [`DecisionRecord`]: an extractor decides about authorization.
     fn layer(&self) -> &'static str {
         match self.stage {

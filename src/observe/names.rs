@@ -83,6 +83,7 @@ events_table! {
     JWKS_FAILED: "jwks.failed";
     JWKS_RESTORED: "jwks.restored";
     JWKS_NOT_RESTORED: "jwks.not_restored";
+    REVOKE_LIFETIME: "revoke.lifetime";
 }
 
 /// Registers the unit and the description of every metric with the installed recorder.

@@ -89,6 +89,8 @@ fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Durat
                 method = known_method(request.method),
                 route = request.route(),
                 duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
+                claim = decision.claim(),
+                error = decision.claim_error(),
                 fix = decision
                     .rejection
                     .and_then(|rejection| rejection.details()?.fix),

@@ -7,7 +7,7 @@ use std::path::Path;
 const LEVELS: [&[&str]; 4] = [
     &[
         "algorithm",
-        "answer",
+        "body",
         "clock",
         "duration",
         "sharded",
@@ -35,7 +35,7 @@ const LEVELS: [&[&str]; 4] = [
         "words",
     ],
     &[], // the pure files of the folders
-    &["gate", "respond"],
+    &["gate", "gated_service", "on_rejection", "respond"],
 ];
 
 /// Folders that are layers. They meet in the levels below, never in each other.
