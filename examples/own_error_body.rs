@@ -55,7 +55,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let body: serde_json::Value =
             serde_json::from_slice(&to_bytes(response.into_body(), 1_000).await?)?;
         println!("{status} {challenge:?}\n{body}");
-        assert_eq!((status.as_u16(), body["error"]["code"].as_str()), (expected.0, Some(expected.1)));
+        assert_eq!(
+            (status.as_u16(), body["error"]["code"].as_str()),
+            (expected.0, Some(expected.1))
+        );
     }
     Ok(())
 }

@@ -245,9 +245,11 @@ where
                 Poll::Ready(Ok(finish_response(admitted.take(), response)))
             }
             // Stays pending if it is polled again after it was ready.
-            StateProj::Rejected { rejection } => rejection
-                .take()
-                .map_or(Poll::Pending, |rejection| Poll::Ready(Ok(render(rejection)))),
+            StateProj::Rejected { rejection } => {
+                rejection.take().map_or(Poll::Pending, |rejection| {
+                    Poll::Ready(Ok(render(rejection)))
+                })
+            }
             StateProj::Waiting { waiting } => waiting.as_mut().poll(cx),
         }
     }

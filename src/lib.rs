@@ -45,6 +45,7 @@ mod peer;
 mod preflight;
 mod protocol;
 mod realm;
+mod reason;
 mod rejection;
 mod respond;
 mod route;
@@ -87,8 +88,8 @@ pub use names::Names;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
-pub use peer::PeerAddr;
 pub use on_rejection::OnRejectionLayer;
+pub use peer::PeerAddr;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};

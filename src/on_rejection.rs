@@ -160,9 +160,7 @@ where
             Some(protocol @ (Protocol::Http | Protocol::Head)) => {
                 rendered(this.render, protocol, response)
             }
-            Some(Protocol::Grpc(_)) | None => {
-                response.map(|body| ResponseBody::inner(body, None))
-            }
+            Some(Protocol::Grpc(_)) | None => response.map(|body| ResponseBody::inner(body, None)),
         }))
     }
 }

@@ -4,7 +4,7 @@ use http::StatusCode;
 use portcullis::{CustomReason, Reason};
 
 /// The path can be read in two ways.
-pub const BAD_PATH: Reason = Reason::Custom(&CustomReason::new(
+pub(crate) const BAD_PATH: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::BAD_REQUEST,
     "bad_path",
     3,
@@ -12,7 +12,7 @@ pub const BAD_PATH: Reason = Reason::Custom(&CustomReason::new(
 ));
 
 /// No route has the path.
-pub const NO_ROUTE: Reason = Reason::Custom(&CustomReason::new(
+pub(crate) const NO_ROUTE: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::NOT_FOUND,
     "no_route",
     12,
@@ -20,7 +20,7 @@ pub const NO_ROUTE: Reason = Reason::Custom(&CustomReason::new(
 ));
 
 /// The request body is larger than the gateway passes on.
-pub const BODY_TOO_LARGE: Reason = Reason::Custom(&CustomReason::new(
+pub(crate) const BODY_TOO_LARGE: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::PAYLOAD_TOO_LARGE,
     "body_too_large",
     8,
@@ -28,7 +28,7 @@ pub const BODY_TOO_LARGE: Reason = Reason::Custom(&CustomReason::new(
 ));
 
 /// The upstream service could not be reached.
-pub const UPSTREAM_UNREACHABLE: Reason = Reason::Custom(&CustomReason::new(
+pub(crate) const UPSTREAM_UNREACHABLE: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::BAD_GATEWAY,
     "upstream_unreachable",
     14,
@@ -36,7 +36,7 @@ pub const UPSTREAM_UNREACHABLE: Reason = Reason::Custom(&CustomReason::new(
 ));
 
 /// The upstream service did not answer in time.
-pub const UPSTREAM_TIMEOUT: Reason = Reason::Custom(&CustomReason::new(
+pub(crate) const UPSTREAM_TIMEOUT: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::GATEWAY_TIMEOUT,
     "upstream_timeout",
     4,
@@ -44,7 +44,7 @@ pub const UPSTREAM_TIMEOUT: Reason = Reason::Custom(&CustomReason::new(
 ));
 
 /// The gateway does not pass protocol upgrades on.
-pub const UPGRADE_NOT_SUPPORTED: Reason = Reason::Custom(&CustomReason::new(
+pub(crate) const UPGRADE_NOT_SUPPORTED: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::NOT_IMPLEMENTED,
     "upgrade_not_supported",
     12,

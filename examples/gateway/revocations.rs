@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Json};
+use portcullis::Protocol;
 use portcullis::revoke::{Entry, Kind, Revocation, Revocations, RevokeError};
-use portcullis::{Protocol, Reason};
 use serde_json::{Value, json};
 
 use crate::client::Connection;

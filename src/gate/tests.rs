@@ -37,7 +37,9 @@ impl Scripted {
 impl Admitted for Ticket {
     fn on_response<R>(self, response: &mut Response<R>) {
         self.responses.fetch_add(1, Ordering::Relaxed);
-        response.headers_mut().insert("x-ticket", self.number.into());
+        response
+            .headers_mut()
+            .insert("x-ticket", self.number.into());
     }
 }
 
@@ -61,7 +63,7 @@ impl Gate for Scripted {
     fn finish<B>(&self, (): (), request: &mut Request<B>) -> Result<Ticket, Rejection> {
         match request.headers()["x-gate"].as_bytes() {
             b"wait" => Ok(self.ticket(8)),
-            _ => Err(Reason::UnotherKey.into()),
+            _ => Err(Reason::UnknownKey.into()),
         }
     }
 

@@ -117,16 +117,6 @@ impl Decision<'_> {
         self.rejection?.details()?.missing.as_deref()
     }
 
-    /// The configured claim that failed.
-    pub(super) fn claim(&self) -> Option<&str> {
-        self.rejection?.details()?.claim.as_deref()
-    }
-
-    /// Why the claim failed, without its value.
-    pub(super) fn claim_error(&self) -> Option<&str> {
-        self.rejection?.details()?.error.as_deref()
-    }
-
     /// The layer in a [`DecisionRecord`]: an extractor decides about authorization.
     fn layer(&self) -> &'static str {
         match self.stage {
@@ -258,7 +248,11 @@ pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
         return;
     }
     let elapsed = elapsed.filter(|_| decision.stage == Stage::Authentication);
-    match decision.told.metrics.filter(|_| decision.rejection.is_none()) {
+    match decision
+        .told
+        .metrics
+        .filter(|_| decision.rejection.is_none())
+    {
         Some(cached) => {
             cached.counter.get_or_init(|| counter(decision)).add(1);
             if let Some(elapsed) = elapsed {
@@ -281,7 +275,10 @@ fn counter(decision: &Decision<'_>) -> Counter {
     let verdict = Label::Fixed(verdict(decision));
     match decision.stage {
         Stage::Authentication => {
-            let issuer = decision.told.metrics.and_then(|cached| cached.issuer.as_ref());
+            let issuer = decision
+                .told
+                .metrics
+                .and_then(|cached| cached.issuer.as_ref());
             names::AUTH_REQUESTS.counter([
                 issuer.map_or(Label::Fixed(""), Label::Shared),
                 Label::Fixed(auth_result(decision)),

@@ -21,7 +21,11 @@ pub(crate) fn report(
     request: RequestView<'_>,
     watch: Stopwatch,
 ) -> bool {
-    if rejection.is_none() && told.metrics.is_some_and(|metrics| count_again(metrics, watch)) {
+    if rejection.is_none()
+        && told
+            .metrics
+            .is_some_and(|metrics| count_again(metrics, watch))
+    {
         return false;
     }
     report_in_full(stage, told, rejection, request, watch)
@@ -71,6 +75,7 @@ struct LoudOncePerSecond(AtomicU64);
 #[allow(unused_variables)]
 fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Duration>) {
     let reason = decision.reason();
+    let details = decision.rejection.and_then(Rejection::details);
     // The level is part of a callsite, hence one arm per level.
     macro_rules! emit {
         ($level:ident) => {
@@ -89,11 +94,9 @@ fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Durat
                 method = known_method(request.method),
                 route = request.route(),
                 duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
-                claim = decision.claim(),
-                error = decision.claim_error(),
-                fix = decision
-                    .rejection
-                    .and_then(|rejection| rejection.details()?.fix),
+                claim = details.and_then(|details| details.claim.as_deref()),
+                error = details.and_then(|details| details.error.as_deref()),
+                fix = details.and_then(|details| details.fix),
             )
         };
     }

@@ -5,14 +5,7 @@ use std::path::Path;
 
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
-    &[
-        "algorithm",
-        "body",
-        "clock",
-        "duration",
-        "sharded",
-        "sync",
-    ],
+    &["algorithm", "body", "clock", "duration", "sharded", "sync"],
     &[
         "claim_path",
         "decision",
@@ -28,6 +21,7 @@ const LEVELS: [&[&str]; 4] = [
         "preflight",
         "protocol",
         "realm",
+        "reason",
         "rejection",
         "route",
         "stage",

@@ -29,8 +29,12 @@ async fn maybe_claims(claims: Option<Claims<Mine>>) -> String {
 }
 
 async fn rejects() -> Rejection {
-    const NO_ROUTE: CustomReason =
-        CustomReason::new(StatusCode::NOT_FOUND, "no_route", 12, "no route for this path");
+    const NO_ROUTE: CustomReason = CustomReason::new(
+        StatusCode::NOT_FOUND,
+        "no_route",
+        12,
+        "no route for this path",
+    );
     Rejection::custom(&NO_ROUTE)
 }
 

@@ -487,7 +487,12 @@ async fn custom_reasons_are_rendered_in_the_same_form() {
         let answer = read(rejection.clone().render::<Body>(Protocol::Http)).await;
         check(code, &answer, status, None);
         let web = Protocol::Grpc(GrpcMediaType::GrpcProto);
-        check_grpc(code, &read(rejection.render::<Body>(web)).await, grpc_status, "a text of its own");
+        check_grpc(
+            code,
+            &read(rejection.render::<Body>(web)).await,
+            grpc_status,
+            "a text of its own",
+        );
     }
 }
 
@@ -546,7 +551,9 @@ async fn own_rendering_keeps_challenge_and_leaves_grpc_alone() {
     let own = OnRejectionLayer::new(|rejection, response| {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert("content-type", json);
-        *response.body_mut() = json!({ "error": rejection.reason().code() }).to_string().into();
+        *response.body_mut() = json!({ "error": rejection.reason().code() })
+            .to_string()
+            .into();
     });
     let limit = RateLimitLayer::new(Quota::per_hour(1)).by_subject();
     let stack = stack((own, auth, limit));
@@ -557,7 +564,10 @@ async fn own_rendering_keeps_challenge_and_leaves_grpc_alone() {
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("www-authenticate"), r#"Bearer realm="api""#);
     assert_eq!(answer.header("content-type"), "application/json");
-    assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+    assert_eq!(
+        answer.header("content-length"),
+        answer.body.len().to_string()
+    );
     assert_eq!(answer.json(), json!({ "error": "missing_token" }));
 
     let answer = send(&stack, request(Some(&token))).await;
@@ -570,7 +580,10 @@ async fn own_rendering_keeps_challenge_and_leaves_grpc_alone() {
     *head.method_mut() = Method::HEAD;
     let answer = send(&stack, head).await;
     assert!(answer.body.is_empty());
-    assert_eq!(answer.header("content-length"), r#"{"error":"missing_token"}"#.len().to_string());
+    assert_eq!(
+        answer.header("content-length"),
+        r#"{"error":"missing_token"}"#.len().to_string()
+    );
 
     let answer = send(&stack, grpc(None)).await;
     check_grpc("missing_token", &answer, "16", "credentials are required");
