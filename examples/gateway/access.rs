@@ -9,10 +9,10 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
+use portcullis::client_address::ClientAddress;
 use portcullis::{DecisionLog, Identity, Rejection};
 use tokio::time::Instant;
 
-use crate::client::Client;
 use crate::gateway::Gateway;
 
 /// What is told of a request. It is told when this goes.
@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     decisions: DecisionLog,
     started: Instant,
     method: Method,
-    client: Client,
+    client: ClientAddress,
     id: String,
     pub(crate) route: Option<Arc<str>>,
     /// `None` until there is a response.
@@ -40,7 +40,11 @@ struct Told {
 
 impl Entry {
     /// Begins one, and lets the layers below write their decisions to it.
-    pub(crate) fn begin(gateway: Arc<Gateway>, client: Client, request: &mut Request) -> Self {
+    pub(crate) fn begin(
+        gateway: Arc<Gateway>,
+        client: ClientAddress,
+        request: &mut Request,
+    ) -> Self {
         let decisions = DecisionLog::default();
         if is_logged() {
             request.extensions_mut().insert(decisions.clone());
@@ -115,7 +119,7 @@ impl Drop for Entry {
             code = self.code,
             duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             bytes = self.bytes,
-            client = %self.client.address,
+            client = %self.client,
             issuer = caller.map(Identity::issuer),
             user = caller.map(Identity::pseudonym),
             consumer = caller.and_then(|caller| self.gateway.consumers.name(caller)),

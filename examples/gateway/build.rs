@@ -28,8 +28,8 @@ pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gat
         let layer = keeping.limit("failed_auth".to_owned());
         let layer = layer.named("failed-auth")?.by_address();
         // Whom it counts has been found already. Without any proxy it warns that there may be one.
-        let proxies = configuration.trusted_proxies.iter();
-        let layer = layer.trusted_proxies(proxies.map(ToString::to_string))?;
+        let proxies = configuration.trusted_proxies.networks();
+        let layer = layer.trusted_proxies(proxies.map(|network| network.to_string()))?;
         Ok(layer
             .with_quota(limit.quota())
             .failures_only()

@@ -8,19 +8,19 @@ use axum::extract::Request;
 use axum::http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use ipnet::IpNet;
+use portcullis::client_address::ClientAddress;
 use portcullis::manifest::Entry;
 use portcullis::{JwksCache, Protocol, Reason, Rejection};
 use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt;
 
 use crate::build;
-use crate::client::{Client, Connection};
 use crate::config::model::{Configuration, CorsPreflight, Place, Route};
 use crate::consumers::Consumers;
 use crate::entrance;
 use crate::kept::Kept;
 use crate::reasons;
+use crate::serve::Connection;
 use crate::stack::Stack;
 use crate::table::{Found, Table};
 
@@ -71,9 +71,9 @@ impl Gateway {
         build::gateway(configuration, before)
     }
 
-    pub(crate) fn client(&self, connection: Connection, headers: &HeaderMap) -> Client {
-        let trusted: &[IpNet] = &self.configuration.trusted_proxies;
-        Client::of(connection, headers, trusted)
+    pub(crate) fn client(&self, connection: Connection, headers: &HeaderMap) -> ClientAddress {
+        let proxies = &self.configuration.trusted_proxies;
+        proxies.client(connection.peer.ip(), headers)
     }
 
     /// The route of a request.

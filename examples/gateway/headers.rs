@@ -7,13 +7,13 @@ use axum::http::header::{
     SEC_WEBSOCKET_PROTOCOL, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use portcullis::client_address::{AddressSource, ClientAddress};
 
-use crate::client::Client;
 use crate::config::model::UpstreamHost;
 
 /// What this gateway knows of the client by itself.
 pub(crate) struct ClientSide {
-    pub(crate) client: Client,
+    pub(crate) client: ClientAddress,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
     /// The host that an HTTP/2 client asked for; an HTTP/1.1 client says it in `Host`.
@@ -120,7 +120,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
     join_cookies(headers, how.cookie);
 
     let host = headers.remove(HOST).or(side.host);
-    let is_behind_proxy = side.client.is_behind_proxy;
+    let is_behind_proxy = side.client.is_behind_proxy();
     let said = SAID_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
     remove_all(headers, |name| {
         let begins = |own: &&str| {
@@ -135,7 +135,8 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
     if !hops.is_empty() {
         forwarded.clear();
     }
-    if side.client.is_disputed {
+    // These entries do not lead to the client.
+    if let AddressSource::Forwarded | AddressSource::Disputed = side.client.source() {
         hops.clear();
     }
     let for_peer = format!("for={}", quoted(side.client));
@@ -146,8 +147,8 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
         (!forwarded.is_empty()).then_some(for_peer),
     );
     // A proxy that says it in `Forwarded` alone has said who the client is all the same.
-    let client = side.client.address.to_string();
-    let peer = side.client.peer.to_string();
+    let client = side.client.ip().to_string();
+    let peer = side.client.peer().to_string();
     let hop = if hops.is_empty() && client != peer {
         format!("{client}, {peer}")
     } else {
@@ -182,8 +183,8 @@ fn append(headers: &mut HeaderMap, name: HeaderName, values: &[HeaderValue], mor
 }
 
 /// An address in `Forwarded` (RFC 7239 section 6).
-fn quoted(client: Client) -> String {
-    match client.peer {
+fn quoted(client: ClientAddress) -> String {
+    match client.peer() {
         IpAddr::V4(peer) => peer.to_string(),
         IpAddr::V6(peer) => format!("\"[{peer}]\""),
     }

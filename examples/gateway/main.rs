@@ -6,7 +6,6 @@ mod access;
 mod admin;
 mod body;
 mod build;
-mod client;
 mod clients;
 mod config;
 mod consumers;

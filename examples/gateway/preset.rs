@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, Uri};
 use portcullis::Profile;
+use portcullis::client_address::TrustedProxies;
 
 use crate::config::keys::ASYMMETRIC;
 use crate::config::model::{
@@ -25,7 +26,7 @@ pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
     Configuration {
         listen,
         admin_listen: None,
-        trusted_proxies: Vec::new(),
+        trusted_proxies: TrustedProxies::default(),
         realm: "api".to_owned(),
         request_timeout: Duration::from_secs(10),
         max_body: 100 * 1024 * 1024,

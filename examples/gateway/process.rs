@@ -13,18 +13,17 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
-use portcullis::{PeerAddr, Protocol, Reason, RouteTemplate};
+use portcullis::{Protocol, Reason, RouteTemplate};
 use tokio::net::TcpListener;
 use tower::service_fn;
 
 use crate::access::Entry;
 use crate::admin;
 use crate::body::Limited;
-use crate::client::Connection;
 use crate::config::model::Configuration;
 use crate::gateway::{Gateway, Unbuildable, answer};
 use crate::kept::Kept;
-use crate::serve::{self, OPERATORS, Servers};
+use crate::serve::{self, Connection, OPERATORS, Servers};
 
 /// What all requests and all operators see.
 pub(crate) struct Process {
@@ -130,9 +129,6 @@ impl Process {
         let client = gateway.client(connection, request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(client);
-        // What limits by address count.
-        let port = connection.peer.port();
-        extensions.insert(PeerAddr(SocketAddr::new(client.address, port)));
         let (mut parts, body) = request.into_parts();
         let (body, fate) = Limited::new(body, gateway.configuration.max_body, &parts.headers);
         parts.extensions.insert(fate);

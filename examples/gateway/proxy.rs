@@ -10,18 +10,19 @@ use axum::http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use axum::http::uri::{Authority, InvalidUriParts, PathAndQuery, Scheme};
 use axum::http::{HeaderValue, StatusCode, Uri, uri};
 use axum::response::{IntoResponse, Response};
+use portcullis::client_address::ClientAddress;
 use portcullis::propagate::TokenPropagation;
 use portcullis::{Caller, ConfigError, Protocol, Reason, TokenPropagationLayer};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::body::Fate;
-use crate::client::{Client, Connection};
 use crate::clients::{Clients, HttpClient};
 use crate::config::model::{Propagate, Route, UpstreamHost};
 use crate::gateway::answer;
 use crate::headers::{self, ClientSide, Rewriting};
 use crate::reasons;
+use crate::serve::Connection;
 use crate::stack::Stack;
 use crate::telemetry::Causes;
 
@@ -137,7 +138,7 @@ impl Proxy {
         let extensions = &mut parts.extensions;
         let (Some(connection), Some(client)) = (
             extensions.remove::<Connection>(),
-            extensions.remove::<Client>(),
+            extensions.remove::<ClientAddress>(),
         ) else {
             return Err(Reason::NotConfigured);
         };

@@ -14,10 +14,10 @@ use portcullis::Protocol;
 use portcullis::revoke::{Entry, Kind, Revocation, Revocations, RevokeError};
 use serde_json::{Value, json};
 
-use crate::client::Connection;
 use crate::gateway::{Gateway, answer};
 use crate::process::Process;
 use crate::reasons;
+use crate::serve::Connection;
 
 /// Longer than any issuer and subject together.
 const MAX_BODY: usize = 16 * 1024;

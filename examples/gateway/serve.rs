@@ -25,7 +25,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tower::{Service, ServiceExt};
 
-use crate::client::Connection;
 use crate::exchange::Exchanges;
 
 /// Servers in this process.
@@ -33,6 +32,14 @@ use crate::exchange::Exchanges;
 pub(crate) struct Servers {
     tasks: JoinSet<()>,
     end: watch::Sender<bool>,
+}
+
+/// The connection that a request came by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
 }
 
 /// How long requests under way may take once the process is told to end.

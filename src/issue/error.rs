@@ -1,46 +1,46 @@
-//! What can go wrong when a key is made, used or rotated.
+//! What can go wrong when a key is generated, used or rotated.
 
 use thiserror::Error;
 
 use crate::algorithm::Algorithm;
 
-/// Why a key ring did not do what it was asked to. It never holds key material or claims.
+/// Why a key ring could not do what it was asked. It never contains key material or claims.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum IssueError {
     /// A shared secret has no public half to publish.
     #[error(
-        "{algorithm} signs with a shared secret, which cannot be published: choose RS*, PS*, ES* or EdDSA"
+        "{algorithm} uses a shared secret, which cannot be published: use RS*, PS*, ES* or EdDSA"
     )]
     Symmetric {
-        /// The algorithm that was asked for.
+        /// The requested algorithm.
         algorithm: Algorithm,
     },
-    /// The cryptographic library gave up; it does not say why.
-    #[error("the cryptographic library could not make or use a key")]
+    /// The crypto backend failed. It does not say why.
+    #[error("the crypto backend could not generate or use a key: check the system's randomness")]
     Crypto,
     /// The claims are not a JSON object (RFC 7519 section 4), or do not serialize.
-    #[error("claims must serialize to a JSON object")]
+    #[error("the claims do not serialize to a JSON object: use a struct or a map with text keys")]
     Claims,
-    /// A ring has one next key at a time.
-    #[error("key {kid} is already staged: promote it or retire it first")]
+    /// A key is staged already, and a ring has at most one.
+    #[error("key {kid} is already staged: promote or retire it first")]
     AlreadyStaged {
-        /// The key that waits to be promoted.
+        /// The staged key.
         kid: String,
     },
-    /// There is no next key.
-    #[error("no key is staged: call `stage` and wait until verifiers have fetched it")]
+    /// No key is staged.
+    #[error("no key is staged: call `stage` and wait until verifiers have fetched the key")]
     NothingStaged,
-    /// A ring always has a key that signs.
-    #[error("key {kid} signs: promote another one before it is retired")]
+    /// A ring always has a signing key.
+    #[error("key {kid} is the signing key: promote another key before you retire it")]
     StillSigning {
-        /// The key that signs.
+        /// The signing key.
         kid: String,
     },
     /// The ring has no such key.
-    #[error("the ring has no key {kid:?}")]
+    #[error("the ring has no key {kid:?}: `kids` lists the keys")]
     UnknownKey {
-        /// The key id as it was given.
+        /// The key ID as it was given.
         kid: String,
     },
 }

@@ -1,21 +1,23 @@
-//! Issuing: a ring of keys that signs tokens, publishes their public halves and rotates without an outage.
+//! Issuing: a ring of keys that signs tokens, publishes its public keys and rotates without an outage.
 //!
-//! How a rotation goes:
+//! A rotation has five steps:
 //!
-//! 1. [`stage`](KeyRing::stage) publishes the next key. It signs nothing yet.
-//! 2. Wait until every verifier has fetched it: `publish_lead >= verifier TTL x 1.1`, where the TTL is how long a
-//!    verifier may go without asking again, and the tenth on top is the jitter of its refresh.
-//! 3. [`promote`](KeyRing::promote) lets the staged key sign. The old one stays published.
-//! 4. Wait until nothing it signed is alive: `retire_after >= longest token life + clock skew`.
-//! 5. [`retire`](KeyRing::retire) takes the old key out of the document.
+//! 1. [`stage`](KeyRing::stage) publishes the next key, which does not sign yet.
+//! 2. Wait until every verifier has fetched it: `publish_lead >= verifier TTL x 1.1`. The TTL is the
+//!    longest time between two fetches of a verifier; the extra tenth is the jitter of its refresh.
+//! 3. [`promote`](KeyRing::promote) makes the staged key the signing key. The old key stays published.
+//! 4. Wait until every token that the old key signed has expired:
+//!    `retire_after >= longest token lifetime + clock skew`.
+//! 5. [`retire`](KeyRing::retire) removes the old key from the document.
 //!
-//! Who skips the wait of step 2 sends verifiers tokens by a key that they have not seen; who skips the one of step 4
-//! has tokens refused that are not over. A verifier sees neither in an ordinary rotation.
+//! Without the wait of step 2, verifiers receive tokens of a key that they have not fetched yet.
+//! Without the wait of step 4, verifiers reject tokens that have not expired.
 //!
-//! After a leak the order is the other way round: [`rotate`](KeyRing::rotate), then `retire` at once, since refusing
-//! good tokens is the smaller harm.
+//! After a leak, [`rotate`](KeyRing::rotate) and then `retire` at once: rejecting good tokens is the
+//! smaller harm.
 //!
-//! A ring lives in one process and is not stored: it is lost with the process, and two processes have two rings.
+//! A ring lives in one process and is not stored. Two processes have two rings, and a restart loses
+//! the keys.
 //!
 //! ```
 //! use portcullis::{Algorithm, KeyRing};
@@ -27,11 +29,11 @@
 //!
 //! let next = ring.stage(Algorithm::ES256)?;
 //! assert!(ring.jwks().contains(&next), "published");
-//! assert_ne!(ring.signing_kid(), next, "but it does not sign");
+//! assert_ne!(ring.signing_kid(), next, "but not signing");
 //!
 //! let old = ring.promote()?;
 //! assert_eq!(ring.signing_kid(), next);
-//! assert!(ring.retire(&next).is_err(), "the key that signs cannot be retired");
+//! assert!(ring.retire(&next).is_err(), "the signing key cannot be retired");
 //!
 //! ring.retire(&old)?;
 //! assert!(!ring.jwks().contains(&old));
@@ -40,7 +42,6 @@
 //! ```
 
 mod error;
-mod jwk;
 mod key;
 mod ring;
 

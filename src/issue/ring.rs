@@ -1,31 +1,31 @@
-//! The ring: the key that signs, the one that comes next, and those that are on their way out.
+//! The ring: the signing key, the staged key and the outgoing keys.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use super::error::IssueError;
-use super::jwk::PublicJwk;
-use super::key::SigningKey;
+use super::key::{PublicJwk, SigningKey};
 use crate::algorithm::Algorithm;
+use crate::sync::lock;
 
 /// The `typ` of an access token (RFC 9068 section 2.1).
 const ACCESS_TOKEN: &str = "at+jwt";
 
-/// Keys that sign tokens and are published for whoever verifies them. A cheap handle: clones share the keys.
+/// Keys that sign tokens, with their public halves published for verifiers. Clones share the keys.
 ///
-/// Signing never waits: it reads a snapshot. A key is named by its thumbprint (RFC 7638), so that one name is never
-/// used for two keys.
+/// Signing never waits: it reads a snapshot. The key ID is the key's thumbprint (RFC 7638), so two
+/// keys never have the same ID.
 ///
-/// See the [module](crate::issue) for the order of a rotation and how long to wait in it.
+/// The [module](crate::issue) describes the steps of a rotation and the waits between them.
 #[derive(Clone)]
 pub struct KeyRing(Arc<Shared>);
 
 struct Shared {
     keys: ArcSwap<Keys>,
-    /// Held while one snapshot replaces another, so that no change is lost. No key is made under it.
+    /// Held while a snapshot is replaced, so that no change is lost. Keys are generated outside it.
     change: Mutex<()>,
 }
 
@@ -33,7 +33,7 @@ struct Shared {
 struct Keys {
     signing: Arc<SigningKey>,
     staged: Option<Arc<SigningKey>>,
-    /// Published, oldest first. They sign no more, so that their private halves are gone.
+    /// Published, oldest first. They no longer sign, so only their public halves are kept.
     outgoing: Vec<Arc<PublicJwk>>,
 }
 
@@ -47,14 +47,15 @@ struct Header<'a> {
 // === impl KeyRing ===
 
 impl KeyRing {
-    /// A ring with one new key, which signs. RSA keys have 2048 bits.
+    /// A ring with one new signing key. RSA keys have 2048 bits.
     ///
-    /// To make an RSA key takes a core some tenths of a second; an async service calls this in `spawn_blocking`. The
-    /// same holds for [`stage`](Self::stage) and [`rotate`](Self::rotate).
+    /// Generating an RSA key takes some tenths of a second of CPU time. Call this,
+    /// [`stage`](Self::stage) and [`rotate`](Self::rotate) in `spawn_blocking` in an async service.
     ///
     /// # Errors
     ///
-    /// [`IssueError::Symmetric`] for an HMAC algorithm, [`IssueError::Crypto`] if the library fails.
+    /// [`IssueError::Symmetric`] for an HMAC algorithm, [`IssueError::Crypto`] if the backend
+    /// fails.
     pub fn generate(algorithm: Algorithm) -> Result<Self, IssueError> {
         Ok(Self(Arc::new(Shared {
             keys: ArcSwap::from_pointee(Keys {
@@ -66,22 +67,32 @@ impl KeyRing {
         })))
     }
 
-    /// An access token over `claims`, with `alg`, `kid` and `typ: at+jwt` (RFC 9068) in its header.
+    /// Signs an access token with `alg`, `kid` and `typ: at+jwt` (RFC 9068) in its header.
     ///
-    /// The claims are signed as they are: `iss`, `aud`, `sub`, `iat`, `exp` and `jti` are the caller's to set.
+    /// The claims are signed unchanged: set `iss`, `aud`, `sub`, `iat`, `exp` and `jti` yourself.
     ///
     /// # Errors
     ///
-    /// [`IssueError::Claims`] unless `claims` serialize to a JSON object, [`IssueError::Crypto`] if the library fails.
+    /// [`IssueError::Claims`] if `claims` do not serialize to a JSON object, [`IssueError::Crypto`]
+    /// if the backend fails.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, IssueError> {
         self.sign_as(ACCESS_TOKEN, claims)
     }
 
-    /// A token of another type: `typ` is the media type without `application/`, such as `logout+jwt` (RFC 8725 section 3.11).
+    /// Signs a token of another type: `typ` is the media type without `application/`, for example
+    /// `logout+jwt` (RFC 8725 section 3.11).
+    ///
+    /// ```
+    /// use portcullis::{Algorithm, KeyRing};
+    ///
+    /// let ring = KeyRing::generate(Algorithm::EdDSA)?;
+    /// let token = ring.sign_as("logout+jwt", &serde_json::json!({ "sub": "alice" }))?;
+    /// # Ok::<(), portcullis::issue::IssueError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`sign`](Self::sign).
+    /// Those of [`sign`](Self::sign).
     pub fn sign_as(&self, typ: &str, claims: &impl Serialize) -> Result<String, IssueError> {
         let payload = serde_json::to_vec(claims).map_err(|_| IssueError::Claims)?;
         if !payload.starts_with(b"{") {
@@ -97,10 +108,11 @@ impl KeyRing {
         key.sign(&header, &payload)
     }
 
-    /// The JWKS document (RFC 7517 section 5): public members only, each key with `kid`, `alg` and `use: sig`.
+    /// The JWKS document (RFC 7517 section 5). Keys have public members only, with `kid`, `alg` and
+    /// `use: sig`.
     ///
-    /// Serve it as `application/jwk-set+json` or `application/json`, with a `Cache-Control: max-age` no longer than the
-    /// verifier TTL that the rotation counts on.
+    /// Serve it as `application/jwk-set+json` or `application/json`. Its `Cache-Control: max-age` must
+    /// not be longer than the verifier TTL that the rotation assumes.
     #[must_use]
     pub fn jwks(&self) -> String {
         let keys = self.0.keys.load();
@@ -108,11 +120,11 @@ impl KeyRing {
         format!(r#"{{"keys":[{}]}}"#, list.join(","))
     }
 
-    /// Publishes the next key, which signs nothing before [`promote`](Self::promote). Returns its key id.
+    /// Publishes the next key, which does not sign before [`promote`](Self::promote). Returns its ID.
     ///
     /// # Errors
     ///
-    /// [`IssueError::AlreadyStaged`] if there is a next key, and those of [`generate`](Self::generate).
+    /// [`IssueError::AlreadyStaged`] if a key is staged, and those of [`generate`](Self::generate).
     pub fn stage(&self, algorithm: Algorithm) -> Result<String, IssueError> {
         self.refuse_a_second_staged_key()?;
         let key = Arc::new(SigningKey::generate(algorithm)?);
@@ -121,23 +133,33 @@ impl KeyRing {
         Ok(kid)
     }
 
-    /// Lets the staged key sign. Returns the key id that signed until now: it stays published, to be
-    /// [retired](Self::retire) once its last token is over.
+    /// Makes the staged key the signing key. Returns the ID of the previous signing key, which stays
+    /// published. [Retire](Self::retire) it when its last token has expired.
     ///
     /// # Errors
     ///
-    /// [`IssueError::NothingStaged`] without a staged key.
+    /// [`IssueError::NothingStaged`] if no key is staged.
     pub fn promote(&self) -> Result<String, IssueError> {
         self.change(Keys::promote)
     }
 
-    /// [`stage`](Self::stage) and [`promote`](Self::promote) in one step, with no time for verifiers to fetch the new
-    /// key: for a leaked key, or where every verifier fetches on an unknown key id. Returns the key id that signed
-    /// until now.
+    /// Stages and promotes a new key in one step, without time for verifiers to fetch it. Use it after
+    /// a leak, or if every verifier fetches keys when it sees an unknown key ID. Returns the ID of the
+    /// previous signing key.
+    ///
+    /// ```
+    /// use portcullis::{Algorithm, KeyRing};
+    ///
+    /// let ring = KeyRing::generate(Algorithm::EdDSA)?;
+    /// let leaked = ring.rotate(Algorithm::EdDSA)?;
+    /// ring.retire(&leaked)?;
+    /// assert_eq!(ring.kids(), [ring.signing_kid()]);
+    /// # Ok::<(), portcullis::issue::IssueError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`stage`](Self::stage).
+    /// Those of [`stage`](Self::stage).
     pub fn rotate(&self, algorithm: Algorithm) -> Result<String, IssueError> {
         self.refuse_a_second_staged_key()?;
         let key = Arc::new(SigningKey::generate(algorithm)?);
@@ -147,22 +169,23 @@ impl KeyRing {
         })
     }
 
-    /// Takes a key out of the document, and drops it. Tokens it signed stop verifying as verifiers refresh.
+    /// Removes a key from the document. Verifiers reject its tokens after their next refresh.
     ///
     /// # Errors
     ///
-    /// [`IssueError::StillSigning`] for the key that signs, [`IssueError::UnknownKey`] for one that the ring does not have.
+    /// [`IssueError::StillSigning`] for the signing key, [`IssueError::UnknownKey`] if the ring does
+    /// not have the key.
     pub fn retire(&self, kid: &str) -> Result<(), IssueError> {
         self.change(|keys| keys.retire(kid))
     }
 
-    /// The id of the key that signs.
+    /// The ID of the signing key.
     #[must_use]
     pub fn signing_kid(&self) -> String {
         self.0.keys.load().signing.kid().to_owned()
     }
 
-    /// The ids of all published keys: the one that signs, the staged one, then the outgoing ones, oldest first.
+    /// The IDs of all published keys: the signing key, the staged key, then outgoing keys, oldest first.
     #[must_use]
     pub fn kids(&self) -> Vec<String> {
         let keys = self.0.keys.load();
@@ -173,7 +196,7 @@ impl KeyRing {
         Arc::clone(&self.0.keys.load().signing)
     }
 
-    /// Asked before a key is made in vain; `Keys::stage` asks again, under the lock.
+    /// Checked before a key is generated in vain. `Keys::stage` checks again under the lock.
     fn refuse_a_second_staged_key(&self) -> Result<(), IssueError> {
         self.0.keys.load().nothing_staged()
     }
@@ -182,8 +205,7 @@ impl KeyRing {
         &self,
         change: impl FnOnce(&mut Keys) -> Result<T, IssueError>,
     ) -> Result<T, IssueError> {
-        // A snapshot is stored whole or not at all, so a poisoned lock guards nothing that is broken.
-        let _guard = self.0.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = lock(&self.0.change);
         let mut keys = Keys::clone(&self.0.keys.load());
         let out = change(&mut keys)?;
         self.0.keys.store(Arc::new(keys));

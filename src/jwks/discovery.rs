@@ -143,7 +143,7 @@ impl Fetch for Discovery {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fetch::FetchError;
-use super::key::Skipped;
+use super::jwk::Skipped;
 
 /// Read and written off the path of a known kid only.
 #[derive(Debug, Default)]

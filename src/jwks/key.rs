@@ -2,60 +2,32 @@
 
 use std::fmt;
 
+use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 use serde_json::Value;
 
-use super::verifier::{Material, Verifier};
-use super::{der, jwk};
+use super::jwk::{self, Skipped};
 use crate::algorithm::{Algorithm, Algorithms};
+use crate::crypto::{Material, Verifier, read_rsa_public_key};
 use crate::error::ConfigError;
 
-/// A key that was checked when it was loaded. It lives in one `Arc`, kept for as long as its issuer publishes it
-/// unchanged, so that whoever holds the `Arc` can tell by its address whether the key is still in force.
+/// A key that was checked when it was loaded. It stays in one `Arc` for as long as its issuer
+/// publishes it unchanged, so the address of the `Arc` shows whether the key is still in use.
 pub(crate) struct Key {
     kid: Option<Box<str>>,
     algorithms: Algorithms,
-    /// The one issuer that it signs for, if it says so.
+    /// The only issuer that this key may sign for, if the JWK names one.
     issuer: Option<Box<str>>,
     verifier: Verifier,
-    /// The JWK as its issuer wrote it; `None` for a secret.
+    /// The text of the JWK or PEM; `None` for a secret.
     source: Option<Box<str>>,
     /// `None` for a secret.
     fingerprint: Option<Fingerprint>,
 }
 
-/// What a public key is known by, however it is written: two keys that have it in common have one owner, since the
-/// private half of one follows from that of the other.
+/// Identifies the owner of a public key, however the key is written. Two keys with the same
+/// fingerprint have one owner, because the private half of one follows from that of the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint(Box<[u8]>);
-
-/// Why a key of a set is not used. The others of its set are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Skipped {
-    /// It is not a JWK, or a member has the wrong type or appears twice.
-    Unparsable,
-    /// It is a shared secret (`oct`). Whoever can read a key set could sign with it.
-    Symmetric,
-    /// It holds private members. Whoever can read a key set could sign with it.
-    Private,
-    /// `use` is not `sig`.
-    Use,
-    /// `key_ops` is without `verify`.
-    Operations,
-    /// `alg` is unknown, or not a signature.
-    Algorithm,
-    /// `alg`, `kty` and `crv` do not go together.
-    Mismatch,
-    /// An unknown `kty`, or a `crv` that is not P-256, P-384 or Ed25519.
-    Unsupported,
-    /// An RSA key that is below 2048 bits or above 8192, whose exponent is below 65537 or even, or that the ROCA generator
-    /// made (CVE-2017-15361); an Ed25519 key of small order, under which anybody can sign.
-    Weak,
-    /// The numbers make no key: a wrong length, or a point that is not on its curve.
-    Material,
-    /// Another key of the set has the same `kid`.
-    DuplicateKid,
-}
 
 // === impl Key ===
 
@@ -63,101 +35,92 @@ impl Key {
     /// A key from the text of one JWK (RFC 7517 section 4).
     pub(crate) fn from_jwk(text: &str) -> Result<Self, Skipped> {
         jwk::parse(text, |jwk, material| {
-            let verifier = Verifier::new(material, jwk.algorithms).ok_or(Skipped::Material)?;
+            let key = Self::new(material, jwk.algorithms, Some(text));
             Ok(Self {
                 kid: jwk.kid,
-                algorithms: jwk.algorithms,
                 issuer: jwk.issuer,
-                verifier,
-                source: Some(text.into()),
-                fingerprint: Fingerprint::of(material),
+                ..key.ok_or(Skipped::Material)?
             })
         })
     }
 
-    /// A key from a PEM file with one public key: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`.
+    /// A key from a PEM file with one public key: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or
+    /// `RSA PUBLIC KEY`.
     pub(crate) fn from_pem(pem: &str) -> Result<Self, ConfigError> {
-        // The label is read here because the PEM reader takes the public part of a private key without a word.
+        // The PEM reader accepts a private key and takes its public part, so check the label here.
         let mut labels = pem
             .lines()
             .filter_map(|line| line.trim().strip_prefix("-----BEGIN "));
         match (labels.next(), labels.next()) {
             (Some("PUBLIC KEY-----" | "RSA PUBLIC KEY-----"), None) => {}
             (Some(label), None) if label.contains("PRIVATE") => {
-                return Err(refused("this is a private key: give the public key alone"));
+                return Err(refused("this is a private key: give only the public key"));
             }
             (Some(_), Some(_)) => {
-                return Err(refused("several keys in one PEM: give one at a time"));
+                return Err(refused("the PEM has several keys: give one key"));
             }
-            _ => return Err(refused("no PEM block `PUBLIC KEY` or `RSA PUBLIC KEY`")),
+            _ => {
+                return Err(refused(
+                    "no PEM block found: give `PUBLIC KEY` or `RSA PUBLIC KEY`",
+                ));
+            }
         }
         let unreadable =
-            || refused("unreadable: RSA, P-256, P-384 and Ed25519 public keys are accepted");
+            || refused("the PEM is unreadable: give an RSA, P-256, P-384 or Ed25519 public key");
         let bytes = pem.as_bytes();
-        let rsa = jsonwebtoken::DecodingKey::from_rsa_pem;
-        let ec = jsonwebtoken::DecodingKey::from_ec_pem;
-        let ed = jsonwebtoken::DecodingKey::from_ed_pem;
-        let key = rsa(bytes)
-            .or_else(|_| ec(bytes))
-            .or_else(|_| ed(bytes))
+        let key = DecodingKey::from_rsa_pem(bytes)
+            .or_else(|_| DecodingKey::from_ec_pem(bytes))
+            .or_else(|_| DecodingKey::from_ed_pem(bytes))
             .map_err(|_| unreadable())?;
         let content = key.try_get_as_bytes().map_err(|_| unreadable())?;
-        let material = match key.family() {
-            jsonwebtoken::AlgorithmFamily::Rsa => {
-                let (modulus, exponent) =
-                    der::read_rsa_public_key(content).ok_or_else(unreadable)?;
-                if !jwk::rsa_is_sound(modulus, exponent) {
-                    return Err(refused(
-                        "RSA needs 2048 to 8192 bits, an odd exponent from 65537, and a sound generator (not that of CVE-2017-15361)",
-                    ));
-                }
+        let material = match (key.family(), content.len()) {
+            (AlgorithmFamily::Rsa, _) => {
+                let (modulus, exponent) = read_rsa_public_key(content).ok_or_else(unreadable)?;
                 Material::Rsa { modulus, exponent }
             }
-            jsonwebtoken::AlgorithmFamily::Ec => match content.len() {
-                65 => Material::P256(content),
-                97 => Material::P384(content),
-                _ => return Err(unreadable()),
-            },
-            jsonwebtoken::AlgorithmFamily::Ed => {
-                let key = content.try_into().map_err(|_| unreadable())?;
-                if !jwk::ed25519_is_sound(key) {
-                    return Err(refused(
-                        "an Ed25519 key of small order, under which anybody can sign",
-                    ));
-                }
-                Material::Ed25519(key)
+            (AlgorithmFamily::Ec, 65) => Material::P256(content),
+            (AlgorithmFamily::Ec, 97) => Material::P384(content),
+            (AlgorithmFamily::Ed, _) => {
+                Material::Ed25519(content.try_into().map_err(|_| unreadable())?)
             }
-            jsonwebtoken::AlgorithmFamily::Hmac => return Err(unreadable()),
+            _ => return Err(unreadable()),
         };
-        let algorithms = material.algorithms();
-        Ok(Self {
-            kid: None,
-            algorithms,
-            issuer: None,
-            verifier: Verifier::new(material, algorithms).ok_or_else(unreadable)?,
-            source: Some(pem.into()),
-            fingerprint: Fingerprint::of(material),
-        })
+        if !material.is_sound() {
+            return Err(refused(match material {
+                Material::Ed25519(_) => {
+                    "the key has small order, so that anyone can sign under it: generate another key"
+                }
+                _ => {
+                    "the RSA key is weak: use 2048 to 8192 bits, an odd exponent of at least 65537 \
+                     and a generator without the fault of CVE-2017-15361"
+                }
+            }));
+        }
+        Self::new(material, material.algorithms(), Some(pem)).ok_or_else(unreadable)
     }
 
-    /// A shared secret, for the hashes that it is long enough for. There is no other way to a symmetric key.
+    /// A shared secret, for the hashes that it is long enough for. No other constructor makes a
+    /// symmetric key.
     pub(crate) fn hmac(secret: &[u8]) -> Result<Self, ConfigError> {
         let material = Material::Secret(secret);
-        let algorithms = material.algorithms();
-        if algorithms.is_empty() {
+        if !material.is_sound() {
             return Err(refused(
-                "a secret needs 32 bytes or more, from a random generator",
+                "the secret is too short: use at least 32 bytes from a random generator",
             ));
         }
-        let verifier = Verifier::new(material, algorithms)
-            .ok_or_else(|| refused("the backend refuses this secret"))?;
-        Ok(Self {
+        Self::new(material, material.algorithms(), None)
+            .ok_or_else(|| refused("the crypto backend refuses this secret: use another one"))
+    }
+
+    /// `None` if the backend refuses the material.
+    fn new(material: Material<'_>, algorithms: Algorithms, source: Option<&str>) -> Option<Self> {
+        Some(Self {
             kid: None,
             algorithms,
             issuer: None,
-            verifier,
-            source: None,
-            fingerprint: None,
+            verifier: Verifier::new(material, algorithms)?,
+            source: source.map(Into::into),
+            fingerprint: Fingerprint::of(material),
         })
     }
 
@@ -173,12 +136,14 @@ impl Key {
         self.algorithms.contains(algorithm)
     }
 
-    /// Whether it may sign in the name of this issuer. In a set that issuers share, a key may say whose it is.
+    /// Whether the key may sign for this issuer. In a key set that several issuers share, a key may
+    /// name its issuer.
     pub(crate) fn serves(&self, issuer: &str) -> bool {
         self.issuer.as_deref().is_none_or(|own| own == issuer)
     }
 
-    /// Whether `signature` is this key's on `signed`; never, if the key does not allow the algorithm.
+    /// Whether `signature` is a signature of `signed` by this key, with an algorithm that the key
+    /// allows.
     pub(crate) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
         self.allows(algorithm) && self.verifier.verify(algorithm, signed, signature)
     }
@@ -187,17 +152,17 @@ impl Key {
         self.fingerprint.as_ref()
     }
 
-    /// The text that it was loaded from.
+    /// The text that the key was loaded from.
     pub(super) fn source(&self) -> Option<&str> {
         self.source.as_deref()
     }
 
-    /// Whether the two were loaded from the same text.
+    /// Whether both keys were loaded from the same text.
     pub(super) fn is_unchanged(&self, other: &Self) -> bool {
         self.source.is_some() && self.source == other.source
     }
 
-    /// Whether the two are one JWK, member for member, however each is written.
+    /// Whether both are the same JWK, member for member, whatever their order and spacing.
     pub(super) fn is_twin(&self, other: &Self) -> bool {
         let members = |key: &Self| serde_json::from_str::<Value>(key.source.as_deref()?).ok();
         let own = members(self);
@@ -225,9 +190,9 @@ fn refused(problem: &str) -> ConfigError {
 impl Fingerprint {
     fn of(material: Material<'_>) -> Option<Self> {
         Some(Self(match material {
-            // With any exponent: who knows the factors knows the private half for each.
+            // Without the exponent: the owner of the factors can sign with any exponent.
             Material::Rsa { modulus, .. } => modulus.into(),
-            // Without the sign: who knows a private number knows its negative.
+            // Without the sign: the owner of a private number also has its negative.
             Material::P256(point) | Material::P384(point) => point.get(1..=point.len() / 2)?.into(),
             Material::Ed25519(key) => {
                 let mut key = *key;
@@ -240,33 +205,13 @@ impl Fingerprint {
     }
 }
 
-// === impl Skipped ===
-
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unparsable => "not a JWK",
-            Self::Symmetric => "a shared secret",
-            Self::Private => "private members",
-            Self::Use => "`use` is not `sig`",
-            Self::Operations => "`key_ops` without `verify`",
-            Self::Algorithm => "`alg` is no known signature",
-            Self::Mismatch => "`alg`, `kty` and `crv` do not go together",
-            Self::Unsupported => "an unsupported `kty` or `crv`",
-            Self::Weak => "a weak key",
-            Self::Material => "the numbers make no key",
-            Self::DuplicateKid => "its `kid` is not unique",
-        })
-    }
-}
-
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jwks::testing::{MESSAGE, Signer};
+    use crate::crypto::testing::{MESSAGE, Signer};
 
     #[test]
-    fn a_pem_key_verifies() {
+    fn pem_key_verifies() {
         for algorithm in Algorithms::ASYMMETRIC.iter() {
             let signer = Signer::of(algorithm);
             let key = Key::from_pem(&signer.pem()).unwrap();
@@ -283,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_that_is_no_single_public_key_is_refused() {
+    fn refuses_pem_other_than_one_public_key() {
         #[track_caller]
         fn check(pem: &str, expected: &str) {
             let error = Key::from_pem(pem).unwrap_err().to_string();
@@ -293,7 +238,7 @@ mod tests {
         check("", "no PEM block");
         check(&good.replace("PUBLIC KEY", "PRIVATE KEY"), "private key");
         check(&good.replace("PUBLIC KEY", "CERTIFICATE"), "no PEM block");
-        check(&format!("{good}{good}"), "one at a time");
+        check(&format!("{good}{good}"), "give one");
         check(
             "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
             "unreadable",
@@ -301,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_as_long_as_the_hash() {
+    fn secret_must_be_as_long_as_the_hash() {
         assert!(Key::hmac(&[1; 31]).is_err());
         for (bytes, expected) in [(32, 1), (47, 1), (48, 2), (63, 2), (64, 3), (100, 3)] {
             let key = Key::hmac(&vec![1; bytes]).unwrap();
@@ -311,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_not_show_its_material() {
+    fn debug_output_hides_key_material() {
         let key = Key::hmac(b"0123456789abcdef0123456789abcdef").unwrap();
         assert_eq!(
             format!("{key:?}"),

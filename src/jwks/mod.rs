@@ -45,7 +45,6 @@
 
 mod atomics;
 mod cache;
-mod der;
 mod distrust;
 mod fetch;
 mod freshness;
@@ -57,13 +56,11 @@ mod key;
 mod layer;
 mod ledger;
 mod refresh;
-mod roca;
 mod saved;
 mod service;
 mod set;
 mod source;
 mod tenants;
-mod verifier;
 mod waiter;
 
 #[cfg(feature = "reqwest")]
@@ -79,21 +76,21 @@ pub mod fuzzing;
 
 #[cfg(all(test, feature = "issue", feature = "rust-crypto"))]
 mod backends_tests;
-#[cfg(all(test, feature = "aws-lc-rs", feature = "reqwest"))]
+#[cfg(all(test, feature = "reqwest"))]
 mod http_tests;
-#[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
+#[cfg(all(test, feature = "tracing", feature = "metrics"))]
 mod observed_tests;
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod testing;
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests;
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod vectors_tests;
 
 pub use cache::JwksCache;
 pub use fetch::{FetchError, FetchJwks, WarmError};
 pub use health::{IssuerState, IssuerStatus};
-pub use key::Skipped;
+pub use jwk::Skipped;
 pub use layer::JwksCacheLayer;
 pub use saved::RestoreError;
 pub use service::JwksKeys;

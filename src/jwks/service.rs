@@ -40,7 +40,7 @@ where
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 

@@ -12,7 +12,8 @@ use thiserror::Error;
 
 use super::distrust::Distrust;
 use super::freshness::freshness;
-use super::key::{Key, Skipped};
+use super::jwk::Skipped;
+use super::key::Key;
 use crate::algorithm::Algorithm;
 
 /// The largest key set that is read.
@@ -333,7 +334,7 @@ impl Keys {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
 mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -341,7 +342,8 @@ mod tests {
 
     use super::*;
     use crate::algorithm::Algorithms;
-    use crate::jwks::testing::{Signer, json, keys};
+    use crate::crypto::testing::Signer;
+    use crate::jwks::testing::{json, keys};
 
     fn es256(kid: &str) -> serde_json::Value {
         Signer::of(Algorithm::ES256).jwk(kid)

@@ -9,8 +9,8 @@ use http::{Extensions, HeaderMap, HeaderName};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::claim_path::ClaimPath;
+use crate::client_address::AddressReader;
 use crate::identity::{Caller, Identity};
-use crate::peer::Peer;
 use crate::rejection::Rejection;
 use crate::route;
 
@@ -24,7 +24,7 @@ pub(crate) struct Counted {
     pub(crate) by: By,
     /// Whether each route has counts of its own.
     pub(crate) per_route: bool,
-    pub(crate) peer: Peer,
+    pub(crate) peer: AddressReader,
 }
 
 /// What tells one caller from another.
@@ -137,7 +137,11 @@ impl Counted {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<(), Rejection> {
-        match self.peer.address(extensions, headers) {
+        match self
+            .peer
+            .client(extensions, headers)
+            .map(|client| client.ip())
+        {
             // One bucket for all who have no address would let any one of them lock out the rest.
             None => return Err(Rejection::misconfigured(NO_ADDRESS)),
             Some(IpAddr::V4(address)) => hasher.field(Kind::V4, &address.octets()),

@@ -16,11 +16,11 @@ use super::quota::Quota;
 use super::ready::{Chosen, QuotaFor, Ready};
 use super::service::{LimitGate, RateLimit, Settings};
 use super::tell::Tells;
+use crate::client_address::AddressReader;
 use crate::clock::Clock;
 use crate::decision::Mode;
 use crate::error::ConfigError;
 use crate::observe;
-use crate::peer::Peer;
 
 mod describe;
 mod keys;
@@ -64,7 +64,7 @@ impl RateLimitLayer {
             counted: Counted {
                 by: By::Address,
                 per_route: false,
-                peer: Peer::default(),
+                peer: AddressReader::default(),
             },
             cost: NonZeroU32::MIN,
             hasher: KeyHasher::local(),
@@ -243,7 +243,9 @@ impl RateLimitLayer {
     /// Whether clients behind a proxy would be taken for one another, and locked out for it.
     fn expects_a_proxy(&self) -> bool {
         let by_address = matches!(self.counted.by, By::Address);
-        matches!(self.counts, Counts::Failures) && by_address && self.counted.peer.trusts_nobody()
+        matches!(self.counts, Counts::Failures)
+            && by_address
+            && self.counted.peer.proxies.is_empty()
     }
 
     fn name(&self) -> Arc<str> {

@@ -12,10 +12,10 @@ use tower_test::mock;
 use super::key::tests::user;
 use super::*;
 use crate::body::ResponseBody;
+use crate::client_address::PeerAddr;
 use crate::clock::ManualClock;
 use crate::error::ConfigError;
 use crate::identity::Caller;
-use crate::peer::PeerAddr;
 use crate::rejection::{Reason, Rejection};
 
 type Answer = Response<ResponseBody<String>>;

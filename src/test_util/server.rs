@@ -6,7 +6,6 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -18,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
+use crate::crypto::sha256;
 use crate::issue::KeyRing;
 
 /// Shared by the issuer's handles and the tasks that answer.
@@ -111,7 +111,7 @@ impl Server {
 
 /// A strong validator (RFC 9110 section 8.8.3): the same bytes have the same one.
 fn etag(body: &[u8]) -> Option<HeaderValue> {
-    let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, body).as_ref());
+    let hash = URL_SAFE_NO_PAD.encode(sha256(body).as_ref());
     HeaderValue::try_from(format!("\"{hash}\"")).ok()
 }
 

@@ -201,6 +201,12 @@ async fn a_client_cannot_add_to_what_a_trusted_proxy_says() {
             "x-forwarded-for: 192.0.2.7\r\nconnection: x-forwarded-for",
             "192.0.2.7, 127.0.0.1",
         ),
+        (
+            "x-forwarded-for: 127.9.9.9\r\nforwarded: for=192.0.2.7;host=bank.example",
+            "192.0.2.7, 127.0.0.1",
+        ),
+        // The fields have one reader, here and in the limits.
+        ("forwarded: for=192.0.2.7;for=6.6.6.6", "127.0.0.1"),
     ] {
         let headers = told(&gateway, "/public", said).await;
         assert_eq!(headers["x-forwarded-for"], [expected], "{said}");

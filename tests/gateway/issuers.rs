@@ -86,7 +86,7 @@ async fn keys_come_from_wherever_the_configuration_says() {
     let hmac = |iss: &str, more| {
         sign(
             Algorithm::HS256,
-            &EncodingKey::from_secret(SECRET),
+            &EncodingKey::from_secret(SECRET).unwrap(),
             claims(iss, more),
         )
     };
@@ -184,7 +184,7 @@ async fn a_type_that_the_issuer_does_not_make_is_refused() {
         for (typ, accepted) in types.into_iter().zip(accepted) {
             let mut header = Header::new(Algorithm::HS256);
             header.typ = typ.map(str::to_owned);
-            let key = EncodingKey::from_secret(SECRET);
+            let key = EncodingKey::from_secret(SECRET).unwrap();
             let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
             let request = client().get(gateway.url("/")).bearer_auth(token);
             let expected = match accepted {

@@ -582,7 +582,7 @@ async fn the_environment_wins_over_the_file_and_after_a_reload_too() {
             "iss": "https://secret.example/", "aud": AUDIENCE, "sub": "bob", "exp": 4_000_000_000_u64,
             "tenant": "t-2", "roles": "admin",
         });
-        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
         let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
         assert_eq!(outcome(get(token)).await.0, 200);
     }

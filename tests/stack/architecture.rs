@@ -5,9 +5,18 @@ use std::path::Path;
 
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
-    &["algorithm", "body", "clock", "duration", "sharded", "sync"],
+    &[
+        "algorithm",
+        "body",
+        "clock",
+        "duration",
+        "sharded",
+        "strict_json",
+        "sync",
+    ],
     &[
         "claim_path",
+        "crypto",
         "decision",
         "error",
         "flight",
@@ -16,7 +25,7 @@ const LEVELS: [&[&str]; 4] = [
         "manifest",
         "names",
         "origin",
-        "peer",
+        "client_address",
         "observe",
         "preflight",
         "protocol",

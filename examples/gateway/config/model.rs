@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderName;
-use ipnet::IpNet;
 pub(crate) use portcullis::Mode;
 use portcullis::Quota;
+use portcullis::client_address::TrustedProxies;
 use portcullis::propagate::IdentityField;
 
 use super::problems::Problem;
@@ -33,7 +33,7 @@ pub(crate) struct Configuration {
     /// Where operators ask; `None` without such a listener.
     pub(crate) admin_listen: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` and `Forwarded` are believed.
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: TrustedProxies,
     /// The protection space that challenges name.
     pub(crate) realm: String,
     /// How long a request may take where its route names no time of its own. [`Route::timeout`] has it filled in.

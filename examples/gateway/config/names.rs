@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use axum::http::{Method, Uri};
 use ipnet::IpNet;
-use portcullis::{Algorithm, Quota, RateLimitLayer, RequireRoleLayer};
+use portcullis::client_address::TrustedProxies;
+use portcullis::{Algorithm, RequireRoleLayer};
 use tracing_subscriber::EnvFilter;
 
 use super::build::problem;
@@ -61,13 +62,12 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A network, or one address.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let address = || IpAddr::from_str(text).map(IpNet::from);
-    let network = IpNet::from_str(text)
-        .or_else(|_| address())
-        .map_err(|_| format!("{text:?} is no network, such as \"10.0.0.0/8\""))?;
-    let layer = RateLimitLayer::new(Quota::UNLIMITED).trusted_proxies([text]);
-    layer.map(|_| network).map_err(problem)
+pub(super) fn network(text: &str) -> Result<String, String> {
+    if IpAddr::from_str(text).is_err() && IpNet::from_str(text).is_err() {
+        return Err(format!("{text:?} is no network, such as \"10.0.0.0/8\""));
+    }
+    let proxies = TrustedProxies::new([text]);
+    proxies.map(|_| text.to_owned()).map_err(problem)
 }
 
 pub(super) fn realm(text: &str) -> Result<String, String> {

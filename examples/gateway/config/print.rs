@@ -30,7 +30,7 @@ impl Display for Configuration {
         }
         let proxies = self
             .trusted_proxies
-            .iter()
+            .networks()
             .map(|network| format!("\"{network}\""));
         writeln!(f, "trusted_proxies = {}", List(proxies))?;
         writeln!(f, "realm = {}", Quoted(&self.realm))?;

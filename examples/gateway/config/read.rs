@@ -15,6 +15,7 @@ use super::section::{Context, Section};
 use super::store::redis_url;
 use super::values::{choice, period, size, text};
 use super::{callers, environment, issuers, limits, route, routes, store};
+use portcullis::client_address::TrustedProxies;
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
@@ -74,8 +75,8 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
             "is `listen` too: choose another port",
         );
     }
-    let trusted_proxies = root.or("trusted_proxies", Vec::new(), |item| {
-        item.all(text(network))
+    let trusted_proxies = root.or("trusted_proxies", TrustedProxies::default(), |item| {
+        TrustedProxies::new(item.all(text(network))?).map_err(|error| error.to_string().into())
     });
     let realm = root.or("realm", "api".to_owned(), text(realm));
     let request_timeout = root.or("request_timeout", Duration::from_secs(30), text(period));

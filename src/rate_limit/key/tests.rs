@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::client_address::PeerAddr;
 use crate::identity::Verified;
-use crate::peer::PeerAddr;
 use crate::rejection::Reason;
 
 fn verified(issuer: &str, subject: &str, client: Option<&str>, payload: &str) -> Caller {
@@ -30,7 +30,7 @@ fn key(by: By, caller: Option<Caller>, address: Option<&str>) -> Result<Key, Rej
     let counted = Counted {
         by,
         per_route: false,
-        peer: Peer::default(),
+        peer: AddressReader::default(),
     };
     counted.key(&KeyHasher::local(), &HeaderMap::new(), &extensions)
 }
@@ -135,7 +135,7 @@ fn each_route_counts_for_itself_and_paths_never_do() {
         let counted = Counted {
             by,
             per_route: true,
-            peer: Peer::default(),
+            peer: AddressReader::default(),
         };
         let key = counted.key(&KeyHasher::local(), request.headers(), request.extensions());
         key.unwrap()
@@ -165,7 +165,7 @@ fn a_header_counts_by_its_value_and_its_absence_by_address() {
         let counted = Counted {
             by: by(),
             per_route: false,
-            peer: Peer::default(),
+            peer: AddressReader::default(),
         };
         counted
             .key(&KeyHasher::local(), &headers, &extensions)

@@ -1,23 +1,24 @@
 //! Whom a layer counts.
 
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, HeaderName};
-use ipnet::IpNet;
 
 use super::RateLimitLayer;
 use crate::claim_path::ClaimPath;
+use crate::client_address::TrustedProxies;
 use crate::error::ConfigError;
 use crate::rate_limit::key::By;
 
 impl RateLimitLayer {
     /// Counts each client address for itself: an IPv4 address whole, an IPv6 address by its /64. This is the default.
     ///
-    /// The address is the connection's, unless [`trusted_proxies`](Self::trusted_proxies) says otherwise. Where the
-    /// stack tells no address, every request is refused as a misconfiguration: one count for all would let any client
-    /// lock out the others.
+    /// The address is the one that a
+    /// [`SetClientAddressLayer`](crate::client_address::SetClientAddressLayer) found, otherwise that of the connection
+    /// or the one that [`trusted_proxies`](Self::trusted_proxies) name. If the server provides no address, every request
+    /// is rejected as a misconfiguration: one count for all would let any client lock out the others.
     pub fn by_address(self) -> Self {
         self.by(By::Address)
     }
@@ -118,8 +119,7 @@ impl RateLimitLayer {
     where
         P: IntoIterator<Item: AsRef<str>>,
     {
-        let networks: Result<Vec<IpNet>, _> = proxies.into_iter().map(network).collect();
-        self.counted.peer = self.counted.peer.trusting(networks?);
+        self.counted.peer.proxies = TrustedProxies::new(proxies)?;
         Ok(self)
     }
 
@@ -132,7 +132,7 @@ impl RateLimitLayer {
     where
         T: Send + Sync + 'static,
     {
-        self.counted.peer = self.counted.peer.reading(read);
+        self.counted.peer = self.counted.peer.peer_from(read);
         self
     }
 
@@ -140,22 +140,4 @@ impl RateLimitLayer {
         self.counted.by = by;
         self
     }
-}
-
-fn network(text: impl AsRef<str>) -> Result<IpNet, ConfigError> {
-    let text = text.as_ref();
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    let refuse = |problem| ConfigError::Setting {
-        setting: "trusted proxies",
-        problem,
-    };
-    let network: IpNet = text.parse().or_else(|_| address()).map_err(|_| {
-        refuse("name each as a network such as 10.0.0.0/8 or fd00::/8, or as an address")
-    })?;
-    if network.prefix_len() == 0 {
-        return Err(refuse(
-            "name the networks of your proxies: whoever trusts everybody lets each client choose its address",
-        ));
-    }
-    Ok(network)
 }

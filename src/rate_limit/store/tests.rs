@@ -11,8 +11,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
 use crate::body::ResponseBody;
+use crate::client_address::PeerAddr;
 use crate::clock::ManualClock;
-use crate::peer::PeerAddr;
 use crate::rate_limit::memory::Memory;
 use crate::rate_limit::{Quota, RateLimitLayer};
 use crate::rejection::{Reason, Rejection};

@@ -1,20 +1,23 @@
-//! The one ASN.1 structure that is needed here: `RSAPublicKey ::= SEQUENCE { n INTEGER, e INTEGER }` (RFC 8017 A.1.1).
+//! `RSAPublicKey ::= SEQUENCE { n INTEGER, e INTEGER }` (RFC 8017 appendix A.1.1) in DER.
 //!
-//! A JWK has the two numbers and the backends want the structure; a PEM file has the structure and the size check
-//! wants the numbers.
+//! A JWK has the two numbers, and aws-lc needs the structure. A PEM file has the structure, and the
+//! size check needs the numbers.
+
+use super::material::strip_zeros;
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 
-/// The modulus and the exponent, big-endian, without leading zeros; `None` for anything else, private keys too.
-pub(super) fn read_rsa_public_key(der: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The modulus and the exponent, big-endian and without leading zeros. `None` for anything else,
+/// private keys included.
+pub(crate) fn read_rsa_public_key(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (body, after) = read(SEQUENCE, der)?;
     let (modulus, rest) = read(INTEGER, body)?;
     let (exponent, end) = read(INTEGER, rest)?;
     (after.is_empty() && end.is_empty()).then(|| (strip_zeros(modulus), strip_zeros(exponent)))
 }
 
-/// Only aws-lc asks for it.
+/// Used by aws-lc only.
 #[cfg(any(test, feature = "aws-lc-rs"))]
 pub(super) fn write_rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(modulus.len() + exponent.len() + 12);
@@ -29,13 +32,6 @@ pub(super) fn write_rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let mut der = Vec::with_capacity(body.len() + 4);
     write(SEQUENCE, &body, &mut der);
     der
-}
-
-pub(super) fn strip_zeros(mut number: &[u8]) -> &[u8] {
-    while let [0, rest @ ..] = number {
-        number = rest;
-    }
-    number
 }
 
 fn read(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -58,7 +54,7 @@ fn read(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// Lengths to 65,535, far beyond the largest key that is accepted.
+/// Writes lengths up to 65,535, which is more than the largest accepted key has.
 #[cfg(any(test, feature = "aws-lc-rs"))]
 fn write(tag: u8, content: &[u8], out: &mut Vec<u8>) {
     let [.., high, low] = content.len().to_be_bytes();
@@ -76,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn reads_back_a_written_key() {
         for size in [1, 127, 128, 255, 256, 512, 1024] {
             for first in [0x01, 0x7f, 0x80, 0xff] {
                 let mut modulus = vec![0x5a; size];
@@ -91,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_two_numbers_is_refused() {
+    fn refuses_anything_but_two_numbers() {
         let good = write_rsa_public_key(&[0xc3; 256], &[1, 0, 1]);
         for end in 0..good.len() {
             assert_eq!(read_rsa_public_key(&good[..end]), None);
