@@ -51,6 +51,8 @@ mod rejection;
 mod respond;
 mod route;
 mod sharded;
+#[cfg(feature = "redis")]
+mod single_flight;
 mod stage;
 mod strict_json;
 mod sync;
@@ -67,6 +69,8 @@ pub mod jwks;
 pub mod jwt;
 pub mod propagate;
 pub mod rate_limit;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod require;
 pub mod revoke;
 #[cfg(feature = "test-util")]

@@ -33,6 +33,7 @@ const LEVELS: [&[&str]; 4] = [
         "reason",
         "rejection",
         "route",
+        "single_flight",
         "stage",
         "tenant",
         "words",
