@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use portcullis::{
-    Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, Rule, Rules, TestIssuer,
+    Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireLayer, Rule, Rules, TestIssuer,
 };
 use tokio_stream::Empty;
 use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(floods)
         .layer(auth)
         .layer(RateLimitLayer::new(Quota::per_minute(3)).by_subject())
-        .layer(RequireRoleLayer::rule(rules))
+        .layer(RequireLayer::new(rules))
         .add_service(HealthServer::new(Service));
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?;
     let url = format!("http://{}", incoming.local_addr()?);

@@ -43,6 +43,7 @@ pub mod names;
 mod observe;
 mod on_rejection;
 mod origin;
+mod policy_name;
 mod preflight;
 mod protocol;
 mod realm;
@@ -100,7 +101,9 @@ pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{CustomReason, Reason, Rejection};
-pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
+pub use require::{
+    RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules,
+};
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
 pub use stage::Stage;

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response};
 use portcullis::require::Predicate;
 use portcullis::{
     Caller, Identity, Issuer, JwksCache, JwksSource, JwtAuthLayer, Quota, RateLimitLayer,
-    RequireRoleLayer, Rule, TestIssuer,
+    RequireLayer, RequireRoleLayer, Rule, TestIssuer,
 };
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -186,12 +186,12 @@ fn the_token_cache_keeps_its_bound() {
         ("many roles", 400, json!({ "profile": 1, "roles": letters })),
     ];
     for (shape, tokens, claims) in shapes {
-        let issuer = Issuer::with_secret(ISSUER, SECRET).unwrap();
+        let issuer = Issuer::new(ISSUER).with_secret(SECRET).unwrap();
         let issuer = issuer.audience("orders-api").max_token_bytes(64 << 10);
         let auth = JwtAuthLayer::new([issuer]).unwrap().token_cache(BOUND);
         let mut service = ServiceBuilder::new()
             .layer(auth)
-            .layer(RequireRoleLayer::rule(Rule::claim(
+            .layer(RequireLayer::new(Rule::claim(
                 "profile",
                 Predicate::exists(),
             )))

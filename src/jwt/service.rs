@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::sources::{Credential, Echo, Sources};
-use super::verify::{Obstacle, Verifier};
+use super::sources::{Credential, SubprotocolReply, TokenSources};
+use super::verify::{Verifier, VerifyError};
 use crate::clock::Reading;
 use crate::decision::Mode;
 use crate::gate::{Admitted, Begin, Gate};
@@ -30,7 +30,7 @@ pub(super) struct JwtGate(Arc<Settings>);
 pub(super) struct Settings {
     pub(super) verifier: Verifier,
     pub(super) realm: Realm,
-    pub(super) sources: Sources,
+    pub(super) sources: TokenSources,
     pub(super) optional: bool,
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
@@ -41,7 +41,7 @@ pub(super) struct Settings {
 /// What is kept of an admitted request.
 #[derive(Default)]
 pub(super) struct Authenticated {
-    echo: Echo,
+    reply: SubprotocolReply,
     /// Whether the token was found in the token cache.
     cached: bool,
     /// The position of the token's issuer. `None` for an anonymous caller.
@@ -60,7 +60,7 @@ impl JwtGate {
                 .collect(),
             verifier,
             realm: Realm::default(),
-            sources: Sources::default(),
+            sources: TokenSources::default(),
             optional: false,
             mode: Mode::default(),
             passes_preflight: false,
@@ -82,10 +82,10 @@ impl JwtGate {
         request: &mut Request<B>,
         mode: LookupMode,
         now: Reading,
-    ) -> Result<Authenticated, Obstacle> {
+    ) -> Result<Authenticated, VerifyError> {
         let extensions = request.extensions_mut();
         let verifier = &self.0.verifier;
-        let above = match verifier.asks_above {
+        let above = match verifier.needs_request_keys {
             true => extensions.get::<JwksCache>(),
             false => None,
         };
@@ -93,7 +93,7 @@ impl JwtGate {
         let cached = verified.identity.is_cached();
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Authenticated {
-            echo: credential.echo,
+            reply: credential.reply,
             cached,
             issuer: Some(verified.issuer),
         })
@@ -121,7 +121,7 @@ impl Settings {
 
 impl Admitted for Authenticated {
     fn on_response<R>(self, response: &mut Response<R>) {
-        self.echo.apply(response);
+        self.reply.apply(response);
     }
 }
 
@@ -145,8 +145,8 @@ impl Gate for JwtGate {
         };
         match self.authenticate(&credential, request, LookupMode::MayWait, watch.reading()) {
             Ok(admitted) => Begin::Admit(admitted),
-            Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.reject(rejection, request)),
-            Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
+            Err(VerifyError::Rejected(rejection)) => Begin::Reject(self.reject(rejection, request)),
+            Err(VerifyError::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
                 credential
             })),
@@ -159,7 +159,7 @@ impl Gate for JwtGate {
         request: &mut Request<B>,
     ) -> Result<Authenticated, Rejection> {
         self.authenticate(&credential, request, LookupMode::Final, Reading::now())
-            .map_err(|obstacle| self.reject(obstacle.into_rejection(), request))
+            .map_err(|error| self.reject(error.into_rejection(), request))
     }
 
     fn describe<'a>(

@@ -28,6 +28,7 @@ const LEVELS: [&[&str]; 4] = [
         "client_address",
         "observe",
         "preflight",
+        "policy_name",
         "protocol",
         "realm",
         "reason",

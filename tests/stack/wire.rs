@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use portcullis::{
     Caller, CustomReason, GrpcMediaType, IdentityHeadersLayer, JwksCacheLayer, JwtAuthLayer,
-    OnRejectionLayer, Protocol, Quota, RateLimitLayer, Reason, Rejection, RequireRoleLayer, Rule,
-    Stage,
+    OnRejectionLayer, Protocol, Quota, RateLimitLayer, Reason, Rejection, RequireLayer,
+    RequireRoleLayer, Rule, Stage,
 };
 use serde_json::json;
 
@@ -223,7 +223,7 @@ async fn optional_authentication_rejects_bad_tokens() {
 async fn caller_without_role_is_403_with_requirement() {
     let (issuer, auth) = warm_auth().await;
     let rule = Rule::any([Rule::role("admin"), Rule::scope("orders:read")]);
-    let stack = stack((auth.optional(), RequireRoleLayer::rule(rule)));
+    let stack = stack((auth.optional(), RequireLayer::new(rule)));
     let text = "the caller does not satisfy the rule for this request";
     let challenge = format!(
         r#"Bearer realm="api", error="insufficient_scope", error_description="{text}", scope="orders:read""#
@@ -332,7 +332,7 @@ async fn silent_issuer_is_503_and_recovers() {
     issuer.fail_with(StatusCode::INTERNAL_SERVER_ERROR);
     let clock = portcullis::ManualClock::at(1_000);
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
     let stack = stack(
         JwtAuthLayer::new([policy])

@@ -26,7 +26,7 @@ impl IssuerSettings {
     /// [`source`](Self::source).
     pub(crate) fn policy(&self) -> Result<Issuer, ConfigError> {
         let mut policy = match &self.keys {
-            KeySource::Secret(secret) => Issuer::with_secret(&self.issuer, secret.reveal())?,
+            KeySource::Secret(secret) => Issuer::new(&self.issuer).with_secret(secret.reveal())?,
             _ => Issuer::new(&self.issuer),
         };
         // First, since it resets what the others set.
