@@ -21,8 +21,13 @@ extern crate self as portcullis;
 
 /// The snippets of the documents are compiled and run.
 #[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../docs/authorization.md")]
-mod documents {}
+mod documents {
+    #[doc = include_str!("../docs/authorization.md")]
+    mod authorization {}
+
+    #[doc = include_str!("../docs/observability.md")]
+    mod observability {}
+}
 
 mod algorithm;
 mod body;

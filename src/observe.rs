@@ -24,5 +24,5 @@ pub(crate) use emit::{
 pub use names::describe_metrics;
 pub(crate) use report::report;
 
-#[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
+#[cfg(all(test, feature = "redis", feature = "tracing", feature = "metrics"))]
 mod tests;

@@ -32,7 +32,7 @@ metrics_table! {
     AUTH_REQUESTS: Counter "portcullis_auth_requests_total" ["issuer", "result", "reason", "mode"]
         "Authentication decisions.";
     AUTH_DURATION: Histogram "portcullis_auth_duration_seconds" ["cached"]
-        "Duration of authentication decisions in seconds, without the wait for keys.";
+        "Duration of authentication decisions in seconds. A wait for keys is included.";
     TOKEN_CACHE: Counter "portcullis_token_cache_total" ["result"]
         "Lookups in the cache of verified tokens, and evictions from it.";
     JWKS_FETCH: Counter "portcullis_jwks_fetch_total" ["issuer", "result"]
