@@ -109,13 +109,6 @@ pin_project! {
     }
 }
 
-/// The outcome of a reported decision.
-enum Outcome<A> {
-    /// Nothing is kept if the request passes only because rejections are reported.
-    Call(Option<A>),
-    Reject(Rejection),
-}
-
 // === impl Gated ===
 
 impl<G, S> Gated<G, S> {
@@ -155,12 +148,21 @@ where
             return GateFuture::called(self.inner.call(request), None);
         };
         let watch = Stopwatch::start(G::TIMED, request.extensions());
-        let verdict = match gate.begin(&mut request, watch) {
-            Begin::Admit(admitted) => Ok(admitted),
-            Begin::Reject(rejection) => Err(rejection),
+        match gate.begin(&mut request, watch) {
+            Begin::Admit(admitted) => {
+                report_admitted(gate, &request, &admitted, watch);
+                GateFuture::called(self.inner.call(request), Some(admitted))
+            }
+            Begin::Reject(rejection) => match report_rejected(gate, &request, rejection, watch) {
+                None => GateFuture::called(self.inner.call(request), None),
+                Some(rejection) => {
+                    give_readiness_back(&mut self.inner);
+                    GateFuture::rejected(rejection)
+                }
+            },
             Begin::Wait(wait) => {
                 give_readiness_back(&mut self.inner);
-                return GateFuture::waiting(Waiting {
+                GateFuture::waiting(Waiting {
                     gate: gate.clone(),
                     wait: Some(wait),
                     watch,
@@ -168,14 +170,7 @@ where
                     request: Some(request),
                     admitted: None,
                     called: None,
-                });
-            }
-        };
-        match report(gate, &request, verdict, watch) {
-            Outcome::Call(admitted) => GateFuture::called(self.inner.call(request), admitted),
-            Outcome::Reject(rejection) => {
-                give_readiness_back(&mut self.inner);
-                GateFuture::rejected(rejection)
+                })
             }
         }
     }
@@ -186,28 +181,28 @@ fn give_readiness_back<S: Clone>(inner: &mut S) {
     *inner = inner.clone();
 }
 
-/// Reports a decision. A rejection learns its stage and the protocol of its request.
-fn report<G: Gate, B>(
+fn report_admitted<G: Gate, B>(
     gate: &G,
     request: &Request<B>,
-    verdict: Result<G::Admitted, Rejection>,
+    admitted: &G::Admitted,
     watch: Stopwatch,
-) -> Outcome<G::Admitted> {
+) {
+    let told = gate.describe(Ok(admitted));
+    observe::report(G::STAGE, told, None, RequestView::of(request), watch);
+}
+
+/// Returns the rejection with its stage and the protocol of its request, or `None` if it is only
+/// reported and the request passes.
+fn report_rejected<G: Gate, B>(
+    gate: &G,
+    request: &Request<B>,
+    rejection: Rejection,
+    watch: Stopwatch,
+) -> Option<Rejection> {
+    let rejection = rejection.at(G::STAGE).answering(Protocol::of(request));
+    let told = gate.describe(Err(&rejection));
     let view = RequestView::of(request);
-    match verdict {
-        Ok(admitted) => {
-            observe::report(G::STAGE, gate.describe(Ok(&admitted)), None, view, watch);
-            Outcome::Call(Some(admitted))
-        }
-        Err(rejection) => {
-            let rejection = rejection.at(G::STAGE).answering(Protocol::of(request));
-            let told = gate.describe(Err(&rejection));
-            match observe::report(G::STAGE, told, Some(&rejection), view, watch) {
-                true => Outcome::Reject(rejection),
-                false => Outcome::Call(None),
-            }
-        }
-    }
+    observe::report(G::STAGE, told, Some(&rejection), view, watch).then_some(rejection)
 }
 
 // === impl GateFuture ===
@@ -286,12 +281,17 @@ where
         if let (Some(request), Some(wait)) = (this.request.as_mut(), this.wait.as_mut()) {
             let answer = ready!(wait.as_mut().poll(cx));
             *this.wait = None;
-            let verdict = this.gate.finish(answer, request);
-            match report(this.gate, request, verdict, *this.watch) {
-                Outcome::Call(admitted) => *this.admitted = admitted,
-                Outcome::Reject(rejection) => {
-                    *this.request = None;
-                    return Poll::Ready(Ok(render(rejection)));
+            match this.gate.finish(answer, request) {
+                Ok(admitted) => {
+                    report_admitted(this.gate, request, &admitted, *this.watch);
+                    *this.admitted = Some(admitted);
+                }
+                Err(rejection) => {
+                    let rejection = report_rejected(this.gate, request, rejection, *this.watch);
+                    if let Some(rejection) = rejection {
+                        *this.request = None;
+                        return Poll::Ready(Ok(render(rejection)));
+                    }
                 }
             }
         }

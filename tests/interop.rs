@@ -127,7 +127,9 @@ async fn grpc_web_clients_read_the_status_of_rejections() {
         let output = peer.arg(&url).arg(token).kill_on_drop(true).output();
         let output = timeout(PATIENCE, output).await.expect("an end in time");
         let output = String::from_utf8(output.unwrap().stdout).unwrap();
-        let lines = output.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines = output
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
         let expected = ["connect-web", "grpc-web binary", "grpc-web text"]
             .map(|client| json!({ "client": client, "status": status, "message": message }));
         assert_eq!(lines.collect::<Vec<Value>>(), expected);

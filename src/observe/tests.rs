@@ -66,7 +66,12 @@ fn page_lists_every_code() {
     });
     let listed = Reason::ALL.iter().map(|reason| {
         let http = reason.status().as_u16().to_string();
-        (reason.code(), http, reason.grpc_status().to_string(), reason.detail())
+        (
+            reason.code(),
+            http,
+            reason.grpc_status().to_string(),
+            reason.detail(),
+        )
     });
     assert_eq!(documented.collect::<Vec<_>>(), listed.collect::<Vec<_>>());
 }
@@ -113,7 +118,9 @@ fn page_lists_every_event_with_its_fields() {
 /// Calls every emitter, and reports a decision of every stage with every outcome.
 fn emit_everything() {
     let issuer = IssuerLabel::Issuer("https://id/");
-    let tenant = IssuerLabel::Tenant { pattern: "https://{tenant}.id/" };
+    let tenant = IssuerLabel::Tenant {
+        pattern: "https://{tenant}.id/",
+    };
     jwks_refreshed(issuer, 2, 0, KeyChange::Changed);
     jwks_refreshed(issuer, 2, 0, KeyChange::Same);
     let failure = FetchFailure {
@@ -128,7 +135,11 @@ fn emit_everything() {
     limit_trusts_no_proxy();
     propagated(None, Some(&"https://orders"));
     propagated(Some("no_caller"), None);
-    token_outlives_revocations("https://id/", Duration::from_secs(2), Duration::from_secs(1));
+    token_outlives_revocations(
+        "https://id/",
+        Duration::from_secs(2),
+        Duration::from_secs(1),
+    );
     store::failed(["hourly"].into_iter(), "timeout");
     store::down("timeout");
     store::up();
@@ -139,7 +150,11 @@ fn emit_everything() {
         Stage::RateLimit,
         Stage::Propagation,
     ];
-    let reasons = [Reason::Expired, Reason::KeysUnavailable, Reason::NotConfigured];
+    let reasons = [
+        Reason::Expired,
+        Reason::KeysUnavailable,
+        Reason::NotConfigured,
+    ];
     for stage in stages {
         for mode in ["enforce", "report"] {
             // Two of each, because the first of a second may be loud.
@@ -150,7 +165,12 @@ fn emit_everything() {
             }
         }
         decide(stage, "enforce", None, None);
-        decide(stage, "enforce", None, Some(crate::identity::tests::verified()));
+        decide(
+            stage,
+            "enforce",
+            None,
+            Some(crate::identity::tests::verified()),
+        );
     }
 }
 
@@ -163,7 +183,14 @@ fn decide(
     let identity = verified.map(crate::identity::Identity::new);
     let mut extensions = Extensions::new();
     extensions.insert(identity.map_or(Caller::Anonymous, Caller::Verified));
-    report_of(stage, mode, reason, &Uri::from_static("/"), &HeaderMap::new(), &extensions);
+    report_of(
+        stage,
+        mode,
+        reason,
+        &Uri::from_static("/"),
+        &HeaderMap::new(),
+        &extensions,
+    );
 }
 
 fn report_of(
@@ -189,7 +216,13 @@ fn report_of(
         metrics: None,
     };
     let rejection = reason.map(Rejection::new);
-    report(stage, description, rejection.as_ref(), view, Stopwatch::start(true, extensions));
+    report(
+        stage,
+        description,
+        rejection.as_ref(),
+        view,
+        Stopwatch::start(true, extensions),
+    );
 }
 
 #[test]
@@ -201,12 +234,31 @@ fn event_of_a_grpc_request_names_its_method() {
         let (uri, extensions) = (Uri::from_static(path), Extensions::new());
         let events = events(|| {
             let stage = Stage::Authentication;
-            report_of(stage, "enforce", Some(Reason::Expired), &uri, &headers, &extensions);
+            report_of(
+                stage,
+                "enforce",
+                Some(Reason::Expired),
+                &uri,
+                &headers,
+                &extensions,
+            );
         });
-        assert_eq!(events[0]["route"].as_str(), expected, "{content_type} {path}");
+        assert_eq!(
+            events[0]["route"].as_str(),
+            expected,
+            "{content_type} {path}"
+        );
     }
-    check("application/grpc", "/shop.Orders/Get", Some("/shop.Orders/Get"));
-    check("application/grpc-web-text", "/shop.Orders/Get", Some("/shop.Orders/Get"));
+    check(
+        "application/grpc",
+        "/shop.Orders/Get",
+        Some("/shop.Orders/Get"),
+    );
+    check(
+        "application/grpc-web-text",
+        "/shop.Orders/Get",
+        Some("/shop.Orders/Get"),
+    );
     check("application/grpc", "/shop.Orders/Get/secret", None);
     check("application/json", "/shop.Orders/Get", None);
 }
