@@ -19,16 +19,6 @@ compile_error!(
 #[cfg(all(test, feature = "rust-crypto"))]
 extern crate self as portcullis;
 
-/// The snippets of the documents are compiled and run.
-#[cfg(all(doctest, feature = "full"))]
-mod documents {
-    #[doc = include_str!("../docs/authorization.md")]
-    mod authorization {}
-
-    #[doc = include_str!("../docs/observability.md")]
-    mod observability {}
-}
-
 mod algorithm;
 mod body;
 mod claim_path;
@@ -41,6 +31,8 @@ mod error;
 mod flight;
 mod gate;
 mod gated_service;
+#[cfg(all(doc, feature = "full"))]
+pub mod guide;
 mod identity;
 mod json;
 pub mod manifest;
