@@ -87,3 +87,8 @@ fn propagation_example_succeeds() {
 fn own_key_client_example_succeeds() {
     check_example("own_key_client", &[]);
 }
+
+#[test]
+fn production_example_succeeds() {
+    check_example("axum_production", &["--check"]);
+}
