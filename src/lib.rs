@@ -34,6 +34,7 @@ mod gated_service;
 #[cfg(all(doc, feature = "full"))]
 pub mod guide;
 mod identity;
+mod inner_accessors;
 mod json;
 pub mod manifest;
 pub mod names;
@@ -93,7 +94,7 @@ pub use names::Names;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
-pub use on_rejection::OnRejectionLayer;
+pub use on_rejection::{OnRejection, OnRejectionFuture, OnRejectionLayer};
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};

@@ -4,7 +4,7 @@
 //! here does nothing where its feature (`metrics`, `tracing`) is off, so that callers need no `cfg`.
 
 #[cfg(all(test, feature = "tracing"))]
-pub(crate) mod capture;
+pub(crate) mod testing;
 mod decision;
 mod emit;
 mod metric;

@@ -5,7 +5,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::testing::{Answer, Issuer, keys};
 use super::{JwksCache, JwksSource, Lookup, LookupMode};
 use crate::algorithm::Algorithm;
-use crate::observe::capture;
+use crate::observe::testing;
 
 /// A successful refresh, an unknown kid, and a failed refresh.
 async fn story() {
@@ -51,7 +51,7 @@ fn metrics_have_their_documented_names() {
 
 #[test]
 fn events_name_changes_and_failures_but_no_kid() {
-    let events = capture::events(run_story);
+    let events = testing::events(run_story);
     let seen: Vec<_> = events
         .iter()
         .map(|event| ["level", "event", "issuer", "error"].map(|name| event[name].as_str()))

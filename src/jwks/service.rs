@@ -6,6 +6,7 @@ use http::Request;
 use tower::Service;
 
 use super::cache::JwksCache;
+use crate::inner_accessors::inner_accessors;
 
 /// Puts a [`JwksCache`] into the extensions of every request. See [`JwksCacheLayer`](super::JwksCacheLayer).
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ impl<S> JwksKeys<S> {
         Self { inner, cache }
     }
 }
+
+inner_accessors!(JwksKeys);
 
 impl<S, B> Service<Request<B>> for JwksKeys<S>
 where

@@ -89,21 +89,28 @@ impl Decision<'_> {
     }
 
     pub(super) fn event(&self) -> &'static str {
-        let known = self.identity.is_some();
-        match self.stage {
-            Stage::Authentication if self.is_rejected() => names::event::AUTH_FAILURE,
-            Stage::Authentication if self.would_reject() => names::event::AUTH_WOULD_FAIL,
-            Stage::Authentication if known => names::event::AUTH_SUCCESS,
-            Stage::Authentication => names::event::AUTH_ANONYMOUS,
-            Stage::RateLimit if self.is_rejected() => names::event::RATELIMIT_LIMITED,
-            Stage::RateLimit if self.would_reject() => names::event::RATELIMIT_WOULD_LIMIT,
-            Stage::RateLimit => names::event::RATELIMIT_ADMITTED,
-            Stage::Propagation if self.is_rejected() => names::event::PROPAGATION_REFUSED,
-            Stage::Propagation if known => names::event::PROPAGATION_SENT,
-            Stage::Propagation => names::event::PROPAGATION_ANONYMOUS,
-            _ if self.is_rejected() => names::event::AUTHZ_DENIED,
-            _ if self.would_reject() => names::event::AUTHZ_WOULD_DENY,
-            _ => names::event::AUTHZ_ALLOWED,
+        use names::event::*;
+        let [rejected, would_reject, known, anonymous] = match self.stage {
+            Stage::Authentication => [AUTH_FAILURE, AUTH_WOULD_FAIL, AUTH_SUCCESS, AUTH_ANONYMOUS],
+            Stage::RateLimit => [
+                RATELIMIT_LIMITED,
+                RATELIMIT_WOULD_LIMIT,
+                RATELIMIT_ADMITTED,
+                RATELIMIT_ADMITTED,
+            ],
+            Stage::Propagation => [
+                PROPAGATION_REFUSED,
+                PROPAGATION_REFUSED,
+                PROPAGATION_SENT,
+                PROPAGATION_ANONYMOUS,
+            ],
+            _ => [AUTHZ_DENIED, AUTHZ_WOULD_DENY, AUTHZ_ALLOWED, AUTHZ_ALLOWED],
+        };
+        match (self.rejection, self.identity) {
+            (Some(_), _) if self.would_reject() => would_reject,
+            (Some(_), _) => rejected,
+            (None, Some(_)) => known,
+            (None, None) => anonymous,
         }
     }
 

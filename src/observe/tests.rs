@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri};
 
-use super::capture::{Captured, captured, events};
+use super::testing::{Captured, captured, events};
 use super::metric::Kind;
 use super::*;
 use crate::identity::Caller;

@@ -114,6 +114,7 @@ layer! {
     /// # }
     /// ```
     #[doc(alias("authorize", "authorization", "rbac", "acl", "policy"))]
+    #[doc(alias = "rbac", alias = "abac", alias = "authorize", alias = "403")]
     RequireLayer
 }
 
@@ -127,6 +128,7 @@ layer! {
     /// let same = RequireLayer::new(Rule::role("admin") | Rule::role("owner"));
     /// ```
     #[doc(alias("rbac", "roles", "authorization"))]
+    #[doc(alias = "rbac", alias = "role")]
     RequireRoleLayer
 }
 
@@ -139,6 +141,7 @@ layer! {
     /// let layer = RequireScopeLayer::all(["orders:read", "orders:write"]);
     /// ```
     #[doc(alias("oauth", "scopes", "authorization"))]
+    #[doc(alias = "scope", alias = "oauth")]
     RequireScopeLayer
 }
 
@@ -151,6 +154,7 @@ layer! {
     /// let layer = RequirePermissionLayer::any(["order:read", "order:admin"]);
     /// ```
     #[doc(alias("permissions", "authorization"))]
+    #[doc(alias = "permission")]
     RequirePermissionLayer
 }
 

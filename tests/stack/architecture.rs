@@ -10,6 +10,7 @@ const LEVELS: [&[&str]; 4] = [
         "body",
         "clock",
         "duration",
+        "inner_accessors",
         "sharded",
         "strict_json",
         "sync",

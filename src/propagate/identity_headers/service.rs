@@ -14,7 +14,10 @@ use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
 gated_service! {
-    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), inside the scope of its caller.
+    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), in the scope of its
+    /// caller.
+    ///
+    /// `call` asks `HeadersGate::begin`, which never waits.
     IdentityHeaders, HeadersGate, Scoped
 }
 
