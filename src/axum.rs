@@ -42,6 +42,12 @@ pub use router::GuardedRouter;
 #[derive(Debug)]
 pub struct Claims<T>(pub Arc<T>);
 
+impl<T> Clone for Claims<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T> Deref for Claims<T> {
     type Target = T;
 

@@ -1,21 +1,22 @@
 //! The accessors of a service for the service inside it.
 
-/// Implements `get_ref`, `get_mut` and `into_inner` for a service with the field `inner`.
+/// Implements `get_ref`, `get_mut` and `into_inner` for a service with the field `inner`:
+/// `inner_accessors!(pub MyService)`.
 macro_rules! inner_accessors {
-    ($Service:ident) => {
+    ($vis:vis $Service:ident) => {
         impl<S> $Service<S> {
             /// The inner service.
-            pub fn get_ref(&self) -> &S {
+            $vis fn get_ref(&self) -> &S {
                 &self.inner
             }
 
             /// The inner service, to change it.
-            pub fn get_mut(&mut self) -> &mut S {
+            $vis fn get_mut(&mut self) -> &mut S {
                 &mut self.inner
             }
 
             /// Returns the inner service.
-            pub fn into_inner(self) -> S {
+            $vis fn into_inner(self) -> S {
                 self.inner
             }
         }

@@ -28,7 +28,6 @@ mod crypto;
 mod decision;
 mod duration;
 mod error;
-mod flight;
 mod gate;
 mod gated_service;
 #[cfg(all(doc, feature = "full"))]

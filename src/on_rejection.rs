@@ -100,7 +100,7 @@ impl fmt::Debug for OnRejectionLayer {
 
 // === impl OnRejection ===
 
-inner_accessors!(OnRejection);
+inner_accessors!(pub OnRejection);
 
 impl<S, B, R> Service<Request<B>> for OnRejection<S>
 where

@@ -23,7 +23,6 @@ use crate::revoke::Revocations;
 #[doc(alias = "oauth")]
 #[doc(alias = "openid")]
 #[must_use]
-#[doc(alias = "oidc", alias = "oauth", alias = "oauth2", alias = "bearer", alias = "authentication")]
 pub struct JwtAuthLayer {
     gate: JwtGate,
     enabled: bool,

@@ -66,7 +66,7 @@ impl<S> Scoped<S> {
     }
 }
 
-inner_accessors!(Scoped);
+inner_accessors!(pub(crate) Scoped);
 
 impl<S, B> Service<Request<B>> for Scoped<S>
 where

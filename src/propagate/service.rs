@@ -35,7 +35,7 @@ impl<S> TokenPropagation<S> {
     }
 }
 
-inner_accessors!(TokenPropagation);
+inner_accessors!(pub TokenPropagation);
 
 impl<S, B> Service<Request<B>> for TokenPropagation<S>
 where

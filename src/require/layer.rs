@@ -114,7 +114,6 @@ layer! {
     /// # }
     /// ```
     #[doc(alias("authorize", "authorization", "rbac", "acl", "policy"))]
-    #[doc(alias = "rbac", alias = "abac", alias = "authorize", alias = "403")]
     RequireLayer
 }
 
@@ -128,7 +127,6 @@ layer! {
     /// let same = RequireLayer::new(Rule::role("admin") | Rule::role("owner"));
     /// ```
     #[doc(alias("rbac", "roles", "authorization"))]
-    #[doc(alias = "rbac", alias = "role")]
     RequireRoleLayer
 }
 
@@ -141,7 +139,6 @@ layer! {
     /// let layer = RequireScopeLayer::all(["orders:read", "orders:write"]);
     /// ```
     #[doc(alias("oauth", "scopes", "authorization"))]
-    #[doc(alias = "scope", alias = "oauth")]
     RequireScopeLayer
 }
 
@@ -154,7 +151,6 @@ layer! {
     /// let layer = RequirePermissionLayer::any(["order:read", "order:admin"]);
     /// ```
     #[doc(alias("permissions", "authorization"))]
-    #[doc(alias = "permission")]
     RequirePermissionLayer
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use portcullis::client_address::{ClientAddress, PeerAddr, TrustedProxies};
 use portcullis::issue::KeyRing;
-use portcullis::jwks::{FetchError, IssuerState, IssuerStatus, JwksKeys, WarmError};
+use portcullis::jwks::{FetchError, IssuerState, IssuerStatus, ShareJwks, WarmError};
 use portcullis::jwt::JwtAuth;
 use portcullis::manifest::Entry;
 use portcullis::propagate::{IdentityHeaders, TokenPropagation};
@@ -16,16 +16,75 @@ use portcullis::*;
 const fn value<T: Clone + Debug + Send + Sync + Unpin + 'static>() {}
 
 const _: () = {
-    value::<(Algorithm, Caller, Claims<()>, ClaimPath, Clock, ClientAddress, ConfigError)>();
-    value::<(CustomReason, DecisionLog, DecisionRecord, Entry, FetchError, GrpcMediaType)>();
-    value::<(Identity, Issuer, IssuerState, IssuerStatus, JwksCache, KeyRing, KeySet, Kind)>();
-    value::<(ManualClock, Mode, Names, PeerAddr, Profile, Protocol, Quota, Reason, Rejection)>();
-    value::<(Revocation, Revocations, RouteTemplate, Rule, Rules, Stage, TestIssuer)>();
+    value::<(
+        Algorithm,
+        Caller,
+        Claims<()>,
+        ClaimPath,
+        Clock,
+        ClientAddress,
+        ConfigError,
+    )>();
+    value::<(
+        CustomReason,
+        DecisionLog,
+        DecisionRecord,
+        Entry,
+        FetchError,
+        GrpcMediaType,
+    )>();
+    value::<(
+        Identity,
+        Issuer,
+        IssuerState,
+        IssuerStatus,
+        JwksCache,
+        KeyRing,
+        KeySet,
+        Kind,
+    )>();
+    value::<(
+        ManualClock,
+        Mode,
+        Names,
+        PeerAddr,
+        Profile,
+        Protocol,
+        Quota,
+        Reason,
+        Rejection,
+    )>();
+    value::<(
+        Revocation,
+        Revocations,
+        RouteTemplate,
+        Rule,
+        Rules,
+        Stage,
+        TestIssuer,
+    )>();
     value::<(TrustedProxies, WarmError)>();
     // Layers and services.
-    value::<(IdentityHeadersLayer, JwksCacheLayer, JwtAuthLayer, RateLimitLayer, RequireLayer)>();
-    value::<(RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, TokenPropagationLayer)>();
-    value::<(IdentityHeaders<()>, JwksKeys<()>, JwtAuth<()>, RateLimit<()>, Require<()>)>();
+    value::<(
+        IdentityHeadersLayer,
+        JwksCacheLayer,
+        JwtAuthLayer,
+        RateLimitLayer,
+        RequireLayer,
+    )>();
+    value::<(
+        RequirePermissionLayer,
+        RequireRoleLayer,
+        RequireScopeLayer,
+        TokenPropagationLayer,
+    )>();
+    value::<(
+        IdentityHeaders<()>,
+        ShareJwks<()>,
+        JwtAuth<()>,
+        RateLimit<()>,
+        Require<()>,
+    )>();
     value::<(OnRejection<()>, OnRejectionLayer, TokenPropagation<()>)>();
 };
 
