@@ -6,7 +6,6 @@ use std::path::Path;
 /// The files that know no service and no runtime, and those that make services of them.
 const LEVELS: [&[&str]; 4] = [
     &[
-        "algorithm",
         "body",
         "clock",
         "duration",
@@ -16,6 +15,7 @@ const LEVELS: [&[&str]; 4] = [
         "sync",
     ],
     &[
+        "algorithm",
         "claim_path",
         "crypto",
         "decision",
