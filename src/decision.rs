@@ -18,7 +18,7 @@ pub enum Mode {
     #[default]
     Enforce,
     /// Requests that would be rejected are counted, logged (`would_deny`, `would_limit`) and passed on,
-    /// to try a rule or a quota on real traffic. A misconfiguration is rejected all the same.
+    /// to try a rule or a quota on real traffic. A misconfiguration is still rejected.
     Report,
 }
 

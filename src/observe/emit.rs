@@ -115,7 +115,7 @@ pub(crate) fn jwks_refreshed(
 }
 
 /// A fetch failed. `keys_age` is `None` while there are no keys. The backoff spaces failures, so
-/// this needs no limit of its own.
+/// events need no further limit.
 pub(crate) fn jwks_failed(
     issuer: IssuerLabel<'_>,
     failure: FetchFailure<'_>,
@@ -193,7 +193,7 @@ fn count_fetch(issuer: &str, result: &'static str) {
     names::JWKS_FETCH.counter(labels).add(1);
 }
 
-/// The chain of causes, outermost first. A certificate error may list many names, hence the cut.
+/// The chain of causes, outermost first, cut because a certificate error may list many names.
 fn cause_text(error: &dyn Error) -> String {
     const MAX_CHARS: usize = 500;
     let causes: Vec<_> = successors(Some(error), |&error| error.source())

@@ -30,7 +30,7 @@ fn rows(first: &str) -> Vec<Vec<&'static str>> {
     rows
 }
 
-/// What stands between backticks.
+/// The words between backticks.
 fn words(cell: &'static str) -> Vec<&'static str> {
     cell.split('`').skip(1).step_by(2).collect()
 }

@@ -30,7 +30,7 @@ pub(super) struct HeadersGate(Arc<Shared>);
 pub(super) enum Mode {
     /// Headers are set from the caller.
     Set,
-    /// Nothing, because the layer is switched off. Spoofed headers are removed all the same.
+    /// Nothing, because the layer is switched off. Spoofed headers are still removed.
     Off,
 }
 
