@@ -49,7 +49,9 @@ fn report_in_full(
     request: RequestView<'_>,
     watch: Stopwatch,
 ) -> bool {
-    let caller = description.has_caller.then(|| Caller::of(request.extensions));
+    let caller = description
+        .has_caller
+        .then(|| Caller::of(request.extensions));
     let decision = Decision {
         stage,
         identity: caller.flatten().and_then(Caller::identity),
