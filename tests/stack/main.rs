@@ -1,6 +1,8 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
 mod architecture;
+#[cfg(both_backends)]
+mod backends;
 mod differential;
 mod extractors;
 #[allow(dead_code)] // the attacks forge more
