@@ -1,4 +1,4 @@
-//! The shared store's side of a lease, as `charge.lua` does it: for tests and simulations, which have no server.
+//! The server's side of a lease, as `charge.lua` computes it: for tests and simulations without a server.
 
 use super::gcra::Gcra;
 use super::lease::LeaseRequest;
@@ -9,7 +9,7 @@ pub(crate) struct Central {
     tat: u64,
 }
 
-/// No node takes more than this part of what is there, unless it needs it.
+/// A node gets at most this part of what is available, unless it needs more.
 const SHARE: u64 = 4;
 
 // === impl Central ===
@@ -26,7 +26,7 @@ impl Central {
         (debt, Some(request.desired.min(share.max(request.min))))
     }
 
-    /// When all permits will be back.
+    /// When all permits will be refilled.
     pub(crate) fn tat(&self) -> u64 {
         self.tat
     }

@@ -1,8 +1,8 @@
-//! The generic cell rate algorithm: a token bucket whose whole state is one moment.
+//! The generic cell rate algorithm: a token bucket whose whole state is one point in time.
 //!
-//! The state is the *tat*: when the caller's permits will all be back, in nanoseconds. What lies between now and
-//! then is debt; a request is admitted while it owes no more than the burst is worth. Additions, comparisons and one
-//! division: a store elsewhere can do the same.
+//! The state is the TAT (theoretical arrival time): when all permits of the caller will be refilled, in
+//! nanoseconds. The time until then is its *debt*. A request is admitted if the debt afterwards is at
+//! most the burst. Additions, comparisons and one division: the script on the server does the same.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -18,18 +18,18 @@ pub(crate) struct Gcra {
     capacity: u64,
 }
 
-/// A decision, and the state that it leaves.
+/// A decision, and the state after it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub(crate) tat: u64,
     pub(crate) verdict: Verdict,
 }
 
-/// What was decided about one request.
+/// The decision about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) left: Left,
-    /// How long a refused request had better wait. Never zero; `None` says that it is admitted.
+    /// How long a refused request must wait. Never zero; `None` if it is admitted.
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -68,12 +68,12 @@ impl Gcra {
         self.capacity
     }
 
-    /// Decides about a request of so many permits. A caller that was never seen has an tat of 0.
+    /// Decides about a request of this cost. A caller that was never seen has a TAT of 0.
     pub(crate) fn decide(&self, tat: u64, now: u64, cost: NonZeroU32) -> Step {
         let debt = tat.saturating_sub(now);
         let after = debt.saturating_add(self.price(cost.get()));
         match after.checked_sub(self.capacity) {
-            // A refusal costs nothing: whoever waits as told is admitted.
+            // A refusal costs nothing, so a client that waits as long is admitted.
             Some(excess @ 1..) => Step {
                 tat,
                 verdict: self.verdict(debt, Some(Duration::from_nanos(excess))),
@@ -85,7 +85,7 @@ impl Gcra {
         }
     }
 
-    /// Decides as [`decide`](Self::decide) does, and tells what is left without a charge.
+    /// Decides as [`decide`](Self::decide) does, without a charge.
     pub(crate) fn peek(&self, tat: u64, now: u64, cost: NonZeroU32) -> Verdict {
         let debt = tat.saturating_sub(now);
         self.verdict(debt, self.decide(tat, now, cost).verdict.retry_after)
@@ -106,17 +106,17 @@ impl Gcra {
         self.capacity.saturating_mul(2)
     }
 
-    /// What so many permits cost, in nanoseconds.
+    /// The cost of this many permits, in nanoseconds.
     pub(crate) fn price(&self, permits: u32) -> u64 {
         self.interval.saturating_mul(u64::from(permits))
     }
 
-    /// What a caller who owes so much may still owe, in nanoseconds.
+    /// What is available with this debt, in nanoseconds.
     pub(crate) fn available(&self, debt: u64) -> u64 {
         self.capacity.saturating_sub(debt)
     }
 
-    /// What a caller who owes so much has left.
+    /// What is left with this debt.
     pub(crate) fn left(&self, debt: u64) -> Left {
         let free = self.available(debt);
         let (permits, part) = (free / self.interval, free % self.interval);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_and_then_the_rate() {
+    fn admits_the_burst_then_the_rate() {
         let mut caller = Caller::new(Quota::per_second(10).burst(3));
         let now = 3600 * SECOND;
         let left: Vec<u32> = (0..3).map(|_| caller.ask(now, ONE).left.permits).collect();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn four_thousand_a_second_are_four_thousand_a_second() {
+    fn admits_four_thousand_per_second() {
         let mut caller = Caller::new(Quota::per_second(4000).burst(1));
         let step = SECOND / 8000;
         let admitted = (0..8000).filter(|i| caller.admits(SECOND + i * step));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_more_than_the_burst_never_passes() {
+    fn a_cost_above_the_burst_is_refused() {
         let mut caller = Caller::new(Quota::per_second(1).burst(2));
         let verdict = caller.ask(SECOND, NonZeroU32::MAX);
         assert!(verdict.retry_after.is_some());
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_admitted_by_a_quota_of_nothing() {
+    fn a_quota_of_zero_admits_nothing() {
         let mut caller = Caller::new(Quota::per_minute(0));
         let refused = caller.ask(SECOND, ONE);
         assert_eq!(refused.retry_after, Some(Duration::from_secs(60)));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_charged_afterwards_may_be_owed_up_to_twice_the_burst() {
+    fn a_charge_leaves_at_most_two_bursts_of_debt() {
         let mut caller = Caller::new(Quota::per_second(1).burst(4));
         let three = NonZeroU32::new(3).unwrap();
         let mut debt = Vec::new();
@@ -263,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_decides_as_a_token_bucket_does(
+        fn decides_as_a_token_bucket_does(
             permits in 1..5_000_u32,
             burst in 1..200_u32,
             steps in prop::collection::vec((0..2 * SECOND / 100, 1..4_u32), 1..300),
@@ -284,7 +284,7 @@ mod tests {
         }
 
         #[test]
-        fn it_decides_as_governor_does(
+        fn decides_as_governor_does(
             interval in 1..SECOND,
             burst in 1..200_u32,
             steps in prop::collection::vec((0..SECOND, 1..9_u32), 1..300),
@@ -297,7 +297,7 @@ mod tests {
             let mut caller = Caller::new(quota);
             let mut now = SECOND;
             for (step, cost) in steps {
-                // Of the order of the interval, so that both answers are given.
+                // Close to the interval, so that both decisions occur.
                 let step = step % (4 * interval);
                 clock.advance(Duration::from_nanos(step));
                 now += step;
@@ -332,7 +332,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_waits_as_told_is_admitted(
+        fn a_client_that_waits_is_admitted(
             permits in 1..5_000_u32, burst in 1..100_u32, cost in 1..100_u32, early in 1..SECOND,
         ) {
             let cost = NonZeroU32::new(cost.min(burst)).unwrap();

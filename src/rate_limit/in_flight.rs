@@ -1,7 +1,7 @@
-//! How many requests of each caller are in flight.
+//! The number of requests in flight, per caller.
 //!
-//! A caller is in the table while a request of its own is, so the table is never larger than the number of requests
-//! that the server holds.
+//! A caller is in the table only while one of its requests is in flight, so the table is never larger
+//! than the number of requests in the server.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,12 +21,12 @@ pub(crate) struct InFlight {
 
 type Counts = HashMap<Key, u32, IdentityBuildHasher>;
 
-/// One request in flight. Dropped, it makes room for the next.
+/// One request in flight, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     table: Arc<InFlight>,
     key: Key,
-    /// How many more the caller may have.
+    /// How many more requests of the caller may be in flight.
     pub(crate) left: u32,
 }
 
@@ -46,7 +46,7 @@ impl InFlight {
         self.max.get()
     }
 
-    /// `None` where the caller has as many in flight as it may.
+    /// `None` if the caller has the maximum in flight.
     pub(crate) fn enter(self: &Arc<Self>, key: Key) -> Option<Permit> {
         let mut table = self.table(key);
         let count = table.entry(key).or_default();
@@ -93,7 +93,7 @@ mod tests {
     use crate::rate_limit::key::KeyHasher;
 
     #[test]
-    fn a_permit_makes_room_when_it_is_dropped_and_nobody_stays_in_the_table() {
+    fn dropped_permits_leave_the_table_empty() {
         let two = Arc::new(InFlight::new(NonZeroU32::new(2).unwrap()));
         let alice = KeyHasher::local().key();
         let bob = KeyHasher::shared(b"0123456789abcdef").key();

@@ -32,6 +32,7 @@ mod quotas;
 /// for the three. Build a second layer for a separate count.
 #[derive(Clone)]
 #[must_use]
+#[doc(alias = "throttle", alias = "governor", alias = "quota", alias = "429")]
 pub struct RateLimitLayer {
     /// The first has the layer's name.
     quotas: Vec<(Arc<str>, Quota)>,

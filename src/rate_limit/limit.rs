@@ -20,6 +20,7 @@ use crate::duration::nanos;
 use crate::identity::Caller;
 use crate::observe::CachedMetrics;
 use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
 
 /// A limit, shared by all requests in flight.
 pub(super) struct Limit {
@@ -69,8 +70,10 @@ pub(super) type CostOf = dyn Fn(StatusCode, &HeaderMap) -> u32 + Send + Sync;
 pub(super) type Exempt = dyn Fn(&HeaderMap, &Extensions) -> bool + Send + Sync;
 
 /// What is kept of an admitted request until its response.
-pub(super) struct Admitted {
+pub(super) struct Admission {
     pub(super) source: Source,
+    /// `None` if the response is passed on as it is: processors share the reference count.
+    limit: Option<Arc<Limit>>,
     response: OnResponse,
     /// How many more may be in flight, if that is limited.
     left_in_flight: Option<u32>,
@@ -91,8 +94,6 @@ struct Counted {
     policy: Arc<PreparedPolicy>,
     key: Key,
     verdicts: Verdicts,
-    /// Set while a dropped request would be charged: this limit, and the cost.
-    on_drop: Option<(Arc<Limit>, NonZeroU32)>,
 }
 
 /// A request that waits for the answer of a store.
@@ -104,7 +105,7 @@ pub(super) struct Asked {
 
 /// How a limit answers a request.
 pub(super) enum Decided {
-    Now(Result<Admitted, Rejection>),
+    Now(Result<Admission, Rejection>),
     Later(Asking, Asked),
 }
 
@@ -134,7 +135,11 @@ impl Limit {
             None => self.own.as_ref(),
         };
         if policy.is_none() && self.in_flight.is_none() {
-            return Ok(Decided::Now(Ok(Admitted::new(OnResponse::Nothing, None))));
+            return Ok(Decided::Now(Ok(self.admit(
+                Source::Local,
+                OnResponse::Nothing,
+                None,
+            ))));
         }
         let key = self.key.key(&self.hasher, headers, extensions)?;
         let permit = match &self.in_flight {
@@ -142,7 +147,8 @@ impl Limit {
             None => None,
         };
         let Some(policy) = policy else {
-            return Ok(Decided::Now(Ok(Admitted::new(OnResponse::Nothing, permit))));
+            let admission = self.admit(Source::Local, OnResponse::Nothing, permit);
+            return Ok(Decided::Now(Ok(admission)));
         };
         let check = self.check(policy, key, self.purpose());
         let outcome = match &self.states {
@@ -173,7 +179,7 @@ impl Limit {
         asked: Asked,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> Result<Admitted, Rejection> {
+    ) -> Result<Admission, Rejection> {
         let is_exempt = || self.is_exempt(headers, extensions);
         match answer {
             Ok(outcome) => self.judge(outcome, &asked.policy, asked.key, asked.permit, is_exempt),
@@ -186,25 +192,7 @@ impl Limit {
         }
     }
 
-    /// Adds what is left to the response, or charges what the response costs.
-    pub(super) fn on_response<R>(&self, admitted: Admitted, response: &mut Response<R>) {
-        match admitted.response {
-            OnResponse::Nothing => {}
-            OnResponse::Left(left) => {
-                if let Some(own) = &self.own {
-                    self.headers.add(own, [left], response.headers_mut());
-                }
-            }
-            OnResponse::Full(counted) => self.charge_response(*counted, response),
-        }
-        if let (Some(left), Some(in_flight)) = (admitted.left_in_flight, &self.in_flight) {
-            self.headers
-                .add_in_flight(in_flight, left, response.headers_mut());
-        }
-    }
-
     fn charge_response<R>(&self, mut counted: Counted, response: &mut Response<R>) {
-        counted.on_drop = None;
         match &self.counting {
             Counting::Requests => {}
             Counting::Failures => {
@@ -246,12 +234,11 @@ impl Limit {
         key: Key,
         permit: Option<Box<Permit>>,
         is_exempt: impl FnOnce() -> bool,
-    ) -> Result<Admitted, Rejection> {
+    ) -> Result<Admission, Rejection> {
         let Outcome { verdicts, source } = outcome;
         if !verdicts.admit() {
             if is_exempt() {
-                let admitted = Admitted::new(OnResponse::Nothing, permit);
-                return Ok(Admitted { source, ..admitted });
+                return Ok(self.admit(source, OnResponse::Nothing, permit));
             }
             let refusal = self.headers.refusal(policy, &verdicts, source);
             return Err(refusal.rejection(self.jitter, key.name() ^ self.now()));
@@ -260,13 +247,6 @@ impl Limit {
             self.own
                 .as_ref()
                 .is_some_and(|own| Arc::ptr_eq(own, policy))
-        };
-        let on_drop = match &self.counting {
-            Counting::Responses(_) => {
-                let cost = NonZeroU32::new(self.cost_if_dropped);
-                cost.map(|cost| (Arc::clone(self), cost))
-            }
-            _ => None,
         };
         let response = match (&self.counting, verdicts) {
             (Counting::Requests, _) if self.headers == HeaderStyle::None => OnResponse::Nothing,
@@ -277,13 +257,25 @@ impl Limit {
                 policy: Arc::clone(policy),
                 key,
                 verdicts,
-                on_drop,
             })),
         };
-        Ok(Admitted {
+        Ok(self.admit(source, response, permit))
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        source: Source,
+        response: OnResponse,
+        permit: Option<Box<Permit>>,
+    ) -> Admission {
+        let is_silent = matches!(response, OnResponse::Nothing) && permit.is_none();
+        Admission {
             source,
-            ..Admitted::new(response, permit)
-        })
+            limit: (!is_silent).then(|| Arc::clone(self)),
+            response,
+            left_in_flight: permit.as_ref().map(|permit| permit.left),
+            permit,
+        }
     }
 
     fn enter(&self, in_flight: &Arc<InFlight>, key: Key) -> Result<Box<Permit>, Rejection> {
@@ -302,7 +294,9 @@ impl Limit {
     /// Whether authentication rejected the token as invalid.
     fn is_failure(&self, rejection: &Rejection) -> bool {
         let reason = rejection.reason();
-        reason.is_invalid_token() && (self.count_expired || reason != Reason::Expired)
+        rejection.stage() == Stage::Authentication
+            && reason.is_invalid_token()
+            && (self.count_expired || reason != Reason::Expired)
     }
 
     fn check<'a>(&self, policy: &'a PreparedPolicy, key: Key, purpose: Purpose) -> Check<'a> {
@@ -336,37 +330,45 @@ impl fmt::Debug for Limit {
     }
 }
 
-// === impl Admitted ===
+// === impl Admission ===
 
-impl Admitted {
-    fn new(response: OnResponse, permit: Option<Box<Permit>>) -> Self {
-        Self {
-            source: Source::Local,
-            response,
-            left_in_flight: permit.as_ref().map(|permit| permit.left),
-            permit,
-        }
-    }
-
-    /// Whether the response is passed on as it is.
-    pub(super) fn is_silent(&self) -> bool {
-        matches!(self.response, OnResponse::Nothing) && self.permit.is_none()
-    }
-
+impl Admission {
     /// What the response's body holds until it ends.
     pub(super) fn take_permit(&mut self) -> Option<Box<Permit>> {
         self.permit.take()
     }
+
+    /// Adds what is left to the response, or charges what the response costs.
+    pub(super) fn finish<R>(mut self, response: &mut Response<R>) {
+        let Some(limit) = self.limit.take() else {
+            return;
+        };
+        match std::mem::replace(&mut self.response, OnResponse::Nothing) {
+            OnResponse::Nothing => {}
+            OnResponse::Left(left) => {
+                if let Some(own) = &limit.own {
+                    limit.headers.add(own, [left], response.headers_mut());
+                }
+            }
+            OnResponse::Full(counted) => limit.charge_response(*counted, response),
+        }
+        if let (Some(left), Some(in_flight)) = (self.left_in_flight, &limit.in_flight) {
+            limit
+                .headers
+                .add_in_flight(in_flight, left, response.headers_mut());
+        }
+    }
 }
 
-// === impl Counted ===
-
-impl Drop for Counted {
-    /// There was no response: the client disconnected, an outer timeout elapsed, or the inner
-    /// service failed.
+impl Drop for Admission {
+    /// Charges a request without a response: the client disconnected, an outer timeout elapsed, or
+    /// the inner service failed.
     fn drop(&mut self) {
-        if let Some((limit, cost)) = self.on_drop.take() {
-            limit.charge(self, cost);
+        if let (Some(limit), OnResponse::Full(counted)) = (&self.limit, &self.response)
+            && let Counting::Responses(_) = limit.counting
+            && let Some(cost) = NonZeroU32::new(limit.cost_if_dropped)
+        {
+            limit.charge(counted, cost);
         }
     }
 }

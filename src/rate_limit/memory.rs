@@ -1,14 +1,14 @@
-//! The callers' states in memory: a table that never grows past its ceiling, never runs a cleanup, and never forgets
-//! what anybody owes.
+//! The states of callers in memory: a bounded table without a cleanup task, which never forgets a
+//! debt.
 //!
-//! 1. A state lives in one of the 64 slots of its group, which only this process can tell.
-//! 2. A newcomer takes a slot whose state owes nothing any more: that is no different from one never seen.
-//! 3. Where all 64 still owe, the table doubles, up to its ceiling.
-//! 4. At the ceiling the newcomer replaces the state that owes least, and the group remembers how much that was. Whoever
-//!    is found in no slot of the group owes that much: those who were replaced owe no more. So at any moment the table
-//!    takes nobody to owe less than is true, and nobody gets more than its quota by being pushed out. The price is the
-//!    newcomers': while the table is full their first burst is shorter, and where more of them arrive than the slots
-//!    can admit at their rate, some are refused.
+//! 1. A state is in one of the 64 slots of its group, which follows from a hash under a secret.
+//! 2. A newcomer takes a slot without debt: such a state equals one that was never seen.
+//! 3. If all 64 states have debts, the table doubles, up to its maximum.
+//! 4. At the maximum the newcomer replaces the state with the least debt, and the group keeps the
+//!    largest debt that was replaced, its *floor*. A caller that is not found in the group is assumed
+//!    to have that debt. So the table never assumes less debt than there is, and no caller gets more
+//!    than its quota by being replaced. In return newcomers have a shorter first burst while the
+//!    table is full, and are refused if more arrive than the slots can admit at their rate.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -28,51 +28,52 @@ pub(crate) struct Memory {
 
 struct Table {
     slots: Vec<Slot>,
-    /// For each group and class, the most that a state owed when it was replaced. Empty until the first one is.
+    /// For each group and class, the latest TAT that was replaced. Empty until the first one is.
     floors: Vec<[u64; CLASSES]>,
     groups: usize,
-    /// How many slots make a group.
+    /// Slots per group.
     reach: usize,
-    /// How many groups there may be.
+    /// The maximum number of groups.
     ceiling: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Slot {
     name: Name,
-    /// As GCRA keeps it; 0 in a slot that was never used.
+    /// 0 in a slot that was never used.
     tat: u64,
 }
 
-/// A caller under one policy: a keyed hash, of which the lowest bits are the class.
+/// A caller under one policy: a keyed hash, whose lowest bits are the class.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Name(u64);
 
-/// Where a state is, or may be put, and its tat as far as that is known.
+/// Where a state is, or may be put, and its TAT as far as it is known.
 #[derive(Clone, Copy)]
 struct Place {
     index: usize,
     tat: u64,
-    is: Is,
+    slot: SlotState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Is {
-    /// The state's own.
+enum SlotState {
+    /// It holds this state.
     Found,
-    /// Nobody's.
+    /// It holds no debt.
     Vacant,
-    /// Somebody's who still owes.
+    /// It holds another state, with a debt.
     Taken,
 }
 
-/// How many slots make a group. Most states live within the first three from where they are looked for, and a search
-/// ends at a slot that was never used; the reach only says how full the table gets before it is crowded: three quarters.
+/// Slots per group. Most states are within three slots of their home, and a search ends at a slot
+/// that was never used; this number only decides how full the table gets: three quarters.
 const REACH: usize = 64;
 
 const SHARDS: usize = 64;
 
-/// Quotas of similar length share a class, so that what is owed for a day is not laid upon those who have a second.
+/// Quotas of similar length share a class, so that debts of a day are not assumed for quotas of a
+/// second.
 const CLASSES: usize = 8;
 
 // === impl Memory ===
@@ -84,7 +85,7 @@ impl Memory {
         None => NonZeroUsize::MIN,
     };
 
-    /// An empty table; memory is taken as keys come.
+    /// An empty table, which grows with the number of keys.
     pub(crate) fn new(max_keys: NonZeroUsize) -> Self {
         let reach = max_keys.get().min(REACH);
         let groups = max_keys.get() / reach;
@@ -101,7 +102,7 @@ impl Memory {
         }
     }
 
-    /// Decides about one request and, where it is admitted and its purpose is a charge, keeps the new states.
+    /// Decides about one request. If it is admitted, and not only peeked at, keeps the new states.
     pub(crate) fn decide(&self, check: &Check<'_>) -> Outcome {
         let mut table = self.table(check.key);
         let verdicts = match check.policies.only() {
@@ -114,7 +115,7 @@ impl Memory {
         }
     }
 
-    /// Charges what can no more be refused.
+    /// Charges permits that were used already.
     pub(crate) fn charge(&self, check: &Check<'_>) {
         let mut table = self.table(check.key);
         for policy in check.policies.iter() {
@@ -148,7 +149,7 @@ impl Table {
             return policy.gcra.peek(before, check.now, check.cost);
         }
         let Step { tat, verdict } = policy.gcra.decide(before, check.now, check.cost);
-        // A refusal changes nothing, so a stranger who is refused leaves nothing to remember.
+        // A refusal changes nothing, so a refused newcomer takes no slot.
         if verdict.retry_after.is_none() {
             self.put(Slot { name, tat }, place, &policy.gcra, check.now);
         }
@@ -172,7 +173,7 @@ impl Table {
         let charged = policies().zip(&before).map(|(policy, before)| {
             let Step { tat, verdict } = policy.gcra.decide(*before, check.now, check.cost);
             let name = Name::new(check.key, policy);
-            // Looked for anew: to make room for one may have moved the other.
+            // Searched again: making room for one state may have moved the other.
             let place = self.place(name, &policy.gcra, check.now);
             self.put(Slot { name, tat }, place, &policy.gcra, check.now);
             verdict
@@ -185,7 +186,7 @@ impl Table {
     }
 
     fn put(&mut self, slot: Slot, mut place: Option<Place>, gcra: &Gcra, now: u64) {
-        while place.is_none_or(|place| place.is == Is::Taken) && self.grow(now) {
+        while place.is_none_or(|place| place.slot == SlotState::Taken) && self.grow(now) {
             place = self.place(slot.name, gcra, now);
         }
         if let Some(place) = place {
@@ -198,7 +199,7 @@ impl Table {
             return;
         };
         let replaced = std::mem::replace(old, slot);
-        if place.is == Is::Taken {
+        if place.slot == SlotState::Taken {
             if self.floors.is_empty() {
                 self.floors = vec![[0; CLASSES]; self.groups];
             }
@@ -209,14 +210,14 @@ impl Table {
         }
     }
 
-    /// A table without slots has no place.
+    /// `None` if the table has no slots yet.
     fn place(&self, name: Name, gcra: &Gcra, now: u64) -> Option<Place> {
         self.find(name, now, |floor| {
             floor.min(now.saturating_add(gcra.max_debt()))
         })
     }
 
-    /// `cap` lowers what a group remembers to what this policy's states can owe.
+    /// `cap` lowers a floor to the largest debt that this policy allows.
     fn find(&self, name: Name, now: u64, cap: impl Fn(u64) -> u64) -> Option<Place> {
         let group = scale(name.0, self.groups);
         let first = group * self.reach;
@@ -228,8 +229,11 @@ impl Table {
         let mut least: Option<(usize, u64)> = None;
         for (index, slot) in ahead {
             if slot.name == name && slot.tat != 0 {
-                let (tat, is) = (slot.tat, Is::Found);
-                return Some(Place { index, tat, is });
+                return Some(Place {
+                    index,
+                    tat: slot.tat,
+                    slot: SlotState::Found,
+                });
             }
             if slot.tat <= now {
                 vacant = vacant.or(Some(index));
@@ -237,22 +241,22 @@ impl Table {
                 least = Some((index, slot.tat));
             }
             if slot.tat == 0 {
-                // Nothing was ever put beyond, since slots are reused but never emptied.
+                // No state is beyond, because slots are reused but never emptied.
                 break;
             }
         }
         let tat = self.floors.get(group).map_or(0, |floors| {
             cap(floors.get(name.class()).copied().unwrap_or_default())
         });
-        let (index, is) = match (vacant, least) {
-            (Some(index), _) => (index, Is::Vacant),
-            (None, Some((index, _))) => (index, Is::Taken),
+        let (index, slot) = match (vacant, least) {
+            (Some(index), _) => (index, SlotState::Vacant),
+            (None, Some((index, _))) => (index, SlotState::Taken),
             (None, None) => return None,
         };
-        Some(Place { index, tat, is })
+        Some(Place { index, tat, slot })
     }
 
-    /// Makes room, taking along only those who still owe. Says whether it did.
+    /// Doubles the table, and keeps only states with debts. Returns whether it did.
     fn grow(&mut self, now: u64) -> bool {
         if self.groups >= self.ceiling {
             return false;
@@ -283,7 +287,7 @@ impl Table {
 impl Name {
     fn new(key: Key, policy: &Policy) -> Self {
         let capacity = policy.gcra.capacity();
-        // Below 2 seconds, 17, 137, 18 minutes, 2.4 hours, 20 hours, 6.5 days, and beyond.
+        // Below 2 seconds, 17, 137, 18 minutes, 2.4 hours, 20 hours, 6.5 days, and above.
         let class = capacity.checked_ilog2().unwrap_or(0).saturating_sub(28) / 3;
         let class = u64::from(class).min(CLASSES as u64 - 1);
         let hash = key.name() ^ policy.fingerprint;

@@ -1,22 +1,25 @@
 //! Limits how often each caller may call, and how many of its requests may be in flight.
 //!
-//! 1. The caller is found: the client's address, or the verified subject, client or claim that `JwtAuthLayer` put into
-//!    the request further out. An anonymous caller is counted by address. Where what is needed is not there, the request
-//!    is refused as a misconfiguration and the log names the fix; callers are never lumped together.
-//! 2. The caller's state, one moment in time for each [quota](Quota), is looked up under a keyed hash of its name; the name
-//!    is not kept.
-//! 3. The quotas decide (the generic cell rate algorithm): a burst at once, then the rate. In no window is more
-//!    admitted than [`Quota::bound`] states. Where one refuses none is charged: a refusal costs the caller nothing.
-//! 4. Memory is bounded. When it is full newcomers replace those who owe least and begin with what these owed, so nobody
-//!    gets more than its quota by being pushed out.
+//! 1. The key of the caller is found: the client's address, or the verified subject, client or claim
+//!    that `JwtAuthLayer` put into the request. An anonymous caller is counted by address. If the
+//!    request lacks what is needed, it is rejected as a misconfiguration and the log names the fix;
+//!    callers are never counted together by accident.
+//! 2. The state of the caller, one point in time per [quota](Quota), is looked up under a keyed hash.
+//!    The name of the caller is not kept.
+//! 3. The quotas decide (generic cell rate algorithm): a burst at once, then the rate. No window admits
+//!    more than [`Quota::bound`]. If one quota refuses, none is charged: a rejection costs nothing.
+//! 4. Memory is bounded. When it is full, newcomers replace the callers with the least debt and take
+//!    over that debt, so no caller gets more than its quota by being replaced.
 //!
-//! Clients see `RateLimit-Policy: "default";q=100;w=2` and `RateLimit: "default";r=99;t=1` on every response (`q` permits
-//! in `w` seconds, `r` left, one more in `t` seconds). Above the limit they get 429 with `Retry-After` and a problem
-//! document, gRPC clients status 8. Several limits, of one layer or of several, each add their own members.
+//! Responses have `RateLimit-Policy: "default";q=100;w=2` and `RateLimit: "default";r=99;t=1` (`q`
+//! permits per `w` seconds, `r` left, one more in `t` seconds). A request over the limit receives 429
+//! with `Retry-After` and a problem document, a gRPC request status 8. Several limits, of one layer or
+//! of several, each add their own members.
 //!
-//! Each process counts for itself: behind a load balancer with three instances a caller may get three times the quota.
-//! Put a limit by address outside authentication, where it stops floods before any signature is checked, and a limit by
-//! subject inside. `docs/rate-limits.md` in the repository helps to choose, and says what is promised.
+//! Each process counts separately: behind a load balancer with three instances a caller may get three
+//! times the quota. Put a limit by address outside authentication, where it stops floods before any
+//! signature is verified, and a limit by subject inside. `docs/rate-limits.md` in the repository helps
+//! to choose, and lists the guarantees.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -34,7 +37,7 @@
 //!         Ok::<_, Infallible>(Response::new(String::from("hello")))
 //!     }));
 //! let request = || {
-//!     // Under axum, `into_make_service_with_connect_info::<SocketAddr>()` tells the address.
+//!     // With axum, `into_make_service_with_connect_info::<SocketAddr>()` provides the address.
 //!     let peer = PeerAddr("203.0.113.7:50000".parse().unwrap());
 //!     Request::builder().extension(peer).body(String::new())
 //! };
@@ -82,7 +85,7 @@ pub use quota::Quota;
 pub use redis::{OnOutage, RedisStore, StoreStatus};
 pub use service::{RateLimit, ResponseFuture};
 
-/// The page's examples are tests.
+/// Tests the examples of the page.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/rate-limits.md")]
 struct Page;

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 
-use super::limit::{Admitted, Asked, Decided, Limit};
+use super::limit::{Admission, Asked, Decided, Limit};
 use super::store::{Outcome, Source, StoreError};
-use crate::answer::Hold;
-use crate::decision::Mode;
-use crate::gate::{Begin, Gate, gated_service};
-use crate::identity::Caller;
-use crate::observe::{CachedMetrics, Decision, Stopwatch};
+use crate::body::BodyGuard;
+use crate::gate::{Admitted, Begin, Gate};
+use crate::gated_service::gated_service;
+use crate::observe::{Description, Stopwatch};
 use crate::rejection::Rejection;
 use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`RateLimitLayer`](super::RateLimitLayer).
+    ///
+    /// `call` asks `LimitGate::begin`, and `LimitGate::finish` once a shared store has answered.
     RateLimit, LimitGate
 }
 
@@ -25,14 +26,15 @@ pub(super) struct LimitGate(pub(super) Arc<Limit>);
 // === impl LimitGate ===
 
 impl Gate for LimitGate {
+    const STAGE: Stage = Stage::RateLimit;
     const TIMED: bool = false;
-    type Ticket = Admitted;
-    /// Memory answers at once; a store may have to be asked.
+    type Admitted = Admission;
+    /// Memory answers at once; a shared store may have to be asked.
     type Answer = (Result<Outcome, StoreError>, Asked);
 
     fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
         match self.0.decide(request.headers(), request.extensions()) {
-            Decided::Now(Ok(ticket)) => Begin::Pass(ticket),
+            Decided::Now(Ok(admission)) => Begin::Admit(admission),
             Decided::Now(Err(rejection)) => Begin::Reject(rejection),
             Decided::Later(asking, asked) => {
                 Begin::Wait(Box::pin(async move { (asking.await, asked) }))
@@ -44,53 +46,35 @@ impl Gate for LimitGate {
         &self,
         (answer, asked): Self::Answer,
         request: &mut Request<B>,
-    ) -> Result<Admitted, Rejection> {
+    ) -> Result<Admission, Rejection> {
         let (headers, extensions) = (request.headers(), request.extensions());
         self.0.finish(answer, asked, headers, extensions)
     }
 
-    fn hold(&self, ticket: &mut Admitted) -> Option<Hold> {
-        Some(ticket.take_permit()?)
-    }
-
-    fn seal<R>(&self, ticket: Admitted, response: &mut Response<R>) {
-        self.0.on_response(ticket, response);
-    }
-
-    fn seals(&self, ticket: &Admitted) -> bool {
-        !ticket.is_silent()
-    }
-
-    fn tally(&self, ticket: &Admitted) -> Option<&CachedMetrics> {
-        self.0.metrics.get(ticket.source as usize)
-    }
-
-    fn reports_only(&self) -> bool {
-        self.0.mode == Mode::Report
-    }
-
-    fn describe<'a>(
-        &'a self,
-        extensions: &'a Extensions,
-        verdict: Result<&Self::Ticket, &'a Rejection>,
-    ) -> Decision<'a> {
-        let source = match verdict {
-            Ok(ticket) => ticket.source,
-            Err(_) => Source::Local,
+    fn describe<'a>(&'a self, verdict: Result<&'a Admission, &'a Rejection>) -> Description<'a> {
+        let (source, rejected_by) = match verdict {
+            Ok(admission) => (admission.source, None),
+            Err(rejection) => (Source::Local, rejection.details().and_then(|d| d.source)),
         };
-        // Refusals are counted without a tally.
-        let told = verdict
-            .err()
-            .and_then(|rejection| rejection.details()?.source);
-        Decision {
-            stage: Stage::RateLimit,
-            source: told.unwrap_or(source.as_str()),
+        Description {
             policy: &self.0.name,
             mode: self.0.mode.as_str(),
             rule: None,
-            identity: Caller::of(extensions).and_then(Caller::identity),
-            rejection: verdict.err(),
+            source: rejected_by.unwrap_or(source.as_str()),
+            has_caller: true,
             metrics: self.0.metrics.get(source as usize),
         }
+    }
+}
+
+// === impl Admission ===
+
+impl Admitted for Admission {
+    fn body_guard(&mut self) -> Option<BodyGuard> {
+        Some(self.take_permit()?)
+    }
+
+    fn on_response<R>(self, response: &mut Response<R>) {
+        self.finish(response);
     }
 }

@@ -1,14 +1,14 @@
-//! Where callers' states are kept: in this process's memory, or in a store that several processes share.
+//! Where the states of callers are kept: in memory, or in a store that several processes share.
 //!
-//! Memory is no [`Store`]: it always answers at once, so the limit calls it directly. Everything else stands behind the
-//! trait, and the limit asks it in this order:
+//! Memory is not a [`Store`]: it always decides at once, so the limit calls it directly. A store is
+//! asked in this order:
 //!
-//! 1. [`try_local`](Store::try_local) answers without I/O where it can. The request then passes or is refused as
-//!    cheaply as from memory: no box, no clone of the inner service.
-//! 2. Else the request waits for [`ask`](Store::ask), which has a deadline of its own. Its future outlives the request's
-//!    stack and is dropped when the client goes away.
-//! 3. An error of `ask` is 503 with `Retry-After`. A store that answers its own failures otherwise, by the quota's share
-//!    or by letting pass, wraps the store that failed and never returns one.
+//! 1. [`try_local`](Store::try_local) decides without I/O if it can. The request then costs as little
+//!    as with memory: no box, no clone of the inner service.
+//! 2. Otherwise the request waits for [`ask`](Store::ask), which has its own deadline. Its future is
+//!    dropped when the client disconnects.
+//! 3. An error of `ask` becomes 503 with `Retry-After`. A store that handles its outages itself, by the
+//!    share of the quota or by admitting every request, returns no error.
 
 use std::fmt;
 use std::future::Future;
@@ -23,33 +23,33 @@ use super::policy::Policies;
 
 /// Keeps the states of callers for several processes.
 pub(crate) trait Store: fmt::Debug + Send + Sync {
-    /// Decides without I/O: from permits that were leased before, or by a refusal that still holds. `None` says that
-    /// the store must be asked.
+    /// Decides without I/O: by leased permits, or by a refusal that still holds. `None` if the store
+    /// must be asked.
     ///
-    /// It is called on the request path and must neither block nor, where it answers, allocate.
+    /// Called on the request path: it must not block, nor allocate if it decides.
     fn try_local(&self, check: &Check<'_>) -> Option<Outcome>;
 
-    /// Decides by the shared state. The answer comes within the store's own deadline.
+    /// Decides by the shared state, within a deadline.
     ///
-    /// What may have been charged is never asked a second time.
+    /// A call that may have charged the caller is never repeated.
     fn ask(&self, check: &Check<'_>) -> Asking;
 
-    /// Charges what has already been spent: it can no more be refused, and may leave the caller in debt.
+    /// Charges permits that were used already, which may leave the caller in debt.
     ///
-    /// It is called when the response is there, on the request path: it must not block, and does its I/O, if any, in
-    /// a task of its own. A charge that is lost is in the caller's favour.
+    /// Called on the response path: it must not block, and does its I/O in another task. A lost
+    /// charge is in favor of the caller.
     fn charge(&self, check: &Check<'_>);
 }
 
-/// The answer of a store that is on its way.
+/// The pending answer of a store.
 pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Outcome, StoreError>> + Send>>;
 
-/// One question: may this caller have so many permits of *each* of its policies?
+/// One question: may this caller have `cost` permits of *each* of its policies?
 ///
-/// All or nothing: where one policy refuses, no policy is charged.
+/// All or nothing: if one policy refuses, no policy is charged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Check<'a> {
-    /// The caller, whatever the policy: a store combines it with each policy's fingerprint.
+    /// The caller. A store combines it with the fingerprint of each policy.
     pub(crate) key: Key,
     pub(crate) policies: &'a Arc<Policies>,
     pub(crate) cost: NonZeroU32,
@@ -58,31 +58,31 @@ pub(crate) struct Check<'a> {
     pub(crate) now: u64,
 }
 
-/// What an answer is for.
+/// What a decision is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// An admitted request is charged.
+    /// Charges the request if it is admitted.
     Acquire,
-    /// Nothing is charged, and verdicts tell what is left as it stands: the response will tell whether, and how much ([`Store::charge`]).
+    /// Decides only. The charge, if any, is made by [`Store::charge`] once the response is known.
     Peek,
 }
 
-/// What was decided about one request.
+/// The decision about one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) verdicts: Verdicts,
     pub(crate) source: Source,
 }
 
-/// A verdict for each of the policies, in their order.
+/// One verdict per policy, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdicts {
-    // Most layers have one policy, which thus allocates nothing.
+    // Most layers have one policy; this case does not allocate.
     One(Verdict),
     Several(Box<[Verdict]>),
 }
 
-/// Where an answer comes from, for metrics.
+/// Where a decision comes from, for metrics.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -92,13 +92,13 @@ pub(crate) enum Source {
     Exact,
     /// Permits that were leased from the shared state.
     Leased,
-    /// This process's share of the quota, while the store is out of reach.
+    /// This process's share of the quota, during an outage of the store.
     Fallback,
-    /// Nothing: the store is out of reach, and requests pass.
+    /// No decision: requests pass during an outage of the store.
     Open,
 }
 
-/// A store that did not answer. What went wrong is the store's to report.
+/// A store that did not answer. The store reports the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store of rate limits did not answer")]
 pub(crate) struct StoreError;
@@ -117,7 +117,7 @@ impl Verdicts {
         self.as_slice().iter().map(|verdict| verdict.left)
     }
 
-    /// What is left once so much more is charged, as far as that can be told.
+    /// Subtracts a later charge from what is left, as an estimate.
     pub(crate) fn subtract(&mut self, cost: NonZeroU32) {
         let verdicts = match self {
             Self::One(verdict) => std::slice::from_mut(verdict),
@@ -128,8 +128,8 @@ impl Verdicts {
         }
     }
 
-    /// How long a refused request had better wait: until the last of those that refuse would admit it. `Retry-After`
-    /// overrides `t`, so it must never be the earlier one.
+    /// How long a refused request must wait: until the last of the refusing policies admits it.
+    /// `Retry-After` overrides `t`, so it is never the earlier one.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let verdicts = self.as_slice().iter();
         let waits = verdicts.filter_map(|v| Some(v.retry_after?.max(v.left.more_in)));
@@ -160,10 +160,10 @@ impl FromIterator<Verdict> for Verdicts {
 // === impl StoreError ===
 
 impl StoreError {
-    /// What clients are told to wait: longer than it takes to notice that the store is back.
+    /// `Retry-After`: longer than it takes to notice that the store is back.
     pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-    /// Beside the names of [`Source`], for a refusal that nobody decided.
+    /// In addition to [`Source`], for a rejection without a decision.
     pub(crate) const SOURCE: &'static str = "closed";
 }
 

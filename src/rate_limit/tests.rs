@@ -11,7 +11,7 @@ use tower_test::mock;
 
 use super::key::tests::user;
 use super::*;
-use crate::answer::ResponseBody;
+use crate::body::ResponseBody;
 use crate::client_address::PeerAddr;
 use crate::clock::ManualClock;
 use crate::error::ConfigError;
@@ -75,7 +75,7 @@ fn check_fields(headers: &HeaderMap, name: &str, expected: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_passes_tells_what_is_left() {
+async fn admitted_responses_have_the_fields() {
     let (layer, clock) = layer(Quota::per_second(50).burst(100));
     let response = send(&layer, from(ALICE)).await;
     assert_eq!(response.status(), StatusCode::OK);
@@ -99,7 +99,7 @@ async fn what_passes_tells_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_problem_document_that_names_the_policy() {
+async fn a_rejection_names_the_policy() {
     let (layer, _clock) = layer(Quota::per_minute(2));
     let layer = layer.named("per-address").unwrap();
     for _ in 0..2 {
@@ -126,7 +126,7 @@ async fn a_refusal_is_a_problem_document_that_names_the_policy() {
 }
 
 #[tokio::test]
-async fn a_grpc_client_is_told_in_trailers_only() {
+async fn a_grpc_rejection_is_trailers_only() {
     let (layer, _clock) = layer(Quota::per_minute(0));
     let mut request = from(ALICE);
     let headers = request.headers_mut();
@@ -153,7 +153,7 @@ async fn retry_after_is_never_zero() {
 }
 
 #[tokio::test]
-async fn four_thousand_a_second_are_admitted_in_a_second() {
+async fn admits_four_thousand_per_second() {
     let (layer, clock) = layer(Quota::per_second(4000));
     let mut service = layer.layer(service_fn(hello));
     let mut admitted = [0; 2];
@@ -181,7 +181,7 @@ async fn two_callers_do_not_share() {
 }
 
 #[tokio::test]
-async fn a_host_cannot_escape_within_its_ipv6_prefix() {
+async fn addresses_of_one_ipv6_prefix_share_a_count() {
     let (layer, _clock) = layer(Quota::per_minute(1));
     assert_eq!(status(&layer, from("2001:db8::1")).await, 200);
     assert_eq!(status(&layer, from("2001:db8::2:3:4:5")).await, 429);
@@ -189,14 +189,14 @@ async fn a_host_cannot_escape_within_its_ipv6_prefix() {
 }
 
 #[tokio::test]
-async fn a_spoofed_header_does_not_make_a_new_caller() {
+async fn a_spoofed_header_makes_no_new_caller() {
     let (layer, _clock) = layer(Quota::per_minute(1));
     assert_eq!(status(&layer, forwarded(ALICE, "198.51.100.1")).await, 200);
     assert_eq!(status(&layer, forwarded(ALICE, "198.51.100.2")).await, 429);
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_tells_its_clients_apart() {
+async fn clients_of_a_trusted_proxy_count_separately() {
     let (layer, _clock) = layer(Quota::per_minute(1));
     let layer = layer.trusted_proxies(["10.0.0.0/8", "fd00::1"]).unwrap();
     assert_eq!(status(&layer, forwarded("10.1.2.3", ALICE)).await, 200);
@@ -207,7 +207,7 @@ async fn a_trusted_proxy_tells_its_clients_apart() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_a_misconfiguration_and_not_one_bucket_for_all() {
+async fn a_missing_address_or_caller_is_a_misconfiguration() {
     let (layer, _clock) = layer(Quota::per_minute(9));
     let nothing = || Request::new(String::new());
     for layer in [layer.clone(), layer.by_subject()] {
@@ -232,7 +232,7 @@ async fn an_anonymous_caller_is_limited_by_address() {
 }
 
 #[tokio::test]
-async fn a_stack_may_keep_the_address_in_a_type_of_its_own() {
+async fn the_address_is_read_from_another_extension() {
     #[derive(Clone)]
     struct TcpInfo(Option<SocketAddr>);
     let (layer, _clock) = layer(Quota::per_minute(1));
@@ -249,7 +249,7 @@ async fn a_stack_may_keep_the_address_in_a_type_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_function_may_say_what_is_counted() {
+async fn a_custom_key_is_counted() {
     let (layer, _clock) = layer(Quota::per_minute(1));
     let layer = layer.by_key(|headers, _| headers.get("x-plan").cloned());
     let plan = |plan: &'static str| {
@@ -267,7 +267,7 @@ async fn a_function_may_say_what_is_counted() {
 }
 
 #[tokio::test]
-async fn clones_and_services_of_one_layer_count_together() {
+async fn clones_and_services_count_together() {
     let (layer, _clock) = layer(Quota::per_minute(2));
     let clone = layer.clone();
     let mut one = layer.layer(service_fn(hello));
@@ -279,7 +279,7 @@ async fn clones_and_services_of_one_layer_count_together() {
 }
 
 #[tokio::test]
-async fn a_clone_under_another_name_counts_for_itself() {
+async fn a_renamed_clone_counts_separately() {
     let (layer, _clock) = layer(Quota::per_minute(1));
     let other = layer.clone().named("other").unwrap();
     let fresh = layer.clone().max_keys(NonZeroUsize::MIN);
@@ -302,7 +302,7 @@ async fn routes_of_several_costs_share_one_count() {
 }
 
 #[tokio::test]
-async fn a_limit_further_in_does_not_overwrite_one_further_out() {
+async fn an_inner_limit_keeps_outer_fields() {
     let (outer, clock) = layer(Quota::per_minute(60));
     let outer = outer.named("outer").unwrap();
     let inner = RateLimitLayer::new(Quota::per_second(1)).clock(clock);
@@ -336,7 +336,7 @@ async fn fields_may_be_left_out() {
 }
 
 #[tokio::test]
-async fn a_layer_that_is_switched_off_lets_everything_pass() {
+async fn a_disabled_layer_admits_every_request() {
     let (layer, _clock) = layer(Quota::per_minute(0));
     let layer = layer.enabled(false);
     let response = send(&layer, Request::new(String::new())).await;
@@ -345,7 +345,7 @@ async fn a_layer_that_is_switched_off_lets_everything_pass() {
 }
 
 #[test]
-fn a_name_or_a_proxy_that_is_none_does_not_build() {
+fn invalid_names_and_proxies_are_errors() {
     let layer = || RateLimitLayer::new(Quota::per_second(1));
     for name in ["", "two words", "\"quoted\""] {
         let error = layer().named(name).unwrap_err();
@@ -358,7 +358,7 @@ fn a_name_or_a_proxy_that_is_none_does_not_build() {
 }
 
 #[tokio::test]
-async fn only_the_service_that_was_polled_ready_is_called() {
+async fn only_the_ready_service_is_called() {
     let (mock, mut handle) = mock::pair::<Request<String>, Response<String>>();
     let (layer, _clock) = layer(Quota::per_minute(1));
     let mut service = mock::Spawn::new(layer.layer(mock));
@@ -381,7 +381,7 @@ async fn only_the_service_that_was_polled_ready_is_called() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn an_axum_router_takes_the_layer_and_tells_the_address() {
+async fn an_axum_router_provides_the_address() {
     use axum::extract::ConnectInfo;
     use axum::{Router, body::Body, routing::get};
 
@@ -401,7 +401,7 @@ async fn an_axum_router_takes_the_layer_and_tells_the_address() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_a_head_request_has_no_body() {
+async fn a_rejected_head_request_has_no_body() {
     let (layer, _clock) = layer(Quota::per_minute(0));
     let mut request = from(ALICE);
     *request.method_mut() = Method::HEAD;
@@ -412,7 +412,7 @@ async fn a_refusal_of_a_head_request_has_no_body() {
 }
 
 #[tokio::test]
-async fn several_quotas_are_charged_together_or_not_at_all() {
+async fn several_quotas_are_charged_all_or_none() {
     let (layer, clock) = layer(Quota::per_second(2));
     let layer = layer.named("burst").unwrap();
     let layer = layer.also("daily", Quota::per_day(3)).unwrap();
@@ -454,7 +454,7 @@ async fn several_quotas_are_charged_together_or_not_at_all() {
 }
 
 #[test]
-fn two_quotas_of_one_name_do_not_build() {
+fn two_quotas_of_one_name_are_an_error() {
     let layer = || RateLimitLayer::new(Quota::per_second(1));
     assert!(layer().also("default", Quota::per_day(1)).is_err());
     assert!(layer().also("two words", Quota::per_day(1)).is_err());
@@ -463,7 +463,7 @@ fn two_quotas_of_one_name_do_not_build() {
 }
 
 #[tokio::test]
-async fn a_request_is_charged_by_what_its_response_says() {
+async fn a_request_is_charged_by_its_response() {
     let (layer, clock) = layer(Quota::per_second(1).burst(4));
     let layer = layer.charge_after(|status, headers| match headers.get("x-cost") {
         Some(cost) => cost.to_str().unwrap().parse().unwrap(),
@@ -596,7 +596,7 @@ fn keys_are_read_and_written() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_is_limited_until_the_body_has_ended() {
+async fn a_request_is_in_flight_until_its_body_ends() {
     let two = NonZeroU32::new(2).unwrap();
     let (layer, _clock) = layer(Quota::UNLIMITED);
     let layer = layer.max_in_flight(two);
@@ -628,7 +628,7 @@ async fn what_is_in_flight_is_limited_until_the_body_has_ended() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_makes_room() {
+async fn a_disconnected_client_frees_its_place() {
     let (layer, _clock) = layer(Quota::per_hour(9));
     let layer = layer.max_in_flight(NonZeroU32::MIN);
     let never = service_fn(|_: Request<String>| {
@@ -681,7 +681,7 @@ async fn retries_are_spread_over_the_jitter() {
 }
 
 #[tokio::test]
-async fn a_caller_has_the_quota_of_its_plan_role_or_claim() {
+async fn quotas_follow_plan_role_or_claim() {
     fn caller(role: &str, payload: &str) -> Caller {
         Caller::Verified(crate::Identity::new(crate::identity::Verified {
             roles: [role].into_iter().collect(),
@@ -745,7 +745,7 @@ async fn a_caller_has_the_quota_of_its_plan_role_or_claim() {
 }
 
 #[tokio::test]
-async fn more_plans_than_are_kept_ready_are_as_good() {
+async fn further_plans_are_prepared_per_request() {
     let (layer, _clock) = layer(Quota::per_minute(1));
     let layer = layer
         .by_subject()
@@ -767,7 +767,7 @@ async fn more_plans_than_are_kept_ready_are_as_good() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn an_axum_router_tells_routes_apart_by_their_templates() {
+async fn routes_are_counted_by_their_templates() {
     use axum::{Router, body::Body, routing::get};
 
     let (layer, _clock) = layer(Quota::per_minute(1));

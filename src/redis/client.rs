@@ -77,7 +77,7 @@ impl RedisClient {
         })
     }
 
-    /// The same server, with another clock and its own connection.
+    /// The same server, with another clock and a separate connection.
     pub(crate) fn with_clock(&self, clock: Clock) -> Self {
         Self {
             address: self.address.clone(),

@@ -1,5 +1,4 @@
-//! TLS, by a configuration of its own: neither does this read nor set the process's rustls provider
-//! beyond what the application has chosen.
+//! TLS with an explicit rustls configuration. It never installs a process-wide provider.
 
 use std::io;
 use std::sync::{Arc, OnceLock};

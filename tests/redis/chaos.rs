@@ -44,7 +44,7 @@ struct Traffic {
 
 #[test]
 #[ignore = "a long run: 13 s for each policy and mode"]
-fn under_chaos_every_answer_is_quick_and_every_policy_holds() {
+fn every_policy_holds_under_chaos() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -60,7 +60,7 @@ fn a_small_fleet_keeps_the_bound() {
 
 #[test]
 #[ignore = "a long run: 16 processes, a million grants"]
-fn a_fleet_of_sixteen_keeps_the_bound_over_a_million_grants() {
+fn a_large_fleet_keeps_the_bound() {
     Run {
         nodes: 16,
         grants: 1_000_000,

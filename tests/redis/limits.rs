@@ -72,7 +72,7 @@ async fn processes_with_one_secret_count_together() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_changed_starts_anew() {
+async fn a_changed_quota_starts_anew() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -83,7 +83,7 @@ async fn a_quota_that_is_changed_starts_anew() {
 }
 
 #[tokio::test]
-async fn while_the_server_is_gone_each_policy_decides_as_it_says_and_the_server_is_used_again() {
+async fn each_policy_decides_during_an_outage() {
     for (policy, expected) in [
         (nodes(4), [200, 200, 429, 429]),
         (OnOutage::Open, [200; 4]),
@@ -117,7 +117,7 @@ async fn while_the_server_is_gone_each_policy_decides_as_it_says_and_the_server_
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_is_left_alone_until_it_goes_on() {
+async fn a_paused_server_is_not_called() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -158,7 +158,7 @@ async fn first_request_after_a_dropped_connection_passes() {
 }
 
 #[tokio::test]
-async fn whoever_only_asks_how_it_is_finds_out_that_the_server_is_back() {
+async fn status_alone_notices_the_recovery() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -192,7 +192,7 @@ async fn a_service_starts_before_its_store_does() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_us_is_an_outage_whose_reason_is_told() {
+async fn refused_logins_are_an_outage() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -211,7 +211,7 @@ async fn a_server_that_refuses_us_is_an_outage_whose_reason_is_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_remember_is_left_alone_until_it_can() {
+async fn a_read_only_server_is_an_outage() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -233,7 +233,7 @@ async fn a_server_that_cannot_remember_is_left_alone_until_it_can() {
 }
 
 #[test]
-fn a_store_outlives_the_runtime_that_has_connected_it() {
+fn a_store_outlives_its_runtime() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -249,7 +249,7 @@ fn a_store_outlives_the_runtime_that_has_connected_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_hang_up_block_nobody_and_win_nothing() {
+async fn disconnected_clients_gain_nothing() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -286,7 +286,7 @@ async fn clients_that_hang_up_block_nobody_and_win_nothing() {
 }
 
 #[tokio::test]
-async fn the_rights_that_the_documents_name_are_enough_and_fewer_are_not() {
+async fn the_documented_rights_are_enough() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -318,7 +318,7 @@ async fn the_rights_that_the_documents_name_are_enough_and_fewer_are_not() {
 }
 
 #[tokio::test]
-async fn neither_the_password_nor_the_secret_is_shown() {
+async fn password_and_secret_are_not_shown() {
     let url = "redis://admin:hush-hush@127.0.0.1:1/0";
     let store = RedisStore::new(url, SECRET).unwrap().on_outage(nodes(1));
     let service = limited(&store, Quota::per_hour(8));
@@ -344,7 +344,7 @@ async fn neither_the_password_nor_the_secret_is_shown() {
 }
 
 #[test]
-fn a_store_that_would_protect_nothing_is_not_built() {
+fn unsafe_stores_are_not_built() {
     let short = RedisStore::new("redis://127.0.0.1/", "16 bytes are fine").map(drop);
     assert!(short.is_ok());
     let short = RedisStore::new("redis://127.0.0.1/", "15 bytes aren't").unwrap_err();

@@ -19,7 +19,7 @@ struct Certificate {
 }
 
 #[test]
-fn a_server_is_reached_over_tls_if_its_certificate_is_trusted() {
+fn tls_needs_a_trusted_certificate() {
     let (ours, others) = (Certificate::new("ours"), Certificate::new("others"));
     let port = free_port().to_string();
     let settings = [
@@ -40,7 +40,7 @@ fn a_server_is_reached_over_tls_if_its_certificate_is_trusted() {
 }
 
 #[test]
-fn a_certificate_that_is_not_looked_at_does_not_build() {
+fn insecure_tls_is_an_error() {
     let url = "rediss://:hush-hush@127.0.0.1/#insecure";
     let error = RedisStore::new(url, SECRET).unwrap_err().to_string();
     assert!(

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use http::Method;
 use portcullis::{
-    Caller, DecisionLog, ManualClock, Mode, Quota, RateLimitLayer, Reason, RequireLayer,
-    RequireRoleLayer, Rule,
+    Caller, DecisionLog, IdentityHeadersLayer, ManualClock, Mode, Quota, RateLimitLayer, Reason,
+    RequireLayer, RequireRoleLayer, Rule,
 };
 
 use serde_json::value::RawValue;
@@ -91,6 +91,23 @@ async fn bad_tokens_are_limited_before_verification() {
     let peer: SocketAddr = "203.0.113.8:1".parse().unwrap();
     elsewhere.extensions_mut().insert(PeerAddr(peer));
     assert_eq!(status(&send(&stack, elsewhere).await), 200);
+}
+
+#[tokio::test]
+async fn failures_count_authentication_alone() {
+    let (issuer, auth) = warm_auth().await;
+    let failures = RateLimitLayer::new(Quota::per_hour(3)).failures_only();
+    let stack = stack((failures, auth, IdentityHeadersLayer::new()));
+    // The token is valid; its role cannot be written to a header.
+    let odd = issuer.token("bob").role("a,b").sign();
+    for _ in 0..5 {
+        let answer = send(&stack, request(Some(&odd))).await;
+        assert_eq!(status(&answer), 401);
+        let body = std::str::from_utf8(&answer.body).unwrap();
+        assert!(body.contains("invalid_claim"), "{body}");
+    }
+    let good = issuer.token("alice").role("admin").sign();
+    assert_eq!(status(&send(&stack, request(Some(&good))).await), 200);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ fn check_callers(by: LimitKey, one: Caller, other: Caller, same: bool) {
 }
 
 #[test]
-fn an_ipv4_address_counts_whole_and_an_ipv6_address_by_its_64_prefix() {
+fn ipv6_addresses_count_by_prefix() {
     check_addresses("192.0.2.1", "192.0.2.1", true);
     check_addresses("192.0.2.1", "192.0.2.2", false);
     check_addresses("192.0.2.1", "::ffff:192.0.2.1", true);
@@ -58,7 +58,7 @@ fn an_ipv4_address_counts_whole_and_an_ipv6_address_by_its_64_prefix() {
 }
 
 #[test]
-fn a_subject_is_one_only_within_its_issuer() {
+fn a_subject_belongs_to_its_issuer() {
     check_callers(LimitKey::Subject, user("a", "joe"), user("a", "joe"), true);
     check_callers(LimitKey::Subject, user("a", "joe"), user("a", "jim"), false);
     check_callers(LimitKey::Subject, user("a", "joe"), user("b", "joe"), false);
@@ -66,7 +66,7 @@ fn a_subject_is_one_only_within_its_issuer() {
 }
 
 #[test]
-fn users_of_one_client_share_its_count_and_a_caller_without_client_has_its_own() {
+fn users_of_one_client_share_its_count() {
     let through = |subject, client| verified("a", subject, Some(client), "{}");
     check_callers(
         LimitKey::Client,
@@ -90,7 +90,7 @@ fn users_of_one_client_share_its_count_and_a_caller_without_client_has_its_own()
 }
 
 #[test]
-fn a_claim_counts_by_its_value_and_its_absence_by_subject() {
+fn a_missing_claim_counts_by_subject() {
     let by = || LimitKey::Claim(ClaimPath::from("tenant"));
     let of = |subject, payload| verified("a", subject, None, payload);
     let acme = r#"{"tenant":"acme"}"#;
@@ -120,7 +120,7 @@ fn an_anonymous_caller_is_counted_by_address() {
 }
 
 #[test]
-fn what_cannot_be_counted_is_a_misconfiguration_that_names_the_fix() {
+fn a_missing_key_names_the_fix() {
     for (by, caller, fix) in [
         (LimitKey::Address, None, "PeerAddr"),
         (LimitKey::Subject, None, "JwtAuthLayer"),
@@ -133,7 +133,7 @@ fn what_cannot_be_counted_is_a_misconfiguration_that_names_the_fix() {
 }
 
 #[test]
-fn each_route_counts_for_itself_and_paths_never_do() {
+fn routes_count_separately_paths_do_not() {
     let key = |by: LimitKey, path: &str, route: Option<&str>| {
         let mut request = http::Request::builder().uri(path).body(()).unwrap();
         request.extensions_mut().insert(user("a", "joe"));
@@ -162,7 +162,7 @@ fn each_route_counts_for_itself_and_paths_never_do() {
 }
 
 #[test]
-fn a_header_counts_by_its_value_and_its_absence_by_address() {
+fn a_missing_header_counts_by_address() {
     let by = || LimitKey::Header(http::HeaderName::from_static("x-tenant"));
     let of = |tenant: Option<&'static str>| {
         let mut headers = HeaderMap::new();
@@ -189,7 +189,7 @@ fn a_header_counts_by_its_value_and_its_absence_by_address() {
 }
 
 #[test]
-fn a_secret_makes_the_same_keys_everywhere_and_another_makes_others() {
+fn keys_depend_on_the_secret() {
     let key = |secret: &[u8; 16]| {
         let mut hasher = KeyHasher::shared(secret);
         hasher.field(Tag::Subject, b"joe");

@@ -21,7 +21,7 @@ fn terms() -> LeaseTerms {
 }
 
 #[test]
-fn a_lease_lives_as_long_as_its_share_takes_to_come_back_and_a_second_at_most() {
+fn the_ttl_is_the_refill_time_up_to_a_second() {
     check(Quota::per_second(1_000), 25, (250, 250, 25, 50));
     check(Quota::per_second(10_000), 25, (2_500, 250, 250, 50));
     check(Quota::per_second(100), 10, (10, 100, 1, 25));
@@ -30,7 +30,7 @@ fn a_lease_lives_as_long_as_its_share_takes_to_come_back_and_a_second_at_most() 
 }
 
 #[test]
-fn what_would_be_a_lease_of_one_permit_is_asked_for_each_time() {
+fn a_lease_of_one_permit_is_exact() {
     for (quota, percent) in [
         (Quota::per_second(1_000), 0),
         (Quota::per_minute(7), 25),
@@ -48,7 +48,7 @@ fn what_would_be_a_lease_of_one_permit_is_asked_for_each_time() {
 }
 
 #[test]
-fn the_excess_is_what_comes_back_within_a_life() {
+fn the_excess_is_the_refill_of_one_ttl() {
     let excess = |quota, percent| LeaseTerms::new(Gcra::new(&quota), percent).excess();
     assert_eq!(excess(Quota::per_second(1_000), 25), 250);
     assert_eq!(excess(Quota::per_second(1_000), 0), 0);
@@ -57,7 +57,7 @@ fn the_excess_is_what_comes_back_within_a_life() {
 }
 
 #[test]
-fn permits_end_with_their_life_which_began_when_they_were_ordered() {
+fn permits_expire_from_when_they_were_requested() {
     let (terms, mut lease) = (terms(), Lease::default());
     lease.granted(&terms, START, START + 10 * MS, 8);
     lease.granted(&terms, START + 100 * MS, START + 110 * MS, 5);
@@ -82,7 +82,7 @@ fn the_oldest_permits_are_spent_first() {
 }
 
 #[test]
-fn purchases_without_number_take_no_memory_and_win_no_time() {
+fn many_grants_are_merged() {
     let (terms, mut lease) = (terms(), Lease::default());
     for i in 0..100 {
         lease.granted(&terms, START + i * MS, START + i * MS, 1);
@@ -94,7 +94,7 @@ fn purchases_without_number_take_no_memory_and_win_no_time() {
 }
 
 #[test]
-fn a_node_orders_what_it_was_asked_for() {
+fn a_node_requests_its_demand() {
     let (terms, mut lease) = (terms(), Lease::default());
     lease.record_demand(&terms, START, 1);
     let request = lease.request(&terms, START, 1);
@@ -122,7 +122,7 @@ fn a_node_orders_what_it_was_asked_for() {
 }
 
 #[test]
-fn a_node_orders_ahead_when_a_quarter_is_left() {
+fn a_node_requests_ahead_at_a_quarter() {
     let (terms, mut lease) = (terms(), Lease::default());
     lease.record_demand(&terms, START, 400);
     lease.granted(&terms, START, START, 40);
@@ -148,7 +148,7 @@ fn a_node_orders_ahead_when_a_quarter_is_left() {
 }
 
 #[test]
-fn a_refusal_holds_for_as_long_as_the_store_could_not_but_repeat_it() {
+fn a_refusal_holds_until_the_store_could_grant() {
     let (terms, mut lease) = (terms(), Lease::default());
     let request = LeaseRequest {
         min: 1,
@@ -192,7 +192,7 @@ fn what_is_owed_refuses_exactly() {
 }
 
 #[test]
-fn what_is_left_is_what_is_held_and_what_the_store_had() {
+fn left_is_held_plus_the_store() {
     let (terms, mut lease) = (terms(), Lease::default());
     lease.set_debt(START, 400 * MS);
     lease.granted(&terms, START, START, 100);

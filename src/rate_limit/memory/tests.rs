@@ -31,7 +31,7 @@ impl Memory {
     fn remembers(&self, key: Key, policy: &Policy) -> bool {
         let table = self.table(key);
         let place = table.place(Name::new(key, policy), &policy.gcra, SECOND);
-        place.is_some_and(|place| place.is == Is::Found)
+        place.is_some_and(|place| place.slot == SlotState::Found)
     }
 }
 
@@ -68,7 +68,7 @@ fn admits(memory: &Memory, policies: &Arc<Policies>, name: u64, now: u64) -> boo
 }
 
 #[test]
-fn an_offender_stays_limited_while_a_flood_of_fresh_keys_arrives() {
+fn an_offender_stays_limited_in_a_flood() {
     let ten = policies(&[Quota::per_minute(10)]);
     for ceiling in [2, 100, 10_000] {
         let memory = memory(ceiling);
@@ -84,7 +84,7 @@ fn an_offender_stays_limited_while_a_flood_of_fresh_keys_arrives() {
 }
 
 #[test]
-fn a_flood_of_offenders_gets_no_more_than_the_slots_have_permits() {
+fn a_flood_gets_the_permits_of_the_slots() {
     let three = policies(&[Quota::per_hour(3)]);
     let memory = memory(640);
     let flood = || (0..20_000).filter(|name| admits(&memory, &three, *name, SECOND));
@@ -99,7 +99,7 @@ fn a_flood_of_offenders_gets_no_more_than_the_slots_have_permits() {
 }
 
 #[test]
-fn newcomers_to_a_full_table_pass_while_its_slots_have_permits_to_give() {
+fn newcomers_pass_while_slots_have_permits() {
     let ten = policies(&[Quota::per_second(10)]);
     let memory = memory(6_400);
     for name in 0..3 * 6_400 {
@@ -125,7 +125,7 @@ fn memory_never_exceeds_the_ceiling() {
 }
 
 #[test]
-fn nearly_all_callers_are_remembered_up_to_three_quarters_of_the_ceiling() {
+fn callers_are_kept_up_to_three_quarters() {
     let one = policies(&[Quota::per_hour(1)]);
     for ceiling in [2_048, 20_000] {
         let memory = memory(ceiling);
@@ -140,7 +140,7 @@ fn nearly_all_callers_are_remembered_up_to_three_quarters_of_the_ceiling() {
 }
 
 #[test]
-fn keys_that_owe_nothing_make_room_without_growth() {
+fn keys_without_debt_are_overwritten() {
     let ten = policies(&[Quota::per_second(10)]);
     let memory = memory(1_000_000);
     for name in 0..100_000 {
@@ -199,7 +199,7 @@ fn what_one_policy_refuses_no_policy_charges() {
 }
 
 #[test]
-fn what_is_owed_for_a_day_is_not_laid_upon_those_who_have_a_second() {
+fn debts_of_a_day_do_not_reach_seconds() {
     let daily = policies(&[Quota::per_day(1)]);
     let brief = policies(&[Quota::per_second(10)]);
     let memory = memory(640);
@@ -248,7 +248,7 @@ proptest! {
 
     /// However small the table, whoever is admitted is admitted by a count of its own admissions, kept for ever.
     #[test]
-    fn nobody_gets_more_than_its_quota_by_being_pushed_out(
+    fn a_replaced_caller_gets_no_more(
         ceiling in 1..100_usize,
         requests in prop::collection::vec((0..150_u64, 0..SECOND / 20, 1..4_u32, 0..4_u8), 1..800),
     ) {

@@ -1,26 +1,29 @@
--- Charges several quotas of one caller: all of them, or none. Knows no more than this of leases: whoever wants more than it
--- needs gets a part of what is there.
+-- Charges several quotas of one caller: all of them, or none. A caller that wants more than it needs
+-- gets a part of what is available; that is all the script knows of leases.
 --
--- KEYS  one for each quota. Its value: when all permits will be back, in nanoseconds since the Unix epoch.
--- ARGV  what to do: "acquire", "peek" (decide, and change nothing) or "charge" (charge, and ask nobody); then for each
---       quota: what a permit and what the whole burst costs in nanoseconds, how many permits are needed, how many are
---       wanted, and how many must be there for any to be given.
--- Returns 1 if all was granted, else 0; and for each quota what was owed before, in nanoseconds, and the permits granted.
+-- KEYS  one per quota. Its value is the TAT: when all permits will be refilled, in nanoseconds since the
+--       Unix epoch.
+-- ARGV  the action: "acquire" (all or none), "peek" (decide, and change nothing) or "charge" (in any
+--       case); then per quota: the cost of one permit and of the whole burst in nanoseconds, the permits
+--       that are needed, the permits that are wanted, and how many must be available for any to be
+--       granted.
+-- Returns 1 if every quota granted, otherwise 0; and per quota the debt before, in nanoseconds, and the
+-- granted permits.
 --
--- Lua's numbers are doubles. Seconds and nanoseconds are kept apart, or the nanoseconds would be lost.
+-- Numbers in Lua are doubles. Seconds and nanoseconds are kept apart, so that no nanosecond is lost.
 --
--- A value that this script did not write is none: what another program put there must not stop the caller, nor all others.
+-- A value that this script did not write counts as no debt: garbage under one key must not stop that
+-- caller, nor all others.
 
--- Nobody gets more than this part of what is there, unless he needs it.
+-- A node gets at most this part of what is available, unless it needs more.
 local SHARE = 4
 
 local action = ARGV[1]
--- The server's clock is everybody's.
+-- All processes use the clock of the server.
 local time = redis.call('TIME')
 local seconds, nanos = tonumber(time[1]), tonumber(time[2]) * 1000
 
--- Remembers what is owed. It expires when it no longer differs from a key that was never there; never at once, which
--- Redis calls an error.
+-- Stores a debt. The key expires when the debt is paid back, after 1 ms at least: Redis rejects 0.
 local function keep(key, owed)
   local sum = nanos + owed
   local rest = math.fmod(sum, 1e9)
@@ -39,8 +42,8 @@ for i, key in ipairs(KEYS) do
   local at_second, at_nano = string.match(type(arrival) == 'string' and arrival or '', '^(%d+)(%d%d%d%d%d%d%d%d%d)$')
   if at_second then
     owed = math.max(0, (tonumber(at_second) - seconds) * 1e9 + (tonumber(at_nano) - nanos))
-    -- More than can ever be owed is owed only after the server's clock was set back, or another server took over. It is
-    -- forgotten for good, or the caller would be refused until the clock is where it was.
+    -- A larger debt than possible means that the server's clock was set back, or that another server
+    -- took over. It is cut for good, or the caller would be refused until the clock catches up.
     if owed > 2 * capacity then
       owed = 2 * capacity
       keep(key, owed)

@@ -1,30 +1,34 @@
-//! Limits that several processes hold together, through one Redis or Valkey server.
+//! Limits that several processes share, through one Redis or Valkey server.
 //!
-//! A [`RedisStore`] is given to each [`RateLimitLayer`](super::RateLimitLayer) whose callers are to be counted by all
-//! processes together. How it decides:
+//! Give a [`RedisStore`] to each [`RateLimitLayer`](super::RateLimitLayer) whose callers all processes
+//! count together. How it decides:
 //!
-//! 1. *Leased* (the default): a process buys permits ahead of need, for at most a second, and spends them without asking.
-//!    The busier a caller, the fewer requests ask the server; a caller with few requests has each of them asked about.
-//!    All processes together admit in any window at most [`RedisStore::bound`], however many they are.
-//! 2. *Exact* ([`RedisStore::exact`]): the server is asked for each request, and [`Quota::bound`](super::Quota::bound)
-//!    holds as it does in memory.
-//! 3. Either way all quotas of a layer are charged in one step or not at all, and a caller who is over its quota is
-//!    refused without asking for as long as the server could not but refuse.
-//! 4. An answer takes at most 25 ms. After five failures in a row the server is left alone, and tried again four times a
-//!    second. In the meantime [`OnOutage`] decides. A charge is never sent twice.
+//! 1. *Leased* (the default): a process takes permits ahead of need, for at most one second, and spends
+//!    them without asking. The busier a caller, the fewer of its requests call the server; for a quiet
+//!    caller each request does. All processes together admit in any window at most
+//!    [`RedisStore::bound`], however many they are.
+//! 2. *Exact* ([`RedisStore::exact`]): each request calls the server, and
+//!    [`Quota::bound`](super::Quota::bound) holds as it does in memory.
+//! 3. In both modes all quotas of a layer are charged in one step or not at all. A caller over its quota
+//!    is refused without a call until the server could grant again; after 5 s the server is asked anew,
+//!    because an operator may have deleted or repaired the key.
+//! 4. A call takes at most 25 ms. After five failures in a row the server is not called, but probed four
+//!    times per second; meanwhile [`OnOutage`] decides. A charge is never sent twice. If the server
+//!    closed an idle connection, the next call reconnects: nothing was sent yet.
 //!
-//! What is stored is one number for each caller and quota, under a hash of both that nobody can trace back without the
-//! secret. Keys begin with `pc1:` and expire by themselves. A quota that is changed starts anew. The server's clock is the
-//! only one that counts.
+//! The server stores one number per caller and quota, under a hash of both that cannot be reversed
+//! without the secret. Keys begin with `pc1:` and expire. A quota that is changed starts anew. Only the
+//! clock of the server counts.
 //!
-//! Nothing is asked when the store is built: a service starts while Redis is down. It needs a tokio runtime with time and
-//! I/O enabled.
+//! The store connects on first use: a service starts while Redis is down. It needs a running tokio
+//! runtime with time and I/O enabled.
 //!
-//! Deployment: give limits a server, or a database, of their own with `maxmemory-policy noeviction`: a key that is evicted
-//! is a caller with a full quota. A server that restarts empty, or a replica that takes over without the last writes,
-//! forgets in the same way. All processes must be the same build: a caller who is counted by a claim or a closure
-//! of your own may have another key under another compiler. TLS needs the feature `redis-tls`. Redis Cluster is not supported yet.
-//! `docs/rate-limits.md` in the repository helps to choose, and says what was measured.
+//! Deployment: give limits their own server, or their own database, with `maxmemory-policy noeviction`:
+//! an evicted key is a caller with a full quota. A server that restarts empty, or a replica that takes
+//! over without the last writes, has the same effect. All processes must be the same build: a caller
+//! that is counted by a claim or by a function of your own may have another key with another compiler.
+//! TLS needs the feature `redis-tls`. Redis Cluster is not supported yet. `docs/rate-limits.md` in the
+//! repository helps to choose, and lists the measurements.
 //!
 //! ```
 //! use std::num::NonZeroU32;
@@ -45,7 +49,7 @@
 //! let second = Duration::from_secs(1);
 //! assert_eq!(quota.bound(second), 2_000);
 //! assert_eq!(store.bound(&quota, second), 2_100);
-//! assert!(store.status().is_up); // as far as it knows: it has asked nothing yet
+//! assert!(store.status().is_up); // until a call fails
 //! # Ok(layer)
 //! # }
 //! # assert!(layer().is_ok());

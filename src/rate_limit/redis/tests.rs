@@ -181,7 +181,7 @@ async fn every_store_charges_all_quotas_or_none() {
 }
 
 #[tokio::test]
-async fn every_store_tells_how_long_to_wait() {
+async fn every_store_reports_the_wait() {
     for (name, store) in Stores::new().iter() {
         let policies = policies(&[Quota::per_hour(60).burst(2)]);
         assert_eq!(admitted(store, "alice", &policies, 3).await, 2, "{name}");
@@ -195,7 +195,7 @@ async fn every_store_tells_how_long_to_wait() {
 }
 
 #[tokio::test]
-async fn every_store_takes_the_cost_of_a_request() {
+async fn every_store_charges_the_cost() {
     for (name, store) in Stores::new().iter() {
         let policies = policies(&[Quota::per_hour(10)]);
         let mut outcomes = Vec::new();
@@ -208,7 +208,7 @@ async fn every_store_takes_the_cost_of_a_request() {
 }
 
 #[tokio::test]
-async fn every_store_peeks_without_a_charge_and_settles_afterwards() {
+async fn every_store_peeks_and_charges_later() {
     for (name, store) in Stores::new().iter() {
         let policies = policies(&[Quota::per_hour(3)]);
         for _ in 0..10 {
@@ -238,7 +238,7 @@ async fn every_store_peeks_without_a_charge_and_settles_afterwards() {
 }
 
 #[tokio::test]
-async fn every_store_admits_nothing_of_a_quota_of_nothing() {
+async fn every_store_admits_nothing_of_zero() {
     for (name, store) in Stores::new().iter() {
         let policies = policies(&[Quota::per_hour(0)]);
         assert_eq!(admitted(store, "alice", &policies, 3).await, 0, "{name}");
@@ -263,7 +263,7 @@ async fn admitted_at_once(stores: &[Arc<dyn Store>], policies: &Arc<Policies>) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_store_admits_sixty_four_callers_at_once_a_burst_and_no_more() {
+async fn concurrent_requests_get_exactly_the_burst() {
     let policies = policies(&[Quota::per_day(1_000)]);
     for (name, store) in &Stores::new().all {
         let admitted = admitted_at_once(&[Arc::clone(store)], &policies).await;
@@ -274,7 +274,7 @@ async fn every_store_admits_sixty_four_callers_at_once_a_burst_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_nodes_that_know_nothing_of_each_other_admit_exactly_the_burst() {
+async fn two_nodes_admit_exactly_the_burst() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -284,7 +284,7 @@ async fn two_nodes_that_know_nothing_of_each_other_admit_exactly_the_burst() {
 }
 
 #[tokio::test]
-async fn a_busy_caller_is_served_from_leases_and_the_server_is_asked_rarely() {
+async fn a_busy_caller_rarely_calls_the_server() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -302,7 +302,7 @@ async fn a_busy_caller_is_served_from_leases_and_the_server_is_asked_rarely() {
 }
 
 #[tokio::test]
-async fn who_was_refused_is_refused_again_without_asking() {
+async fn a_refused_caller_is_refused_without_a_call() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -348,7 +348,7 @@ async fn a_deleted_key_counts_within_five_seconds() {
 }
 
 #[tokio::test]
-async fn leases_end_with_the_clock_of_the_node() {
+async fn leases_expire_by_the_clock_of_the_node() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -381,7 +381,7 @@ async fn leases_end_with_the_clock_of_the_node() {
 }
 
 #[test]
-fn a_flood_of_callers_takes_no_more_memory_than_was_said_and_a_busy_one_is_remembered() {
+fn a_flood_of_callers_is_bounded() {
     let policies = policies(&[Quota::per_second(1_000)]);
     for most in [2, 63, 1_000, 65_536] {
         let leases = LeaseTable::new(25, NonZeroUsize::new(most).unwrap());
@@ -401,7 +401,7 @@ fn a_flood_of_callers_takes_no_more_memory_than_was_said_and_a_busy_one_is_remem
 }
 
 #[tokio::test]
-async fn what_is_stored_names_nobody_and_expires() {
+async fn stored_keys_are_hashes_and_expire() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -446,7 +446,7 @@ fn stored(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_node_of_a_cluster_holds_all_quotas_of_a_caller() {
+async fn quotas_of_a_caller_share_a_slot() {
     let (bus, folder) = (server::free_port().to_string(), std::env::temp_dir());
     let file = format!("portcullis-cluster-{}-{bus}.conf", std::process::id());
     let settings = [
@@ -474,7 +474,7 @@ async fn a_node_of_a_cluster_holds_all_quotas_of_a_caller() {
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_was_set_back_locks_nobody_out() {
+async fn a_clock_set_back_locks_out_no_caller() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -498,7 +498,7 @@ async fn a_server_whose_clock_was_set_back_locks_nobody_out() {
 }
 
 #[tokio::test]
-async fn what_another_program_wrote_under_a_callers_name_stops_nobody() {
+async fn foreign_values_count_as_no_debt() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -525,7 +525,7 @@ async fn what_another_program_wrote_under_a_callers_name_stops_nobody() {
 }
 
 #[tokio::test]
-async fn the_longest_and_the_smallest_quotas_are_numbers_for_the_server_too() {
+async fn extreme_quotas_work_on_the_server() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -558,7 +558,7 @@ async fn the_longest_and_the_smallest_quotas_are_numbers_for_the_server_too() {
 }
 
 #[tokio::test]
-async fn a_script_that_the_server_forgot_is_sent_again() {
+async fn a_forgotten_script_is_sent_again() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -579,7 +579,7 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
 }
 
 #[test]
-fn operators_see_an_outage_its_length_and_its_errors() {
+fn metrics_show_an_outage() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -675,7 +675,7 @@ async fn number_in_line(stream: &mut BufStream<TcpStream>) -> std::io::Result<us
 }
 
 #[tokio::test]
-async fn what_the_script_never_says_is_not_believed() {
+async fn impossible_replies_are_rejected() {
     let policies = policies(&[Quota::per_hour(10)]);
     let request = [LeaseRequest {
         min: 1,
@@ -752,7 +752,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 #[test]
-fn the_script_decides_as_the_arithmetic_in_memory_does() {
+fn the_script_decides_as_memory_does() {
     let Some(server) = Server::start() else {
         return;
     };

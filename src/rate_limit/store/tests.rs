@@ -10,7 +10,7 @@ use tokio_test::task;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
-use crate::answer::ResponseBody;
+use crate::body::ResponseBody;
 use crate::client_address::PeerAddr;
 use crate::clock::ManualClock;
 use crate::rate_limit::memory::Memory;
@@ -82,7 +82,7 @@ fn send(layer: &RateLimitLayer) -> impl Future<Output = Answer> + use<> {
 }
 
 #[tokio::test]
-async fn what_the_store_knows_at_hand_is_answered_at_once() {
+async fn local_decisions_are_immediate() {
     let store = Slow::new(true);
     let layer = layer(&store, Quota::per_minute(1));
     assert_eq!(send(&layer).await.unwrap().status(), 200);
@@ -110,7 +110,7 @@ fn else_the_request_waits_for_its_answer() {
 }
 
 #[test]
-fn a_store_that_does_not_answer_is_our_fault() {
+fn a_silent_store_is_503() {
     let store = Slow::new(false);
     let layer = layer(&store, Quota::per_minute(1)).max_in_flight(NonZeroU32::MIN);
     for _ in 0..2 {
@@ -127,7 +127,7 @@ fn a_store_that_does_not_answer_is_our_fault() {
 }
 
 #[test]
-fn a_request_is_in_flight_while_the_store_is_asked() {
+fn a_waiting_request_is_in_flight() {
     let store = Slow::new(false);
     let layer = layer(&store, Quota::per_minute(9)).max_in_flight(NonZeroU32::MIN);
     let mut asked = task::spawn(send(&layer));
@@ -152,7 +152,7 @@ fn a_request_is_in_flight_while_the_store_is_asked() {
 }
 
 #[test]
-fn what_the_response_costs_is_charged_to_the_store() {
+fn the_cost_of_a_response_is_charged() {
     let store = Slow::new(true);
     let layer = layer(&store, Quota::per_minute(5)).charge_after(|_, _| 5);
     let once = || tokio_test::assert_ready!(task::spawn(send(&layer)).poll()).unwrap();
