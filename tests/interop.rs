@@ -1,10 +1,11 @@
-//! Tokens that no code of ours made, judged by ours; and tokens of ours, judged by others.
+//! Verifies tokens of other JOSE libraries, and lets them verify ours.
 //!
-//! Each peer is an issuer of its own process, made of joserfc, jwcrypto (Python) or jose (Node). It says of every token
-//! that it makes what must become of it. The tokens go through an axum service and through the example `gateway`.
+//! Each peer is an issuer in its own process, written with joserfc or jwcrypto (Python) or jose (Node).
+//! It sends tokens with the expected result. The tokens go through an axum service and through the
+//! example `gateway`.
 //!
-//! `tests/interop/install` fetches the libraries. Without them these tests say that they are skipped;
-//! `PORTCULLIS_REQUIRE_ALL=1` makes that a failure.
+//! `tests/interop/install` fetches the libraries. Without them, these tests are skipped and print so;
+//! with `PORTCULLIS_REQUIRE_ALL=1` they fail.
 
 use std::env;
 use std::io::Write;
@@ -35,7 +36,7 @@ enum Peer {
     Jose,
 }
 
-/// What a peer says when it starts.
+/// The first line of a peer.
 #[derive(Deserialize)]
 struct Offer {
     issuer: String,
@@ -50,9 +51,9 @@ struct Token {
     token: String,
     /// `accept`, or the code of the reason.
     expect: String,
-    /// Whom an accepted token is about.
+    /// The expected subject of an accepted token.
     subject: Option<String>,
-    /// Shaped as tutorials teach it: the subject in `userId`, the roles in `role`.
+    /// The subject is in `userId` and the roles are in `role`, as in many tutorials.
     #[serde(default)]
     tutorial: bool,
 }
@@ -61,32 +62,32 @@ struct Token {
 struct Running(#[allow(dead_code)] Child);
 
 #[tokio::test]
-async fn an_axum_service_and_joserfc_agree() {
+async fn axum_service_and_joserfc_agree() {
     axum_agrees_with(Peer::Joserfc).await;
 }
 
 #[tokio::test]
-async fn an_axum_service_and_jwcrypto_agree() {
+async fn axum_service_and_jwcrypto_agree() {
     axum_agrees_with(Peer::Jwcrypto).await;
 }
 
 #[tokio::test]
-async fn an_axum_service_and_jose_agree() {
+async fn axum_service_and_jose_agree() {
     axum_agrees_with(Peer::Jose).await;
 }
 
 #[tokio::test]
-async fn the_gateway_and_joserfc_agree() {
+async fn gateway_and_joserfc_agree() {
     gateway_agrees_with(Peer::Joserfc).await;
 }
 
 #[tokio::test]
-async fn the_gateway_and_jwcrypto_agree() {
+async fn gateway_and_jwcrypto_agree() {
     gateway_agrees_with(Peer::Jwcrypto).await;
 }
 
 #[tokio::test]
-async fn the_gateway_and_jose_agree() {
+async fn gateway_and_jose_agree() {
     gateway_agrees_with(Peer::Jose).await;
 }
 
@@ -100,7 +101,8 @@ async fn jose_verifies_our_tokens() {
     verifies_our_tokens(Peer::Jose).await;
 }
 
-/// Through two routes: one for tokens as they should be, one that was told where tutorials put things.
+/// Through two routes: one for tokens as they should be, one that was told where tutorials put
+/// things.
 async fn axum_agrees_with(peer: Peer) {
     let Some((_peer, offer)) = peer.start().await else {
         return;
@@ -319,7 +321,8 @@ async fn start_gateway(issuer: &str, upstream: &str) -> (Running, String) {
     start(&mut command, "listening on ").await
 }
 
-/// Starts a program and waits for its line that starts with `prefix`; returns the rest of that line.
+/// Starts a program and waits for its line that starts with `prefix`; returns the rest of that
+/// line.
 async fn start(command: &mut Command, prefix: &str) -> (Running, String) {
     let mut child = spawn(command);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
