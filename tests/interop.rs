@@ -1,11 +1,10 @@
-//! Verifies tokens of other JOSE libraries, and lets them verify ours.
+//! Tokens that no code of ours made, judged by ours; and tokens of ours, judged by others.
 //!
-//! Each peer is an issuer in its own process, written with joserfc or jwcrypto (Python) or jose (Node).
-//! It sends tokens with the expected result. The tokens go through an axum service and through the
-//! example `gateway`.
+//! Each peer is an issuer of its own process, made of joserfc, jwcrypto (Python) or jose (Node). It says of every token
+//! that it makes what must become of it. The tokens go through an axum service and through the example `gateway`.
 //!
-//! `tests/interop/install` fetches the libraries. Without them, these tests are skipped and print so;
-//! with `PORTCULLIS_REQUIRE_ALL=1` they fail.
+//! `tests/interop/install` fetches the libraries. Without them these tests say that they are skipped;
+//! `PORTCULLIS_REQUIRE_ALL=1` makes that a failure.
 
 use std::env;
 use std::io::Write;
@@ -13,8 +12,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, http::HeaderMap};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis::{
     Algorithm, Clock, Identity, Issuer, JwksCache, JwksSource, JwtAuthLayer, RequireRoleLayer,
     TestIssuer,
@@ -34,9 +35,11 @@ enum Peer {
     Joserfc,
     Jwcrypto,
     Jose,
+    /// The clients `@connectrpc/connect-web` and `grpc-web`.
+    GrpcWeb,
 }
 
-/// The first line of a peer.
+/// What a peer says when it starts.
 #[derive(Deserialize)]
 struct Offer {
     issuer: String,
@@ -51,9 +54,9 @@ struct Token {
     token: String,
     /// `accept`, or the code of the reason.
     expect: String,
-    /// The expected subject of an accepted token.
+    /// Whom an accepted token is about.
     subject: Option<String>,
-    /// The subject is in `userId` and the roles are in `role`, as in many tutorials.
+    /// Shaped as tutorials teach it: the subject in `userId`, the roles in `role`.
     #[serde(default)]
     tutorial: bool,
 }
@@ -62,32 +65,32 @@ struct Token {
 struct Running(#[allow(dead_code)] Child);
 
 #[tokio::test]
-async fn axum_service_and_joserfc_agree() {
+async fn an_axum_service_and_joserfc_agree() {
     axum_agrees_with(Peer::Joserfc).await;
 }
 
 #[tokio::test]
-async fn axum_service_and_jwcrypto_agree() {
+async fn an_axum_service_and_jwcrypto_agree() {
     axum_agrees_with(Peer::Jwcrypto).await;
 }
 
 #[tokio::test]
-async fn axum_service_and_jose_agree() {
+async fn an_axum_service_and_jose_agree() {
     axum_agrees_with(Peer::Jose).await;
 }
 
 #[tokio::test]
-async fn gateway_and_joserfc_agree() {
+async fn the_gateway_and_joserfc_agree() {
     gateway_agrees_with(Peer::Joserfc).await;
 }
 
 #[tokio::test]
-async fn gateway_and_jwcrypto_agree() {
+async fn the_gateway_and_jwcrypto_agree() {
     gateway_agrees_with(Peer::Jwcrypto).await;
 }
 
 #[tokio::test]
-async fn gateway_and_jose_agree() {
+async fn the_gateway_and_jose_agree() {
     gateway_agrees_with(Peer::Jose).await;
 }
 
@@ -101,15 +104,59 @@ async fn jose_verifies_our_tokens() {
     verifies_our_tokens(Peer::Jose).await;
 }
 
-/// Through two routes: one for tokens as they should be, one that was told where tutorials put
-/// things.
+#[tokio::test]
+async fn grpc_web_clients_read_the_status_of_rejections() {
+    let Some(mut peer) = Peer::GrpcWeb.command() else {
+        return;
+    };
+    let issuer = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
+    let auth = JwtAuthLayer::from_issuer(issuer.issuer(), AUDIENCE).unwrap();
+    let layers = (auth, RequireRoleLayer::any(["reader"]));
+    let service = Router::new().route("/shop.Orders/Get", post(empty_grpc_web_message));
+    let url = listen(service.route_layer(layers)).await;
+
+    let reader = issuer.token("alice").role("reader").sign();
+    let guest = issuer.token("bob").sign();
+    let credentials = "credentials are required";
+    let rule = "the caller does not satisfy the rule for this request";
+    for (token, status, message) in [
+        ("", 16, credentials),
+        (guest.as_str(), 7, rule),
+        (reader.as_str(), 0, ""),
+    ] {
+        let output = peer.arg(&url).arg(token).kill_on_drop(true).output();
+        let output = timeout(PATIENCE, output).await.expect("an end in time");
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let lines = output
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let expected = ["connect-web", "grpc-web binary", "grpc-web text"]
+            .map(|client| json!({ "client": client, "status": status, "message": message }));
+        assert_eq!(lines.collect::<Vec<Value>>(), expected);
+        peer = Peer::GrpcWeb.command().unwrap();
+    }
+}
+
+/// An empty message and the status 0, in the format of the request.
+async fn empty_grpc_web_message(headers: HeaderMap) -> impl axum::response::IntoResponse {
+    let body = b"\0\0\0\0\0\x80\0\0\0\x0fgrpc-status:0\r\n";
+    let content_type = headers["content-type"].clone();
+    let is_text = content_type == "application/grpc-web-text";
+    let body = match is_text {
+        true => BASE64.encode(body).into_bytes(),
+        false => body.to_vec(),
+    };
+    ([("content-type", content_type)], body)
+}
+
+/// Through two routes: one for tokens as they should be, one that was told where tutorials put things.
 async fn axum_agrees_with(peer: Peer) {
     let Some((_peer, offer)) = peer.start().await else {
         return;
     };
     let plain = match peer {
         Peer::Joserfc => JwtAuthLayer::from_issuer(&offer.issuer, AUDIENCE),
-        Peer::Jwcrypto | Peer::Jose => JwtAuthLayer::new([offer.policy()]),
+        Peer::Jwcrypto | Peer::Jose | Peer::GrpcWeb => JwtAuthLayer::new([offer.policy()]),
     };
     let tutorial = offer.policy().subject_claim("userId").roles_claim("role");
     let tutorial = JwtAuthLayer::new([tutorial]).unwrap();
@@ -245,6 +292,7 @@ impl Peer {
             Self::Joserfc => ("joserfc", "python.stamp"),
             Self::Jwcrypto => ("jwcrypto", "python.stamp"),
             Self::Jose => ("jose", "node.stamp"),
+            Self::GrpcWeb => ("grpc_web", "node.stamp"),
         };
         if !installed.join(stamp).exists() {
             let skipped = format!("SKIPPED interop ({name}): tests/interop/install");
@@ -255,10 +303,10 @@ impl Peer {
             std::io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
         }
-        if let Self::Jose = self {
+        if let Self::Jose | Self::GrpcWeb = self {
             let mut node = Command::new("node");
             node.arg("--preserve-symlinks-main");
-            node.arg(installed.join("node/jose_peer.mjs"));
+            node.arg(installed.join(format!("node/{name}_peer.mjs")));
             return Some(node);
         }
         let mut python = Command::new(installed.join("python/bin/python"));
@@ -321,8 +369,7 @@ async fn start_gateway(issuer: &str, upstream: &str) -> (Running, String) {
     start(&mut command, "listening on ").await
 }
 
-/// Starts a program and waits for its line that starts with `prefix`; returns the rest of that
-/// line.
+/// Starts a program and waits for its line that starts with `prefix`; returns the rest of that line.
 async fn start(command: &mut Command, prefix: &str) -> (Running, String) {
     let mut child = spawn(command);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
