@@ -26,7 +26,7 @@ use portcullis::{Quota, RateLimitLayer};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 
-const SECRET: &str = "a secret of all nodes and nobody else";
+const SECRET: &str = "a secret that all nodes share";
 
 /// A service behind a limit of each `caller`.
 type Limited = BoxCloneSyncService<Request<String>, StatusCode, Infallible>;

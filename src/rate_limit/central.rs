@@ -15,7 +15,7 @@ const SHARE: u64 = 4;
 // === impl Central ===
 
 impl Central {
-    /// What is debt, and what would be granted: `None` where that is less than is needed.
+    /// The debt, and the permits that would be granted; `None` if that is less than the minimum.
     pub(crate) fn peek(&self, gcra: &Gcra, now: u64, request: LeaseRequest) -> (u64, Option<u32>) {
         let debt = self.tat.saturating_sub(now);
         let room = gcra.available(debt);
@@ -31,7 +31,7 @@ impl Central {
         self.tat
     }
 
-    /// What is debt at a moment.
+    /// The debt at this time.
     pub(crate) fn debt_at(&self, now: u64) -> u64 {
         self.tat.saturating_sub(now)
     }

@@ -1,7 +1,7 @@
 //! The generic cell rate algorithm: a token bucket whose whole state is one point in time.
 //!
-//! The state is the TAT (theoretical arrival time): when all permits of the caller will be refilled, in
-//! nanoseconds. The time until then is its *debt*. A request is admitted if the debt afterwards is at
+//! The state is the TAT (theoretical arrival time): when all permits of the caller will be refilled,
+//! in nanoseconds. The time until then is its *debt*. A request is admitted if the debt afterwards is at
 //! most the burst. Additions, comparisons and one division: the script on the server does the same.
 
 use std::num::NonZeroU32;
@@ -14,7 +14,7 @@ use super::quota::Quota;
 pub(crate) struct Gcra {
     /// What one permit costs, in nanoseconds.
     interval: u64,
-    /// What a request may leave debt at most: the whole burst.
+    /// The largest debt after an admitted request: the whole burst.
     capacity: u64,
 }
 
@@ -41,8 +41,8 @@ pub(crate) struct Left {
     pub(crate) more_in: Duration,
 }
 
-/// A sum that saturates is larger than this, hence refused. Twice as much, the most that is ever debt, is a number for Redis
-/// too, whose numbers have a sign and are made of doubles.
+/// A saturated sum is larger than this, so it is refused. Twice as much, the largest debt, is a valid
+/// number in Redis too, where numbers are signed and computed as doubles.
 const MAX_NANOS: u64 = u64::MAX / 8;
 
 // === impl Gcra ===
@@ -62,7 +62,7 @@ impl Gcra {
         self.interval
     }
 
-    /// What a request may leave debt at most, in nanoseconds.
+    /// The largest debt after an admitted request, in nanoseconds.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
@@ -91,8 +91,8 @@ impl Gcra {
         self.verdict(debt, self.decide(tat, now, cost).verdict.retry_after)
     }
 
-    /// The state after a charge that can no more be refused. At most once more the burst is debt beyond the burst, so
-    /// that nobody waits longer than twice the time that a burst takes to come back.
+    /// The state after a charge that cannot be refused. The debt is at most twice the burst, so a
+    /// caller never waits longer than the time that two bursts take to refill.
     pub(crate) fn charge(&self, tat: u64, now: u64, cost: NonZeroU32) -> u64 {
         let debt = tat.saturating_sub(now);
         let after = debt
@@ -101,7 +101,7 @@ impl Gcra {
         now.saturating_add(after.max(debt))
     }
 
-    /// What can ever be debt, in nanoseconds.
+    /// The largest debt, in nanoseconds.
     pub(crate) fn max_debt(&self) -> u64 {
         self.capacity.saturating_mul(2)
     }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::gcra::Left;
 use super::in_flight::InFlight;
-use super::policy::{Policies, PreparedPolicy};
+use super::policy::Policies;
 use super::store::{Source, Verdicts};
 use crate::duration::{nanos, seconds_rounded_up};
 use crate::rejection::{Reason, Rejection};
@@ -83,14 +83,14 @@ pub(super) fn is_name(name: &str) -> bool {
 
 impl HeaderStyle {
     /// Adds what is left of each policy.
-    pub(super) fn add<L>(self, policy: &PreparedPolicy, left: L, headers: &mut HeaderMap)
+    pub(super) fn add<L>(self, fields: &Fields, left: L, headers: &mut HeaderMap)
     where
         L: IntoIterator<Item = Left, IntoIter: Clone>,
     {
         if self == Self::None {
             return;
         }
-        let (fields, left) = (policy.fields(), left.into_iter());
+        let left = left.into_iter();
         headers.append(&RATE_LIMIT_POLICY, fields.policy());
         headers.append(&RATE_LIMIT, fields.state(left.clone()));
         let [limit, ..] = &LEGACY;
@@ -111,14 +111,15 @@ impl HeaderStyle {
     #[cold]
     pub(super) fn refusal(
         self,
-        policy: &PreparedPolicy,
+        policies: &Policies,
+        fields: &Fields,
         verdicts: &Verdicts,
         source: Source,
     ) -> Refusal {
-        let refusing = policy.policies().iter().zip(verdicts.as_slice());
+        let refusing = policies.iter().zip(verdicts.as_slice());
         let refusing = refusing.filter(|(_, verdict)| verdict.retry_after.is_some());
         let mut headers = HeaderMap::new();
-        self.add(policy, verdicts.left(), &mut headers);
+        self.add(fields, verdicts.left(), &mut headers);
         Refusal {
             violated: refusing.map(|(policy, _)| policy.name.clone()).collect(),
             retry_after: verdicts.retry_after().unwrap_or(IN_FLIGHT_RETRY),

@@ -39,7 +39,7 @@ pub enum LimitKey {
     Subject,
     /// The client application: see [`by_client`](super::RateLimitLayer::by_client).
     Client,
-    /// The route, whoever calls it: see [`by_route`](super::RateLimitLayer::by_route).
+    /// The route, for all callers together: see [`by_route`](super::RateLimitLayer::by_route).
     Route,
     /// A verified claim: see [`by_claim`](super::RateLimitLayer::by_claim).
     Claim(ClaimPath),
@@ -47,7 +47,7 @@ pub enum LimitKey {
     Header(HeaderName),
 }
 
-/// 128 bits that stand for a caller. Without the secret, neither two callers that share them nor
+/// 128 bits that identify a caller. Without the secret, neither two callers that share them nor
 /// the caller itself can be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key([u64; 2]);
@@ -152,8 +152,8 @@ pub(super) fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
 // === impl KeyKind ===
 
 impl KeyKind {
-    /// The key of a verified caller: what one issuer says is never mixed with what another says. A
-    /// caller without the client or claim is counted by subject.
+    /// Hashes a verified caller, within its issuer. A caller without the client or claim is counted
+    /// by subject.
     fn hash_verified(&self, hasher: &mut KeyHasher, identity: &Identity) {
         let issuer = identity.issuer().as_bytes();
         match self {

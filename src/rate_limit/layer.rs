@@ -13,7 +13,8 @@ use super::in_flight::InFlight;
 use super::key::{KeyConfig, KeyHasher, KeyKind, LimitKey};
 use super::limit::{Counting, Exempt, Limit, States};
 use super::memory::Memory;
-use super::policy::{PreparedPolicy, QuotaChoice, QuotaSelector};
+use super::policy::QuotaChoice;
+use super::prepared::{PreparedPolicy, QuotaSelector};
 use super::quota::Quota;
 use super::service::{LimitGate, RateLimit};
 use crate::client_address::AddressReader;
@@ -157,7 +158,7 @@ impl RateLimitLayer {
     /// let probing = RateLimitLayer::new(Quota::per_minute(20))
     ///     .charge_after(|status, _| u32::from(status == 404));
     ///
-    /// // The cost that the upstream reports. Queries are expensive even if nobody reads the result.
+    /// // The cost that the upstream reports. Queries cost even if the client is gone.
     /// let measured = RateLimitLayer::new(Quota::per_hour(10_000)).by_client()
     ///     .charge_after(|_, headers| {
     ///         let cost = headers.get("x-cost").and_then(|cost| cost.to_str().ok()?.parse().ok());

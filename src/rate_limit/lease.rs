@@ -45,7 +45,7 @@ pub(crate) struct Lease {
     refused_until: u64,
     /// The TAT at the store, as far as this node knows; never later than the real one.
     tat: u64,
-    /// When the store said so.
+    /// When the store was asked for it.
     checked_at: u64,
 }
 
@@ -240,7 +240,7 @@ impl Lease {
         jitter: u32,
     ) {
         if terms.ttl == 0 {
-            // The debt says how long the store refuses.
+            // The wait follows from the debt.
             return;
         }
         let available = terms.gcra.available(self.debt(now));

@@ -12,7 +12,7 @@ use super::headers::HeaderStyle;
 use super::in_flight::{InFlight, Permit};
 use super::key::{Key, KeyConfig, KeyHasher};
 use super::memory::Memory;
-use super::policy::{PreparedPolicy, QuotaSelector};
+use super::prepared::{PreparedPolicy, QuotaSelector};
 use super::store::{Asking, Check, Outcome, Purpose, Source, Store, StoreError, Verdicts};
 use crate::clock::Clock;
 use crate::decision::Mode;
@@ -212,7 +212,7 @@ impl Limit {
         }
         let left = counted.verdicts.left();
         self.headers
-            .add(&counted.policy, left, response.headers_mut());
+            .add(counted.policy.fields(), left, response.headers_mut());
     }
 
     /// Charges a request that was admitted already.
@@ -240,7 +240,9 @@ impl Limit {
             if is_exempt() {
                 return Ok(self.admit(source, OnResponse::Nothing, permit));
             }
-            let refusal = self.headers.refusal(policy, &verdicts, source);
+            let refusal =
+                self.headers
+                    .refusal(policy.policies(), policy.fields(), &verdicts, source);
             return Err(refusal.rejection(self.jitter, key.name() ^ self.now()));
         }
         let is_own = || {
@@ -347,7 +349,9 @@ impl Admission {
             OnResponse::Nothing => {}
             OnResponse::Left(left) => {
                 if let Some(own) = &limit.own {
-                    limit.headers.add(own, [left], response.headers_mut());
+                    limit
+                        .headers
+                        .add(own.fields(), [left], response.headers_mut());
                 }
             }
             OnResponse::Full(counted) => limit.charge_response(*counted, response),

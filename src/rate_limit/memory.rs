@@ -271,7 +271,7 @@ impl Table {
         true
     }
 
-    /// A table of the same kind, with so many groups. What groups remember begins at the ceiling, hence with nothing.
+    /// An empty table of the same kind, with this many groups. Floors are set only at the maximum.
     fn empty(&self, groups: usize) -> Self {
         Self {
             slots: vec![Slot::EMPTY; groups * self.reach],

@@ -69,6 +69,7 @@ mod lease;
 mod limit;
 mod memory;
 mod policy;
+mod prepared;
 mod quota;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]

@@ -1,15 +1,14 @@
-//! The quotas of a caller, prepared once for all callers that have the same.
+//! The quotas of a caller, and how they are chosen.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde_json::Value;
 use siphasher::sip::SipHasher13;
 
 use super::gcra::Gcra;
-use super::headers::Fields;
 use super::quota::Quota;
 use crate::claim_path::ClaimPath;
 use crate::identity::Identity;
@@ -28,13 +27,6 @@ pub(crate) struct Policy {
     pub(crate) fingerprint: u64,
 }
 
-/// Policies, and what their fields have in common in all responses.
-#[derive(Debug)]
-pub(super) struct PreparedPolicy {
-    policies: Arc<Policies>,
-    fields: Fields,
-}
-
 /// How a verified caller gets another quota than the layer's own.
 pub(super) enum QuotaChoice {
     /// The first of these that the claim names.
@@ -51,15 +43,6 @@ type ChooseQuota = dyn Fn(&Identity) -> Option<Quota> + Send + Sync;
 
 /// Quotas by name.
 pub(super) type Plans = Box<[(Box<str>, Quota)]>;
-
-/// The quotas of callers, prepared on first use.
-pub(super) struct QuotaSelector {
-    choice: Arc<QuotaChoice>,
-    /// The layer's own quotas, of which the chosen one replaces the first.
-    quotas: Box<[(Arc<str>, Quota)]>,
-    /// Prepared policies. Further quotas are prepared for each request.
-    prepared: [OnceLock<(Quota, Option<Arc<PreparedPolicy>>)>; 16],
-}
 
 // === impl Policies ===
 
@@ -112,31 +95,11 @@ impl Policy {
     }
 }
 
-// === impl PreparedPolicy ===
-
-impl PreparedPolicy {
-    /// `None` if nothing limits the caller.
-    pub(super) fn new(quotas: &[(Arc<str>, Quota)]) -> Option<Arc<Self>> {
-        let policies = Policies::new(quotas.iter().map(|(name, quota)| (name, *quota)))?;
-        let fields = Fields::new(&policies);
-        let policies = Arc::new(policies);
-        Some(Arc::new(Self { policies, fields }))
-    }
-
-    pub(super) fn policies(&self) -> &Arc<Policies> {
-        &self.policies
-    }
-
-    pub(super) fn fields(&self) -> &Fields {
-        &self.fields
-    }
-}
-
 // === impl QuotaChoice ===
 
 impl QuotaChoice {
     /// `None` is the layer's own quota.
-    fn quota(&self, caller: &Identity) -> Option<Quota> {
+    pub(super) fn quota(&self, caller: &Identity) -> Option<Quota> {
         match self {
             Self::Plans(claim, plans) => {
                 let claim = caller.claim_at(claim)?;
@@ -179,38 +142,6 @@ fn names(claim: &Value, plan: &str) -> bool {
         Value::String(name) => name == plan,
         Value::Array(list) => list.iter().any(|name| name == plan),
         _ => false,
-    }
-}
-
-// === impl QuotaSelector ===
-
-impl QuotaSelector {
-    pub(super) fn new(choice: Arc<QuotaChoice>, quotas: &[(Arc<str>, Quota)]) -> Self {
-        Self {
-            choice,
-            quotas: quotas.into(),
-            prepared: Default::default(),
-        }
-    }
-
-    /// `None` if the caller has the layer's own quotas, `Some(None)` if nothing limits it.
-    pub(super) fn select(&self, caller: &Identity) -> Option<Option<Arc<PreparedPolicy>>> {
-        let quota = self.choice.quota(caller)?;
-        for cell in &self.prepared {
-            let (known, policy) = cell.get_or_init(|| (quota, self.prepare(quota)));
-            if *known == quota {
-                return Some(policy.clone());
-            }
-        }
-        Some(self.prepare(quota))
-    }
-
-    fn prepare(&self, quota: Quota) -> Option<Arc<PreparedPolicy>> {
-        let mut quotas = self.quotas.clone();
-        if let Some(first) = quotas.first_mut() {
-            first.1 = quota;
-        }
-        PreparedPolicy::new(&quotas)
     }
 }
 

@@ -542,7 +542,7 @@ async fn a_failed_service_costs_the_declared_minimum_once() {
         assert!(layer.layer(failing).oneshot(from(ALICE)).await.is_err());
     }
     assert_eq!(status(&layer, from(ALICE)).await, 429);
-    // A response costs what it says, and nothing in addition.
+    // A response has its own cost, and nothing in addition.
     assert_eq!(status(&layer, from(BOB)).await, 200);
     assert_eq!(status(&layer, from(BOB)).await, 200);
     let response = send(&layer, from(BOB)).await;

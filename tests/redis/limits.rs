@@ -53,7 +53,7 @@ async fn until_up(store: &RedisStore, service: &Limited, is_up: bool) {
             return;
         }
         assert!(i < 3_000, "{:?}", store.status());
-        ask(service, "somebody").await;
+        ask(service, "another").await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

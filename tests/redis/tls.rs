@@ -35,7 +35,7 @@ fn tls_needs_a_trusted_certificate() {
     let url = format!("rediss://127.0.0.1:{port}/");
     assert_eq!(status(&url, &ours), "200");
     assert_eq!(status(&url, &others), "503");
-    // In plain text nobody is served.
+    // Plain text is not served.
     assert_eq!(status(&url.replace("rediss", "redis"), &ours), "503");
 }
 
@@ -77,7 +77,7 @@ async fn a_client() {
         .unwrap()
         .on_outage(OnOutage::Closed);
     let service = limited(&store, Quota::per_hour(1_000_000));
-    // Whoever is slow to connect is patient; whoever is refused stays refused.
+    // A slow connection succeeds in the end; a refused one does not.
     let mut status = ask(&service, "alice").await;
     for _ in 0..100 {
         if status == 200 {

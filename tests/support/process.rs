@@ -92,7 +92,7 @@ impl Running {
     /// Takes its output, so that the caller can read it continuously.
     #[allow(dead_code)] // Not all test binaries use it.
     pub(crate) fn output(&mut self) -> BufReader<ChildStdout> {
-        self.stdout.take().expect("an output that nobody took")
+        self.stdout.take().expect("an output that was not taken")
     }
 
     #[allow(dead_code)]

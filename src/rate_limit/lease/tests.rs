@@ -114,7 +114,7 @@ fn a_node_requests_its_demand() {
     }
     let desired = lease.request(&terms, now, 1).desired;
     assert!((90..=100).contains(&desired), "{desired}");
-    // Nobody has asked for long.
+    // No request came for a long time.
     assert_eq!(lease.request(&terms, now + 10 * SECOND, 1).desired, 1);
     // A crowd is served by purchases of a share, not at once.
     lease.record_demand(&terms, now + 10 * SECOND, 1_000_000);

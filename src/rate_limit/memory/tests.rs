@@ -94,7 +94,7 @@ fn a_flood_gets_the_permits_of_the_slots() {
         (3 * slots..=3 * (slots + slots / REACH)).contains(&admitted),
         "{admitted}"
     );
-    // Whoever was pushed out comes back to what it owes, or more.
+    // A replaced caller comes back to its debt, or a larger one.
     assert_eq!(flood().count(), 0);
 }
 
@@ -246,7 +246,7 @@ proptest! {
         }
     }
 
-    /// However small the table, whoever is admitted is admitted by a count of its own admissions, kept for ever.
+    /// In a table of any size, a caller is admitted at most as an exact count of its admissions allows.
     #[test]
     fn a_replaced_caller_gets_no_more(
         ceiling in 1..100_usize,

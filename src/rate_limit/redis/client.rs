@@ -86,7 +86,7 @@ impl Store for LeaseClient {
             return None;
         }
         // A server that is known to be down is not waited for. If the fallback refuses without a
-        // decision, `ask` says so.
+        // decision, `ask` returns the error.
         self.0.fallback.decide(&Check { now, ..*check }).ok()
     }
 
@@ -95,7 +95,7 @@ impl Store for LeaseClient {
         let runtime = Handle::try_current()
             .ok()
             .filter(|_| !parts.backend.stats().is_open);
-        // In a task of its own: what was charged is kept even if the client disconnects.
+        // A separate task: what was charged is kept even if the client disconnects.
         let task = runtime.map(|runtime| {
             let (parts, question) = (Arc::clone(&parts), question.clone());
             runtime.spawn(async move { parts.ask(&question).await })

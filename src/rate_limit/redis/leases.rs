@@ -306,7 +306,7 @@ impl CallerLeases {
         purchase
     }
 
-    /// Sets what the caller owes the server, as it said to a call that was sent at `sent`.
+    /// Sets the debts that the server returned to a call that was sent at `sent`.
     pub(super) fn set_debts(&mut self, sent: u64, debts: impl Iterator<Item = u64>) {
         for (policy, debt) in self.leases.iter_mut().zip(debts) {
             policy.lease.set_debt(sent, debt);

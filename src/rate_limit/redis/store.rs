@@ -99,9 +99,9 @@ impl RedisStore {
     /// feature `redis-tls` at `rediss://`. It connects on first use.
     ///
     /// All processes that count together need the same secret: 16 bytes or more, generated
-    /// randomly. Without it, the keys in the store do not reveal who was counted.
+    /// randomly. Without it, the keys in the store do not reveal the callers.
     ///
-    /// TLS trusts the certificates of the system, or those of the file in `SSL_CERT_FILE`. It uses
+    /// TLS trusts the certificates of the system, or the file in `SSL_CERT_FILE`. It uses
     /// the process's rustls provider if the application has installed one, otherwise aws-lc-rs, and
     /// never installs one itself.
     ///
@@ -169,7 +169,7 @@ impl RedisStore {
         self.rebuilt()
     }
 
-    /// Reads the time of this process, which says when leases expire, from `clock`. The server has
+    /// Reads the time of this process, by which leases expire, from `clock`. The server has
     /// its own clock.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.backend = self.backend.with_clock(clock.into());

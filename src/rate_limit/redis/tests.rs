@@ -91,7 +91,7 @@ async fn decide(
     store.ask(&check).await.unwrap()
 }
 
-/// Every store that there is, and the server of those that have one.
+/// Every store, and the server of the shared ones.
 struct Stores {
     all: Vec<(&'static str, Arc<dyn Store>)>,
     _server: Option<Server>,
@@ -139,7 +139,7 @@ impl Store for InMemory {
     }
 }
 
-/// How many of so many requests are admitted.
+/// How many requests are admitted.
 async fn admitted(store: &dyn Store, caller: &str, policies: &Arc<Policies>, requests: u32) -> u32 {
     let mut admitted = 0;
     for _ in 0..requests {
@@ -782,7 +782,7 @@ fn the_script_decides_as_memory_does() {
                 })
                 .collect();
             let reply = runtime.block_on(ask(&backend, Action::Acquire, key, &policies, &requests));
-            // Only the server knows when it was asked; what it says is debt of one quota tells it for the others.
+            // Only the server knows its time; it follows from the debt of one quota.
             let elapsed = central
                 .iter()
                 .zip(&reply.answers)

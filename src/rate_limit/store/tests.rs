@@ -17,7 +17,7 @@ use crate::rate_limit::memory::Memory;
 use crate::rate_limit::{Quota, RateLimitLayer};
 use crate::rejection::{Reason, Rejection};
 
-/// Counts in memory, and answers when it is told to.
+/// Counts in memory, and answers on demand.
 #[derive(Debug)]
 struct Slow {
     states: Memory,

@@ -1,4 +1,4 @@
-//! Clients that try to be counted as somebody else, or not at all.
+//! Clients that try to be counted as another client, or not at all.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
