@@ -245,7 +245,10 @@ impl Verifier {
             roles: claims.roles,
             scopes: claims.scopes,
             permissions: claims.permissions,
-            bearer: bearer.copied(),
+            bearer: match &self.cache {
+                Some(_) => bearer.copied(),
+                None => bearer.clone(),
+            },
             subject_hash: OnceLock::new(),
             payload: parts.payload,
         });
