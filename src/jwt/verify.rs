@@ -37,13 +37,6 @@ pub(super) struct Verifier {
     cache: Option<Arc<TokenCache>>,
 }
 
-/// A verified token.
-pub(super) struct VerifiedToken {
-    pub(super) identity: Identity,
-    /// The index of the issuer in the verifier.
-    pub(super) issuer: usize,
-}
-
 /// Why a token was not verified.
 pub(super) enum VerifyError {
     Rejected(Rejection),
@@ -124,14 +117,15 @@ impl Verifier {
         own.chain(&self.shared_keys)
     }
 
-    /// Decides about one token. `above` is the cache that a `JwksCacheLayer` put into the request.
+    /// Decides about one token. Returns the identity, and the index of its issuer. `above` is the cache that a
+    /// `JwksCacheLayer` put into the request.
     pub(super) fn verify(
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         mode: LookupMode,
         reading: Reading,
-    ) -> Result<VerifiedToken, VerifyError> {
+    ) -> Result<(Identity, usize), VerifyError> {
         let now = self.clock.unix_time_at(reading);
         if now < EARLIEST {
             return Err(VerifyError::Rejected(Rejection::misconfigured(
@@ -143,15 +137,12 @@ impl Verifier {
                 self.is_still_valid(token, above, now, reading)
             });
             cache.count(cached.is_some());
-            if let Some((identity, issuer)) = cached {
-                return Ok(VerifiedToken { identity, issuer });
+            if let Some(verified) = cached {
+                return Ok(verified);
             }
         }
         let token = self.verify_uncached(bearer, above, mode, now)?;
-        let verified = VerifiedToken {
-            identity: token.identity.clone(),
-            issuer: token.issuer,
-        };
+        let verified = (token.identity.clone(), token.issuer);
         if let Some(cache) = &self.cache {
             cache.insert(token, now.as_secs());
         }
