@@ -434,3 +434,54 @@ AQH/MAoGCCqGSM49BAMCA0cAMEQCIDBg+amTf3AEKq/Pdid+q2rWucTm9Xw2IyMt
 sBsXcHXnAiA0bvpDzgeosznQQ9j02W+1WI8VgijL29W652aGiY7ERg==
 -----END CERTIFICATE-----
 ";
+
+fn source(server: &Server) -> JwksSource {
+    JwksSource::uri("https://id/", server.url("/keys")).unwrap()
+}
+
+#[tokio::test]
+async fn given_client_fetches_the_keys() {
+    let server = Server::start().await;
+    server.page("/keys", |request: &Request| {
+        match request.headers().get("x-tenant") {
+            Some(_) => json(["a"]).into_response(),
+            None => StatusCode::FORBIDDEN.into_response(),
+        }
+    });
+    let headers = [("x-tenant", "acme")].map(|(name, value)| {
+        let name = ::http::HeaderName::from_static(name);
+        (name, ::http::HeaderValue::from_static(value))
+    });
+    let client = reqwest::Client::builder()
+        .default_headers(headers.into_iter().collect())
+        .build()
+        .unwrap();
+    let cache = JwksCache::new([source(&server).client(client).unwrap()]).unwrap();
+    cache.warm().await.unwrap();
+    assert!(server.cache().warm().await.is_err(), "control");
+}
+
+#[tokio::test]
+async fn given_client_that_followed_a_redirect_is_refused() {
+    let server = Server::start().await;
+    server.page("/elsewhere", |_| json(["a"]));
+    server.page("/keys", |_| {
+        (StatusCode::FOUND, [("location", "/elsewhere")])
+    });
+    let cache = source(&server).client(reqwest::Client::new()).unwrap();
+    let cache = JwksCache::new([cache]).unwrap();
+    assert!(matches!(failure(&cache).await, FetchError::Status(302)));
+    assert_eq!(server.seen(), ["/keys", "/elsewhere"]);
+}
+
+#[test]
+fn given_client_excludes_certificates_and_fixed_keys() {
+    let client = reqwest::Client::new();
+    let fixed = JwksSource::keys("https://id/", keys(["a"]));
+    assert!(fixed.client(client.clone()).is_err());
+    let signed = rcgen::generate_simple_self_signed(vec!["id".to_owned()]).unwrap();
+    let source = JwksSource::uri("https://id/", "https://id/keys").unwrap();
+    let both = source.root_certificates(signed.cert.pem().as_bytes());
+    let both = JwksCache::new([both.unwrap().client(client).unwrap()]);
+    assert!(matches!(both, Err(ConfigError::Setting { .. })));
+}

@@ -336,6 +336,42 @@ async fn the_task_does_not_keep_the_cache_alive() {
     settle().await;
 }
 
+#[tokio::test]
+async fn readiness_check_starts_the_fetches() {
+    let bench = Bench::new(Answer::Status(503));
+    for _ in 0..100 {
+        assert!(!bench.cache.is_ready());
+        settle().await;
+    }
+    assert_eq!(bench.issuer.fetches(), 1, "within the backoff");
+    bench.issuer.publishes(["a"]);
+    bench.advance(2).await;
+    assert!(!bench.cache.is_ready(), "the fetch has only started");
+    settle().await;
+    assert!(bench.cache.is_ready());
+    bench.issuer.answers(Answer::Status(503));
+    bench.advance(600 + 3600).await;
+    assert!(!bench.cache.is_ready(), "expired");
+}
+
+#[cfg(feature = "serde")]
+#[tokio::test]
+async fn status_is_serialized() {
+    let bench = Bench::new(published(&[
+        serde_json::json!({"kty": "oct", "k": ""}),
+        Signer::fresh().jwk("a"),
+    ]));
+    bench.cache.warm().await.unwrap();
+    bench.hands.advance(Duration::from_millis(7_900));
+    let status = serde_json::to_value(bench.cache.status()).unwrap();
+    let expected = serde_json::json!([{
+        "issuer": ISS, "state": "fresh", "keys": 1, "skipped": ["a shared secret"], "age": 7,
+        "last_error": null, "tenants": [],
+    }]);
+    assert_eq!(status, expected);
+    assert_eq!("on_demand".parse(), Ok(IssuerState::OnDemand));
+}
+
 // === refresh ===
 
 #[tokio::test]

@@ -262,4 +262,18 @@ async fn keys_count_for_the_url_that_they_came_from_alone() {
     assert_eq!(discovered.restore(&saved, HOUR), Ok(0));
     let other = cache(JwksSource::service(ISS, Issuer::new(Answer::Status(503))));
     assert_eq!(other.restore(&saved, HOUR), Ok(0));
+
+    // The keys of a service have no URL, those of discovery have that of the metadata.
+    let service = || {
+        cache(JwksSource::service(
+            ISS,
+            Issuer::new(Answer::Keys(keys(["a"]))),
+        ))
+    };
+    let before = service();
+    before.warm().await.unwrap();
+    let saved = before.save();
+    assert_eq!(service().restore(&saved, HOUR), Ok(1));
+    let discovered = cache(JwksSource::discover(ISS).unwrap());
+    assert_eq!(discovered.restore(&saved, HOUR), Ok(0));
 }
