@@ -1,4 +1,4 @@
-//! Keys: reading a set, and handing the cache to the layers below.
+//! Keys: reading a set, and putting the cache into requests.
 
 mod support;
 

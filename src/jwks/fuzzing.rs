@@ -1,4 +1,5 @@
-//! What the targets in `fuzz/` ask, and no public item answers. It exists under `--cfg fuzzing` alone, which cargo-fuzz sets.
+//! Access to private functions for the targets in `fuzz/`. Only compiled with `--cfg fuzzing`, which
+//! cargo-fuzz sets.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -23,14 +24,14 @@ impl Metadata {
         Self(discovery)
     }
 
-    /// Where the next request for keys would go.
+    /// The URL of the next request for keys.
     pub fn jwks_uri(&self, document: &[u8]) -> Option<String> {
         let endpoint = self.0.check(document).ok()?;
         Some(endpoint.to_string())
     }
 }
 
-/// How long keys that came with these headers are fresh, by the default settings.
+/// How long keys with these headers are fresh, with the default settings.
 pub fn time_to_live(headers: &HeaderMap) -> Duration {
     Settings::default().ttl(freshness(headers))
 }
