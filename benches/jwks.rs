@@ -1,4 +1,4 @@
-//! Keys: reading a set, and putting the cache into requests.
+//! Keys: parsing a set, and sharing the cache with the layers below.
 
 mod support;
 

@@ -1,5 +1,4 @@
-//! Access to private functions for the targets in `fuzz/`. Only compiled with `--cfg fuzzing`, which
-//! cargo-fuzz sets.
+//! Private functions that the targets in `fuzz/` call. cargo-fuzz sets `--cfg fuzzing`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -31,7 +30,7 @@ impl Metadata {
     }
 }
 
-/// How long keys with these headers are fresh, with the default settings.
+/// How long keys with these response headers are fresh, with the default settings.
 pub fn time_to_live(headers: &HeaderMap) -> Duration {
     Settings::default().ttl(freshness(headers))
 }
