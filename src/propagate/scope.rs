@@ -8,6 +8,7 @@ use tokio::task::futures::TaskLocalFuture;
 use tower::Service;
 
 use crate::identity::Caller;
+use crate::inner_accessors::inner_accessors;
 
 tokio::task_local! {
     static CALLER: Option<Caller>;
@@ -64,6 +65,8 @@ impl<S> Scoped<S> {
         Self { inner }
     }
 }
+
+inner_accessors!(pub(crate) Scoped);
 
 impl<S, B> Service<Request<B>> for Scoped<S>
 where
