@@ -110,7 +110,10 @@ impl FetchJwks {
     }
 
     /// Whether the set itself is wanted, and not that it has not changed.
-    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // nobody else asks whether it has
+    #[cfg_attr(
+        not(any(feature = "reqwest", feature = "reqwest-client")),
+        allow(dead_code)
+    )] // nobody else asks whether it has
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
     }
@@ -179,7 +182,7 @@ impl Failure {
         }
     }
 
-    #[cfg(feature = "reqwest")]
+    #[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
     pub(super) fn at(error: FetchError, step: &'static str, url: &str) -> Self {
         let url = Some(crate::origin::without_secrets(url));
         Self { error, step, url }

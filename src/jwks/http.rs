@@ -22,6 +22,7 @@ pub(super) struct Client(reqwest::Client);
 #[derive(Default)]
 pub(super) struct ClientSettings {
     /// Trusted in place of the system's certificates, unless it is empty.
+    #[cfg(feature = "reqwest")]
     pub(super) roots: Vec<reqwest::Certificate>,
     /// Used in place of a new client.
     pub(super) client: Option<reqwest::Client>,
@@ -58,16 +59,22 @@ pub(super) struct Response {
 
 impl Client {
     pub(super) fn new(endpoint: &Endpoint, settings: ClientSettings) -> Result<Self, ConfigError> {
-        let ClientSettings { roots, client } = settings;
-        match client {
-            Some(client) if roots.is_empty() => return Ok(Self(client)),
-            Some(_) => {
-                return Err(ConfigError::Setting {
-                    setting: "jwks root_certificates",
-                    problem: "ignored by the given client: add them to the client",
-                });
-            }
-            None => {}
+        #[cfg(feature = "reqwest")]
+        if settings.client.is_some() && !settings.roots.is_empty() {
+            return Err(ConfigError::Setting {
+                setting: "jwks root_certificates",
+                problem: "ignored by the given client: add them to the client",
+            });
+        }
+        if let Some(client) = settings.client {
+            return Ok(Self(client));
+        }
+        if !cfg!(feature = "reqwest") && !endpoint.is_loopback() {
+            return Err(ConfigError::Setting {
+                setting: "jwks client",
+                problem: "there is no TLS: give a client with `JwksSource::client`, or enable the \
+                          feature `reqwest`",
+            });
         }
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -81,8 +88,9 @@ impl Client {
         if endpoint.is_loopback() {
             builder = builder.no_proxy();
         }
-        if !roots.is_empty() {
-            builder = builder.tls_certs_only(roots);
+        #[cfg(feature = "reqwest")]
+        if !settings.roots.is_empty() {
+            builder = builder.tls_certs_only(settings.roots);
         }
         let client = builder.build().map_err(|_| ConfigError::Url {
             url: endpoint.without_secrets(),

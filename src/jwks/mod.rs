@@ -67,11 +67,11 @@ mod state;
 mod status;
 mod tenants;
 
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 mod discovery;
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 mod endpoint;
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 mod http;
 
 #[cfg(fuzzing)]
