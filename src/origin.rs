@@ -140,10 +140,7 @@ impl<'u> Origin<&'u str> {
 
     /// Whether it is, by its name, on this machine or on a network that strangers do not reach. What a name resolves
     /// to is not looked at.
-    #[cfg_attr(
-        not(any(feature = "reqwest", feature = "reqwest-client")),
-        allow(dead_code)
-    )] // only keys are fetched from where a stranger says
+    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // only keys are fetched from where a stranger says
     pub(crate) fn is_local(&self) -> bool {
         match self.host {
             Host::Name(name) => {

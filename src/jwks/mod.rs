@@ -78,7 +78,7 @@ mod http;
 #[doc(hidden)]
 pub mod fuzzing;
 
-#[cfg(all(test, feature = "reqwest"))]
+#[cfg(all(test, feature = "reqwest", feature = "reqwest-client"))]
 mod http_tests;
 #[cfg(all(test, feature = "tracing", feature = "metrics"))]
 mod observed_tests;

@@ -128,21 +128,21 @@ impl JwksSource {
         }
     }
 
-    /// How long keys are fresh if the issuer does not say. Default: 10 minutes.
+    /// How long keys are fresh if the issuer sends no `max-age`. Default: 10 minutes.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.settings.default_ttl = ttl;
         self
     }
 
-    /// The least time that keys are fresh, whatever the issuer says. At least one second. Default: 60
-    /// seconds.
+    /// The minimum time that keys are fresh, even if the `max-age` is shorter. At least one second.
+    /// Default: 60 seconds.
     pub fn min_ttl(mut self, ttl: Duration) -> Self {
         self.settings.min_ttl = ttl;
         self
     }
 
-    /// The longest time that keys are fresh, whatever the issuer says. At most seven days. Default: 1
-    /// hour.
+    /// The maximum time that keys are fresh, even if the `max-age` is longer. At most seven days.
+    /// Default: 1 hour.
     pub fn max_ttl(mut self, ttl: Duration) -> Self {
         self.settings.max_ttl = ttl;
         self
@@ -302,7 +302,8 @@ impl JwksSource {
         Ok(self)
     }
 
-    /// Fetches with this client: its proxy, client certificate, certificate authorities and headers.
+    /// Fetches with this client: its proxy, client certificate, certificate authorities and headers. It is
+    /// required if the feature `reqwest` is off.
     ///
     /// Build it with `redirect(Policy::none())`. A response that a redirect led to is refused.
     ///
@@ -319,7 +320,6 @@ impl JwksSource {
     /// # Errors
     /// [`ConfigError::Setting`] if the keys are not fetched over HTTP.
     #[cfg(feature = "reqwest-client")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-client")))]
     pub fn client(mut self, client: reqwest::Client) -> Result<Self, ConfigError> {
         self.http_location("jwks client")?.client.client = Some(client);
         Ok(self)
