@@ -246,7 +246,7 @@ impl KeySet {
         only.filter(|_| allowing.next().is_none())
     }
 
-    /// Whether another fetch could not find a key for this kid.
+    /// Whether the set contains this kid, so that another fetch would not help.
     pub(super) fn knows(&self, kid: &str) -> bool {
         self.keys.serve_any_kid || self.names(kid)
     }
