@@ -63,6 +63,18 @@ impl AddressReader {
         self
     }
 
+    /// The address alone, which is cheaper to find.
+    pub(crate) fn ip(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+        if let Some(client) = ClientAddress::of(extensions) {
+            return Some(client.ip());
+        }
+        let peer = (self.read_peer)(extensions)?;
+        Some(match self.proxies.is_empty() {
+            true => peer.to_canonical(),
+            false => self.proxies.client(peer, headers).ip(),
+        })
+    }
+
     /// The address that an outer layer has found, or else the one that this reader finds. `None`
     /// if the server does not provide the address of the connection.
     pub(crate) fn client(

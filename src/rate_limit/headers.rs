@@ -251,11 +251,15 @@ fn digits(number: u64) -> usize {
 }
 
 /// Writes a number several times faster than the formatting machinery.
-fn push_number(text: &mut Vec<u8>, number: u64) {
-    if number >= 10 {
-        push_number(text, number / 10);
+fn push_number(text: &mut Vec<u8>, mut number: u64) {
+    text.resize(text.len() + digits(number), b'0');
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
     }
-    text.push(b'0' + (number % 10) as u8);
 }
 
 #[cfg(test)]

@@ -247,11 +247,7 @@ impl KeyConfig {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<(), Rejection> {
-        match self
-            .peer
-            .client(extensions, headers)
-            .map(|client| client.ip())
-        {
+        match self.peer.ip(extensions, headers) {
             // One count for all requests without an address would let any client lock out the others.
             None => return Err(Rejection::misconfigured(NO_ADDRESS)),
             Some(IpAddr::V4(address)) => hasher.field(Tag::V4, &address.octets()),
