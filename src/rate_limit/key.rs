@@ -18,15 +18,15 @@ use crate::route;
 
 /// What a limit counts by, for [`RateLimitLayer::by`](super::RateLimitLayer::by).
 ///
-/// The text form is `address`, `subject`, `client`, `route`, `claim:org.tenant` (a
-/// [`ClaimPath`]) or `header:x-tenant`.
+/// The text form is `address`, `subject`, `client`, `route`, `header:x-tenant`, `claim:tenant`, or
+/// `claim:["org","tenant"]` for a nested claim (see [`ClaimPath`]).
 ///
 /// ```
 /// use portcullis::rate_limit::LimitKey;
 ///
-/// let key: LimitKey = "claim:org.tenant".parse()?;
+/// let key: LimitKey = r#"claim:["org","tenant"]"#.parse()?;
 /// assert_eq!(key, LimitKey::Claim(["org", "tenant"].into()));
-/// assert_eq!(key.to_string(), "claim:org.tenant");
+/// assert_eq!(key.to_string(), r#"claim:["org","tenant"]"#);
 /// assert!("user".parse::<LimitKey>().is_err());
 /// # Ok::<_, portcullis::ConfigError>(())
 /// ```

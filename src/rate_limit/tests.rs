@@ -581,7 +581,7 @@ fn keys_are_read_and_written() {
         "subject",
         "client",
         "route",
-        "claim:org.tenant",
+        "claim:tenant",
         "header:x-tenant",
     ] {
         let key: LimitKey = text.parse().unwrap();

@@ -18,7 +18,7 @@ impl RateLimitLayer {
     /// ```
     /// use portcullis::{Quota, RateLimitLayer};
     ///
-    /// let limit = RateLimitLayer::new("60/m".parse()?).by("claim:org.tenant".parse()?);
+    /// let limit = RateLimitLayer::new("60/m".parse()?).by("claim:tenant".parse()?);
     /// # Ok::<_, portcullis::ConfigError>(())
     /// ```
     pub fn by(mut self, key: LimitKey) -> Self {
