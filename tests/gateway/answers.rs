@@ -94,7 +94,10 @@ impl Row {
         let reason = Reason::ALL.iter().find(|reason| reason.code() == code);
         let own = OWN_REASONS.iter().find(|(own, _)| *own == code);
         let detail = reason.map(|reason| reason.detail());
-        assert_eq!(body["detail"], detail.or(own.map(|(_, detail)| *detail)).unwrap());
+        assert_eq!(
+            body["detail"],
+            detail.or(own.map(|(_, detail)| *detail)).unwrap()
+        );
         assert_eq!(
             body["required"].is_string(),
             code == "insufficient_scope" || code == "insufficient_user_authentication",
@@ -128,9 +131,18 @@ const OWN_REASONS: [(&str, &str); 6] = [
     ("bad_path", "the path is ambiguous"),
     ("no_route", "no route for this path"),
     ("body_too_large", "the body is too large"),
-    ("upstream_unreachable", "the upstream service cannot be reached"),
-    ("upstream_timeout", "the upstream service did not answer in time"),
-    ("upgrade_not_supported", "protocol upgrades are not supported"),
+    (
+        "upstream_unreachable",
+        "the upstream service cannot be reached",
+    ),
+    (
+        "upstream_timeout",
+        "the upstream service did not answer in time",
+    ),
+    (
+        "upgrade_not_supported",
+        "protocol upgrades are not supported",
+    ),
 ];
 
 async fn setup() -> Setup {
