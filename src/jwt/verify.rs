@@ -110,10 +110,7 @@ impl Verifier {
 
     /// The caches with the keys of the issuers.
     pub(super) fn key_caches(&self) -> impl Iterator<Item = &JwksCache> {
-        let own = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Cache(cache) => Some(cache),
-            Keys::Shared | Keys::Fixed(_) => None,
-        });
+        let own = self.issuers.iter().filter_map(|own| own.key_cache(None));
         own.chain(&self.shared_keys)
     }
 
@@ -301,11 +298,7 @@ impl Verifier {
         issuer: &'a Issuer,
         above: Option<&'a JwksCache>,
     ) -> Option<&'a JwksCache> {
-        match &issuer.keys {
-            Keys::Cache(cache) => Some(cache),
-            Keys::Shared => self.shared_keys.as_ref().or(above),
-            Keys::Fixed(_) => None,
-        }
+        issuer.key_cache(self.shared_keys.as_ref().or(above))
     }
 
     fn own_keys(&self, at: usize) -> Option<&Arc<IssuerKeys>> {
@@ -360,12 +353,7 @@ impl fmt::Debug for Verifier {
 }
 
 fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys>> {
-    let cache = match &issuer.keys {
-        Keys::Cache(cache) => Some(cache),
-        Keys::Shared => shared,
-        Keys::Fixed(_) => None,
-    };
-    cache?.issuer(&issuer.name).cloned()
+    issuer.key_cache(shared)?.issuer(&issuer.name).cloned()
 }
 
 // === impl VerifyError ===
