@@ -1,6 +1,6 @@
-//! Executes `docs/attacks.md`: every row is an attack on a real stack, and the answer is the one that the row states.
+//! Executes `docs/attacks.md`: every row is an attack on a real stack, whose answer must be the one in the row.
 //!
-//! A row that nobody executes fails, an attack without a row fails, and so does an answer that differs.
+//! A row that is not executed fails, and so do an attack without a row and a different answer.
 
 mod board;
 mod build;

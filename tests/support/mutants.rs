@@ -1,8 +1,8 @@
-//! Tokens that were valid until something was done to them, and what became of them. Shared by a test and a bench.
+//! Valid tokens with random damage, and the results of their verification. Shared by a test and a bench.
 //!
-//! A mutant follows from a seed and its number. None may be accepted, with one exception that is counted apart: for every ECDSA
-//! signature (r, s) there is another, (r, n - s), that anybody can compute and that is just as valid (FIPS 186-5 knows
-//! no preferred one). Such a twin says nothing but what the issuer signed.
+//! A mutant is determined by a seed and its number. None may be accepted, with one exception, which is counted apart: every
+//! ECDSA signature (r, s) has a twin (r, n - s) that everyone can compute and that is equally valid (FIPS 186-5 prefers
+//! neither). Such a twin signs only what the issuer signed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,25 +19,25 @@ use super::forge::{
 };
 
 pub(crate) const AUDIENCE: &str = "orders-api";
-/// Its keys are published.
+/// The issuer with published keys.
 const PUBLIC: &str = "https://id.example.com/";
-/// It shares a secret.
+/// The issuer with a shared secret.
 const SECRET: &str = "https://login.example.com/";
-/// Many, of whom one is served. They have the keys of the first.
+/// An issuer with tenants, of which one exists. It has the keys of the first issuer.
 const TENANTS: &str = "https://login.example.com/{tenant}/v2.0";
 const TENANT: &str = "https://login.example.com/acme/v2.0";
 const NOW: u64 = 1_800_000_000;
 
-/// Issuers, the tokens that they signed, and the layer that accepts those.
+/// Issuers, their tokens, and the layer that accepts the tokens.
 pub(crate) struct World {
     pub(crate) layer: JwtAuthLayer,
     pub(crate) honest: Vec<String>,
-    /// As an attacker can read them: whole, by member, decoded.
+    /// The public keys in the forms that an attacker can read: complete, by member, decoded.
     public: Vec<Vec<u8>>,
     modulus: Vec<u8>,
     own: Signers,
     strangers: Signers,
-    /// Signed by strangers beforehand, as RSA takes its time: a kid and a token's text.
+    /// Tokens that unknown keys signed in advance, because RSA signatures are slow.
     forged: Vec<String>,
 }
 
@@ -48,13 +48,13 @@ struct Signers {
     secret: [u8; 32],
 }
 
-/// A token, and what was done to it.
+/// A damaged token, and the kind of damage.
 pub(crate) struct Mutant {
     pub(crate) damage: &'static str,
     pub(crate) token: String,
 }
 
-/// What became of many.
+/// The results of many mutants.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) refused: u64,
@@ -434,7 +434,7 @@ fn respell(_: &World, random: &mut Random, token: &str) -> String {
         ),
         4 => *part = part.to_ascii_lowercase(),
         _ => {
-            // The last character's bits that say nothing.
+            // The unused bits of the last character.
             const ALPHABET: &str =
                 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
             let last = part.pop().unwrap();
