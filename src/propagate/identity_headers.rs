@@ -1,12 +1,11 @@
 //! Headers that tell an upstream service who is calling.
 
 mod field;
+mod headers;
 mod layer;
-mod names;
-mod owned;
 mod service;
 
-pub use field::{IdentityField, Made};
+pub use field::IdentityField;
 pub use layer::IdentityHeadersLayer;
 pub use service::{IdentityHeaders, ResponseFuture};
 

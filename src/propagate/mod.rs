@@ -58,15 +58,14 @@ pub mod identity_headers;
 mod layer;
 mod policy;
 mod report;
-mod scope;
 mod service;
 
-pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer, Made};
+pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer};
 pub use layer::TokenPropagationLayer;
-pub use scope::{current_caller, with_caller};
+pub use crate::caller_scope::{current_caller, with_caller};
 pub use service::TokenPropagation;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

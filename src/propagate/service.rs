@@ -7,7 +7,7 @@ use tower::Service;
 
 use super::policy::{Destination, Policy, Verdict};
 use super::report::report;
-use super::scope::current_caller;
+use crate::caller_scope::current_caller;
 use crate::identity::Caller;
 
 /// A client whose requests bear the caller's token where the policy allows.

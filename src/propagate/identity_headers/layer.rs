@@ -1,7 +1,7 @@
 use tower::Layer;
 
-use super::field::IdentityField;
-use super::owned::Owned;
+use super::field::{HeaderSource, IdentityField};
+use super::headers::OwnedHeaders;
 use super::service::{HeadersGate, IdentityHeaders, Mode};
 use crate::error::ConfigError;
 use crate::manifest::{Describe, Entry};
@@ -52,7 +52,7 @@ use crate::realm::Realm;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct IdentityHeadersLayer {
-    owned: Owned,
+    owned: OwnedHeaders,
     realm: Realm,
     enabled: bool,
 }
@@ -78,7 +78,7 @@ impl IdentityHeadersLayer {
     /// Owns no header until [`header`](Self::header) says so.
     pub fn none() -> Self {
         Self {
-            owned: Owned::default(),
+            owned: OwnedHeaders::default(),
             realm: Realm::default(),
             enabled: true,
         }
