@@ -5,7 +5,9 @@
 
 use std::error::Error;
 
-use portcullis::{Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, Rule, Rules, TestIssuer};
+use portcullis::{
+    Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, Rule, Rules, TestIssuer,
+};
 use tonic::service::LayerExt;
 use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
 use tonic::transport::{Channel, Server};
@@ -116,7 +118,8 @@ mod orders {
     impl<O: Orders> tower::Service<http::Request<Body>> for OrdersServer<O> {
         type Response = http::Response<Body>;
         type Error = Infallible;
-        type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+        type Future =
+            Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
             Poll::Ready(Ok(()))

@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 
 use crate::decision::Mode;
 use crate::identity::{Caller, Identity};
-use crate::observe::{self, Decision, Stage, Stopwatch};
+use crate::observe::{self, Decision, RequestView, Stopwatch};
+use crate::protocol::Protocol;
 use crate::rejection::{Reason, Rejection};
-use crate::respond::Protocol;
+use crate::stage::Stage;
 
 pub use router::GuardedRouter;
 
@@ -120,18 +121,18 @@ fn caller(parts: &Parts) -> Result<Caller, Rejection> {
 
 fn refuse(parts: &Parts, rejection: Rejection) -> Response {
     let decision = Decision {
-        stage: Stage::Authorization,
+        stage: Stage::Extractor,
         policy: "extractor",
         mode: Mode::Enforce.as_str(),
         rule: None,
+        source: "",
         identity: Caller::of(&parts.extensions).and_then(Caller::identity),
         rejection: Some(&rejection),
-        tally: None,
+        metrics: None,
     };
     observe::report(
         &decision,
-        &parts.method,
-        &parts.extensions,
+        RequestView::of_parts(parts),
         Stopwatch::start(false, &parts.extensions),
     );
     let protocol = Protocol::new(&parts.method, &parts.headers);

@@ -160,8 +160,8 @@ mod tests {
 
     use tower::{ServiceExt, service_fn};
 
-    use crate::propagate::fixture::{subject, verified};
     use super::*;
+    use crate::propagate::fixture::{subject, verified};
 
     #[tokio::test]
     async fn the_scope_covers_the_call_and_the_future() {

@@ -159,6 +159,12 @@ impl ManualClock {
     }
 }
 
+/// The time this many seconds after the Unix epoch; the end of the year 9999 for later ones, which some platforms cannot
+/// represent.
+pub(crate) fn system_time(unix_seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(unix_seconds.min(253_402_300_799))
+}
+
 /// An hour ahead of the process's start, so that a reader may subtract without reaching zero.
 #[allow(clippy::disallowed_methods)]
 fn since_start(now: Instant) -> Duration {

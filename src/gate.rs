@@ -16,9 +16,9 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::answer::{Hold, ResponseBody};
-use crate::observe::{self, Decision, Stopwatch, Tally};
+use crate::observe::{self, CachedMetrics, Decision, RequestView, Stopwatch};
+use crate::protocol::Protocol;
 use crate::rejection::{Reason, Rejection};
-use crate::respond::Protocol;
 
 /// A decision about requests. A clone must be cheap: one is kept for each request that waits, or whose response is sealed.
 pub(crate) trait Gate: Clone {
@@ -58,7 +58,7 @@ pub(crate) trait Gate: Clone {
     }
 
     /// The counter of requests that passed as this one did, so that most need not be described.
-    fn tally(&self, _ticket: &Self::Ticket) -> Option<&Tally> {
+    fn tally(&self, _ticket: &Self::Ticket) -> Option<&CachedMetrics> {
         None
     }
 
@@ -197,7 +197,7 @@ fn report<G: Gate, B>(
         return;
     }
     let decision = gate.describe(request.extensions(), verdict);
-    observe::report(&decision, request.method(), request.extensions(), watch);
+    observe::report(&decision, RequestView::of(request), watch);
 }
 
 // === impl Pass ===

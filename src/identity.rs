@@ -1,43 +1,65 @@
-//! Who is calling: the one type in which the layers meet.
+//! The caller of a request: the one type in which the layers meet.
 
 use std::any::Any;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::Duration;
+use std::time::SystemTime;
 
 use http::{Extensions, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::claim_path::ClaimPath;
+use crate::clock::system_time;
+use crate::json::first_member;
 use crate::names::Names;
 
-/// What authentication found, in the extensions of every request that passed `JwtAuthLayer`.
+/// The caller of a request, in the extensions of every request that passed `JwtAuthLayer`.
 ///
-/// Its absence means that nothing authenticated the request, which every layer below treats as a misconfiguration.
+/// A request without a `Caller` was not authenticated by any layer. The layers below treat that as a misconfiguration.
+///
+/// ```
+/// use portcullis::Caller;
+///
+/// fn greeting<B>(request: &http::Request<B>) -> String {
+///     match Caller::of(request.extensions()) {
+///         Some(Caller::Verified(me)) => format!("hello {}", me.subject()),
+///         Some(Caller::Anonymous) => "hello".to_owned(),
+///         None => "JwtAuthLayer is missing".to_owned(),
+///     }
+/// }
+/// # assert_eq!(greeting(&http::Request::new(())), "JwtAuthLayer is missing");
+/// ```
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// The request bore a token, and the token holds.
+    /// The request had a valid token.
     Verified(Identity),
-    /// The request bore no token, and the layer was told to let such requests pass.
+    /// The request had no token, and the layer is [optional](crate::JwtAuthLayer::optional).
     Anonymous,
 }
 
 /// A verified caller.
 ///
-/// Only a verified token makes one: there is no public constructor. A clone costs one reference count.
+/// Only verification creates an identity. Clones are cheap.
+///
+/// ```no_run
+/// # fn handler(me: portcullis::Identity) {
+/// for role in me.roles() {
+///     println!("{} has the role {role}", me.subject());
+/// }
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct Identity(Arc<Verified>, Origin);
-
-/// Whether the token was verified for this request, or remembered.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Verified,
-    Remembered,
+pub struct Identity {
+    verified: Arc<Verified>,
+    is_cached: bool,
+    /// Set by the first reader of a claim. It belongs to the request, not to the token cache, whose memory is bounded.
+    claims: OnceLock<Arc<ReadClaims>>,
 }
 
-/// What verification found in a token.
+/// The result of verifying a token.
 pub(crate) struct Verified {
     pub(crate) issuer: Arc<str>,
     pub(crate) subject: Box<str>,
@@ -50,33 +72,40 @@ pub(crate) struct Verified {
     pub(crate) roles: Names,
     pub(crate) scopes: Names,
     pub(crate) permissions: Names,
-    /// The claims as JSON text, verified and known to be an object.
+    /// The claims: a JSON object that verification has read strictly.
     pub(crate) payload: Vec<u8>,
     pub(crate) bearer: Bearer,
-    pub(crate) parsed: Parsed,
+    pub(crate) subject_hash: OnceLock<[u64; 2]>,
 }
 
-/// What was read from the payload on request, kept for the next reader.
+/// The claims that one request has read.
 #[derive(Default)]
-pub(crate) struct Parsed {
-    json: OnceLock<Value>,
+struct ReadClaims {
+    first: OnceLock<Box<Member>>,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
-    /// What limits know the subject by in this process.
-    counted_as: OnceLock<[u64; 2]>,
 }
 
-/// The credential of a request. The only place where a token's text lives.
+/// A top-level claim, in a list that only grows.
+struct Member {
+    name: Box<str>,
+    value: Option<Value>,
+    next: OnceLock<Box<Self>>,
+}
+
+/// The credential of a request. The only type that holds the text of a token.
 #[derive(Clone)]
 pub(crate) struct Bearer(HeaderValue);
 
 // === impl Caller ===
 
 impl Caller {
-    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+    /// The caller of the request with these extensions.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// The identity, if the caller is verified.
+    /// The identity of a verified caller.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         match self {
@@ -90,153 +119,230 @@ impl Caller {
 
 impl Identity {
     pub(crate) fn new(verified: Verified) -> Self {
-        Self(Arc::new(verified), Origin::Verified)
+        Self {
+            verified: Arc::new(verified),
+            is_cached: false,
+            claims: OnceLock::new(),
+        }
     }
 
-    /// The same caller, of a token that was verified before.
-    pub(crate) fn remembered(&self) -> Self {
-        Self(Arc::clone(&self.0), Origin::Remembered)
+    /// The identity for another request with the same token.
+    pub(crate) fn cached(&self) -> Self {
+        Self {
+            verified: Arc::clone(&self.verified),
+            is_cached: true,
+            claims: OnceLock::new(),
+        }
     }
 
-    pub(crate) fn is_remembered(&self) -> bool {
-        self.1 == Origin::Remembered
+    pub(crate) fn is_cached(&self) -> bool {
+        self.is_cached
     }
 
-    /// The issuer (`iss`): one that was configured, or that of a [tenant](crate::Issuer::tenants).
+    /// The issuer (`iss`): a configured one, or a [tenant](crate::Issuer::tenants) of one.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.0.issuer
+        &self.verified.issuer
     }
 
-    /// The subject (`sub`, or the claim that stands for it). It is unique only together with [`issuer`](Self::issuer).
+    /// The subject (`sub`, or the [claim that replaces it](crate::Issuer::subject_claim)). It is unique per
+    /// [`issuer`](Self::issuer) only.
     #[must_use]
     pub fn subject(&self) -> &str {
-        &self.0.subject
+        &self.verified.subject
     }
 
-    /// The client that the token was issued to (`azp`, else `client_id`).
+    /// The client that the token was issued to (`azp`, otherwise `client_id`).
     #[must_use]
     pub fn client(&self) -> Option<&str> {
-        self.0.client.as_deref()
+        self.verified.client.as_deref()
     }
 
-    /// The token's own name (`jti`).
+    /// The ID of the token (`jti`).
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
-        self.0.token_id.as_deref()
+        self.verified.token_id.as_deref()
     }
 
-    /// When the token ends (`exp`), since the Unix epoch.
+    /// The session that the token belongs to (`sid`).
     #[must_use]
-    pub fn expires_at(&self) -> Duration {
-        Duration::from_secs(self.0.expires_at)
+    pub fn session(&self) -> Option<&str> {
+        self.verified.session.as_deref()
+    }
+
+    /// The ID of the key that signed the token (`kid`).
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.verified.key_id.as_deref()
+    }
+
+    /// When the token was issued (`iat`).
+    #[must_use]
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        self.verified.issued_at.map(system_time)
+    }
+
+    /// When the token expires (`exp`).
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        system_time(self.verified.expires_at)
     }
 
     /// The caller's roles.
     #[must_use]
     pub fn roles(&self) -> &Names {
-        &self.0.roles
+        &self.verified.roles
     }
 
-    /// The scopes that the token was granted (RFC 8693 section 4.2).
+    /// The scopes of the token (RFC 8693 section 4.2).
     #[must_use]
     pub fn scopes(&self) -> &Names {
-        &self.0.scopes
+        &self.verified.scopes
     }
 
     /// The caller's permissions.
     #[must_use]
     pub fn permissions(&self) -> &Names {
-        &self.0.permissions
+        &self.verified.permissions
     }
 
-    /// The claim at `path`. All claims are parsed once, at the first call.
+    /// The claim at `path`.
+    ///
+    /// The top-level claim that contains it is parsed once per request. To read many claims, use
+    /// [`claims`](Self::claims).
+    ///
+    /// ```no_run
+    /// # fn handler(me: portcullis::Identity) {
+    /// let tenant = me.claim("tenant").and_then(|tenant| tenant.as_str());
+    /// let city = me.claim(["address", "locality"]);
+    /// # }
+    /// ```
     #[must_use]
     pub fn claim(&self, path: impl Into<ClaimPath>) -> Option<&Value> {
         self.claim_at(&path.into())
     }
 
     pub(crate) fn claim_at(&self, path: &ClaimPath) -> Option<&Value> {
-        path.find(self.json())
+        path.find_by(|name| self.member(name))
     }
 
-    /// The claim of this name at the top level.
+    /// The top-level claim `name`.
     pub(crate) fn member(&self, name: &str) -> Option<&Value> {
-        self.json().as_object()?.get(name)
+        let mut link = &self.read_claims().first;
+        loop {
+            // The end of the list becomes this claim. Another thread may be faster with another claim.
+            let member = link.get_or_init(|| {
+                // Verification has parsed every value of the payload, so this finds the claim or it is absent.
+                let payload = std::str::from_utf8(&self.verified.payload).unwrap_or_default();
+                Box::new(Member {
+                    name: name.into(),
+                    value: first_member(payload, name).ok().flatten(),
+                    next: OnceLock::new(),
+                })
+            });
+            if *member.name == *name {
+                return member.value.as_ref();
+            }
+            link = &member.next;
+        }
     }
 
-    fn json(&self) -> &Value {
-        let json = &self.0.parsed.json;
-        // Verification has read every value of the payload with the same parser, so this never fails.
-        json.get_or_init(|| serde_json::from_slice(&self.0.payload).unwrap_or_default())
-    }
-
-    /// The claims as a type of your own.
+    /// The claims as a type of your own, which is read once per request.
     ///
-    /// They are read from the verified payload once per token; the next call for the same type shares the result.
+    /// ```no_run
+    /// #[derive(serde::Deserialize)]
+    /// struct Profile {
+    ///     email: String,
+    /// }
+    ///
+    /// # fn handler(me: portcullis::Identity) -> Result<(), serde_json::Error> {
+    /// let profile = me.claims::<Profile>()?;
+    /// println!("{}", profile.email);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// When the claims do not have the type's shape.
+    /// If the claims do not have the shape of the type.
     pub fn claims<T>(&self) -> Result<Arc<T>, serde_json::Error>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        let kept = self.0.parsed.typed.get().cloned();
-        if let Some(claims) = kept.and_then(|any| any.downcast::<T>().ok()) {
+        let typed = &self.read_claims().typed;
+        let known = typed.get().cloned();
+        if let Some(claims) = known.and_then(|any| any.downcast::<T>().ok()) {
             return Ok(claims);
         }
-        let claims = Arc::new(serde_json::from_slice::<T>(&self.0.payload)?);
-        // Keeping it is a favour to the next reader; one that asks for a second type reads for itself.
-        let _ = self.0.parsed.typed.set(Arc::clone(&claims) as _);
+        let claims = Arc::new(serde_json::from_slice::<T>(&self.verified.payload)?);
+        // Only the first type is kept.
+        let _ = typed.set(Arc::clone(&claims) as _);
         Ok(claims)
     }
 
-    /// A pseudonym of the caller for logs: a hash of issuer and subject under a key that is new in every process, so that
-    /// logs cannot be searched for a known subject.
+    /// A pseudonym of the caller for logs: a keyed hash of issuer and subject. The key is new in every process, so logs
+    /// cannot be searched for a known subject.
     #[must_use]
     pub fn pseudonym(&self) -> String {
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let hash = KEY.hash_one((self.issuer(), self.subject()));
-        format!("{hash:016x}")
+        let [half, _] = self.subject_hash();
+        format!("{half:016x}")
     }
 
-    /// The session that the token belongs to (`sid`).
-    pub(crate) fn session(&self) -> Option<&str> {
-        self.0.session.as_deref()
+    /// A keyed hash of issuer and subject, computed once per token. The key is new in every process.
+    pub(crate) fn subject_hash(&self) -> [u64; 2] {
+        static KEY: LazyLock<SipHasher13> = LazyLock::new(|| {
+            let [one, other] = [0, 1].map(|half| RandomState::new().hash_one(half));
+            SipHasher13::new_with_keys(one, other)
+        });
+        *self.verified.subject_hash.get_or_init(|| {
+            let mut hasher = *KEY;
+            (self.issuer(), self.subject()).hash(&mut hasher);
+            let hash = hasher.finish128();
+            [hash.h1, hash.h2]
+        })
     }
 
-    /// The name of the key that signed the token (`kid`).
-    #[must_use]
-    pub fn key_id(&self) -> Option<&str> {
-        self.0.key_id.as_deref()
+    pub(crate) fn issued_at_secs(&self) -> Option<u64> {
+        self.verified.issued_at
     }
 
-    pub(crate) fn issued_at(&self) -> Option<u64> {
-        self.0.issued_at
+    pub(crate) fn expires_at_secs(&self) -> u64 {
+        self.verified.expires_at
     }
 
-    /// What limits in this process know the subject by: made by the first that asks.
-    pub(crate) fn counted_as(&self, make: impl FnOnce() -> [u64; 2]) -> [u64; 2] {
-        *self.0.parsed.counted_as.get_or_init(make)
-    }
-
-    /// How many bytes the texts of the token take.
-    pub(crate) fn text_bytes(&self) -> usize {
-        // The lists repeat what the payload says.
-        self.0.bearer.0.len() + 2 * self.0.payload.len()
+    /// The memory that the cached part of this identity takes. Nothing is added to it later.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let verified = &*self.verified;
+        let optional = [
+            &verified.client,
+            &verified.token_id,
+            &verified.session,
+            &verified.key_id,
+        ];
+        let texts = optional.map(|text| text.as_deref().map_or(0, str::len));
+        let lists = [&verified.roles, &verified.scopes, &verified.permissions];
+        size_of::<Verified>()
+            + verified.bearer.0.len()
+            + verified.payload.capacity()
+            + verified.subject.len()
+            + texts.iter().sum::<usize>()
+            + lists.map(Names::heap_bytes).iter().sum::<usize>()
     }
 
     pub(crate) fn bearer(&self) -> &Bearer {
-        &self.0.bearer
+        &self.verified.bearer
+    }
+
+    fn read_claims(&self) -> &ReadClaims {
+        self.claims.get_or_init(Arc::default)
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
-            .field("issuer", &self.0.issuer)
-            .field("subject", &self.0.subject)
+            .field("issuer", &self.verified.issuer)
+            .field("subject", &self.verified.subject)
             .finish_non_exhaustive()
     }
 }
@@ -246,14 +352,13 @@ impl fmt::Debug for Identity {
 impl Bearer {
     pub(crate) const SCHEME: &'static str = "Bearer ";
 
-    /// Takes an `Authorization` value whose scheme is `Bearer` in any case, followed by one space and the token.
+    /// From an `Authorization` value: the scheme `Bearer` in any case, one space and the token.
     pub(crate) fn new(mut authorization: HeaderValue) -> Self {
         authorization.set_sensitive(true);
         Self(authorization)
     }
 
-    /// The same in memory of its own. A server's buffer is larger than the header that was read from it, and whoever keeps
-    /// the header keeps the buffer.
+    /// A copy in its own memory. The original shares the buffer that the server read the request into, which is larger.
     pub(crate) fn copied(&self) -> Self {
         let copy = HeaderValue::from_bytes(self.0.as_bytes());
         copy.map_or_else(|_| self.clone(), Self::new)
@@ -266,7 +371,7 @@ impl Bearer {
             .unwrap_or_default()
     }
 
-    /// The value for an outgoing `Authorization` header, the scheme spelled as RFC 6750 spells it.
+    /// The value for an outgoing `Authorization` header, with the scheme as RFC 6750 spells it.
     pub(crate) fn authorization(&self) -> HeaderValue {
         if self.0.as_bytes().starts_with(Self::SCHEME.as_bytes()) {
             return self.0.clone();
@@ -314,12 +419,12 @@ pub(crate) mod tests {
             permissions: Names::default(),
             payload: br#"{"sub":"alice","deep":{"er":7}}"#.to_vec(),
             bearer: Bearer::new(HeaderValue::from_static("Bearer secret.token.text")),
-            parsed: Parsed::default(),
+            subject_hash: OnceLock::new(),
         }
     }
 
     #[test]
-    fn the_token_is_in_no_debug_output() {
+    fn debug_output_does_not_show_the_token() {
         let bearer = Bearer::new(HeaderValue::from_static("bearer a.b.c"));
         assert_eq!(bearer.token(), b"a.b.c");
         assert_eq!(bearer.authorization(), "Bearer a.b.c");
@@ -332,7 +437,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn claims_are_read_once_per_type() {
+    fn claims_are_read_once_per_request() {
         #[derive(serde::Deserialize)]
         struct Mine {
             sub: String,
@@ -344,5 +449,12 @@ pub(crate) mod tests {
         assert_eq!(identity.claims::<Value>().unwrap()["deep"]["er"], 7);
         assert!(identity.claims::<Vec<u8>>().is_err());
         assert_eq!(identity.claim(["deep", "er"]), Some(&Value::from(7)));
+        assert_eq!(identity.claim("absent"), None);
+        let deep = identity.claim("deep").unwrap();
+        assert!(std::ptr::eq(deep, identity.clone().claim("deep").unwrap()));
+        // Another request parses for itself, so that the token cache does not grow.
+        let other = identity.cached();
+        assert!(!std::ptr::eq(deep, other.claim("deep").unwrap()));
+        assert!(!Arc::ptr_eq(&first, &other.claims::<Mine>().unwrap()));
     }
 }

@@ -36,16 +36,19 @@ mod error;
 mod flight;
 mod gate;
 mod identity;
+mod json;
 pub mod manifest;
-mod names;
+pub mod names;
 mod observe;
 mod origin;
 mod preflight;
+mod protocol;
 mod realm;
 mod rejection;
 mod respond;
 mod route;
 mod sharded;
+mod stage;
 mod sync;
 mod tenant;
 mod words;
@@ -81,12 +84,16 @@ pub use issue::KeyRing;
 pub use jwks::{JwksCache, JwksCacheLayer, JwksSource, KeySet};
 pub use jwt::{Issuer, JwtAuthLayer, Profile};
 pub use names::Names;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use observe::describe_metrics;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
+pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
 pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
-pub use respond::Protocol;
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
+pub use stage::Stage;
 #[cfg(feature = "test-util")]
 pub use test_util::TestIssuer;

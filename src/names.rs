@@ -1,34 +1,48 @@
-//! A list of names in two allocations, however many they are.
+//! Roles, scopes and permissions as compact lists.
 
 use std::fmt;
+use std::iter::FusedIterator;
 
-/// Roles, scopes or permissions, in the order of the token.
+/// A list of names (roles, scopes or permissions) in the order of the token, in two allocations.
 ///
 /// ```
 /// # use portcullis::Names;
 /// let names: Names = ["reader", "writer"].into_iter().collect();
 /// assert!(names.contains("writer"));
 /// assert!(!names.contains("reader writer"));
+/// for name in &names {
+///     println!("{name}");
+/// }
 /// ```
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Names {
     text: String,
     ends: Vec<usize>,
 }
 
+/// The iterator of [`Names::iter`].
+#[derive(Clone, Debug)]
+pub struct Iter<'n> {
+    text: &'n str,
+    start: usize,
+    ends: std::slice::Iter<'n, usize>,
+}
+
 impl Names {
-    /// Every name, in the order of the token.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(self.ends.iter().copied())
-            .filter_map(|(start, end)| self.text.get(start..end))
+    /// The names in the order of the token.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter {
+            text: &self.text,
+            start: 0,
+            ends: self.ends.iter(),
+        }
     }
 
-    /// Whether `name` is one of them, compared exactly.
+    /// Whether the list has exactly this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        // Most names differ in length, and so are told apart without a look at the text.
+        // Most names differ in length, which is cheaper to compare than their text.
         let mut start = 0;
         for &end in &self.ends {
             if end - start == name.len()
@@ -41,19 +55,19 @@ impl Names {
         false
     }
 
-    /// How many there are.
+    /// The number of names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Makes room for so many names of so many bytes in all.
+    /// Reserves memory for this many more names, with this many bytes in total.
     pub(crate) fn reserve(&mut self, names: usize, bytes: usize) {
         self.ends.reserve_exact(names);
         self.text.reserve_exact(bytes);
@@ -63,19 +77,58 @@ impl Names {
         self.text.push_str(name);
         self.ends.push(self.text.len());
     }
+
+    /// The size of the two allocations.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.text.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
 }
 
-impl<'n> FromIterator<&'n str> for Names {
-    fn from_iter<I: IntoIterator<Item = &'n str>>(names: I) -> Self {
+impl<'n> Iterator for Iter<'n> {
+    type Item = &'n str;
+
+    fn next(&mut self) -> Option<&'n str> {
+        let end = *self.ends.next()?;
+        let name = self.text.get(self.start..end);
+        self.start = end;
+        name
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ends.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+impl FusedIterator for Iter<'_> {}
+
+impl<'n> IntoIterator for &'n Names {
+    type Item = &'n str;
+    type IntoIter = Iter<'n>;
+
+    fn into_iter(self) -> Iter<'n> {
+        self.iter()
+    }
+}
+
+impl<S: AsRef<str>> Extend<S> for Names {
+    fn extend<I: IntoIterator<Item = S>>(&mut self, names: I) {
+        names.into_iter().for_each(|name| self.push(name.as_ref()));
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for Names {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
         let mut list = Self::default();
-        names.into_iter().for_each(|name| list.push(name));
+        list.extend(names);
         list
     }
 }
 
 impl fmt::Debug for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        f.debug_list().entries(self).finish()
     }
 }
 
@@ -88,5 +141,22 @@ mod tests {
         let names: Names = ["", "a", ""].into_iter().collect();
         assert_eq!(names.iter().collect::<Vec<_>>(), ["", "a", ""]);
         assert_eq!(names.len(), 3);
+    }
+
+    #[test]
+    fn names_behave_as_a_collection() {
+        let mut names: Names = vec!["a".to_owned(), "b".to_owned()].into_iter().collect();
+        names.extend(["c"]);
+        let mut iter = names.iter();
+        assert_eq!((iter.len(), iter.next()), (3, Some("a")));
+        assert_eq!(iter.clone().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!((iter.len(), iter.last()), (2, Some("c")));
+        let mut seen = Vec::new();
+        for name in &names {
+            seen.push(name);
+        }
+        assert_eq!(seen, ["a", "b", "c"]);
+        let set = std::collections::HashSet::from([names.clone()]);
+        assert!(set.contains(&names));
     }
 }

@@ -6,26 +6,15 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::answer::ResponseBody;
 use crate::duration::seconds_rounded_up;
+use crate::protocol::{GrpcMediaType, Protocol};
 use crate::realm::is_quotable;
 use crate::rejection::{Challenge, Reason, Rejection};
-
-/// In which protocol, and whether with a body, the client expects to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// HTTP with a problem document.
-    Http,
-    /// HTTP without a body: the request was HEAD.
-    Head,
-    /// gRPC, trailers only.
-    Grpc,
-}
 
 /// The registered type of a used-up quota; every other problem is its status (`about:blank`).
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -50,27 +39,6 @@ struct Problem<'r> {
     violated_policies: Vec<&'r str>,
 }
 
-// === impl Protocol ===
-
-impl Protocol {
-    /// The request alone decides: a gRPC client needs a gRPC answer whatever body the stack below would have made.
-    #[must_use]
-    pub fn of<B>(request: &Request<B>) -> Self {
-        Self::new(request.method(), request.headers())
-    }
-
-    pub(crate) fn new(method: &Method, headers: &HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE);
-        if content_type.is_some_and(|value| is_grpc(value.as_bytes())) {
-            Self::Grpc
-        } else if method == Method::HEAD {
-            Self::Head
-        } else {
-            Self::Http
-        }
-    }
-}
-
 // === impl Rejection ===
 
 impl Rejection {
@@ -83,14 +51,14 @@ impl Rejection {
     /// assert_eq!(response.status(), 404);
     /// assert_eq!(response.headers()["content-type"], "application/problem+json");
     ///
-    /// let response = Rejection::new(Reason::NoRoute).into_response::<String>(Protocol::Grpc);
+    /// let response = Rejection::new(Reason::NoRoute).into_response::<String>(Protocol::GRPC);
     /// assert_eq!(response.status(), 200);
     /// assert_eq!(response.headers()["grpc-status"], "12");
     /// ```
     #[must_use]
     pub fn into_response<B>(self, protocol: Protocol) -> Response<ResponseBody<B>> {
         let mut response = match protocol {
-            Protocol::Grpc => grpc(&self),
+            Protocol::Grpc(media_type) => grpc(&self, media_type),
             Protocol::Http | Protocol::Head => problem(&self, protocol),
         };
         let headers = response.headers_mut();
@@ -117,19 +85,12 @@ impl Rejection {
     }
 }
 
-/// `application/grpc`, `application/grpc-web`, and either with a format (`+proto`) or parameters.
-fn is_grpc(content_type: &[u8]) -> bool {
-    let rest = content_type.strip_prefix(b"application/grpc");
-    let rest = rest.map(|rest| rest.strip_prefix(b"-web").unwrap_or(rest));
-    matches!(rest, Some([] | [b'+' | b';' | b' ', ..]))
-}
-
-fn grpc<B>(rejection: &Rejection) -> Response<ResponseBody<B>> {
+fn grpc<B>(rejection: &Rejection, media_type: GrpcMediaType) -> Response<ResponseBody<B>> {
     let reason = rejection.reason();
     let mut response = Response::new(ResponseBody::own(Bytes::new()));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type.as_str()));
     headers.insert("grpc-status", u16::from(reason.grpc_status()).into());
     let message = utf8_percent_encode(reason.detail(), GRPC_MESSAGE).to_string();
     if let Ok(message) = HeaderValue::try_from(message) {
@@ -143,7 +104,7 @@ fn problem<B>(rejection: &Rejection, protocol: Protocol) -> Response<ResponseBod
     let length = body.len();
     let mut response = Response::new(ResponseBody::own(match protocol {
         Protocol::Head => Bytes::new(),
-        Protocol::Http | Protocol::Grpc => body,
+        Protocol::Http | Protocol::Grpc(_) => body,
     }));
     *response.status_mut() = rejection.reason().status();
     let headers = response.headers_mut();
@@ -236,22 +197,6 @@ fn seconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grpc_is_told_by_the_whole_name_of_its_type() {
-        for (content_type, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;charset=utf-8", true),
-            ("application/grpc-web+proto", true),
-            ("application/grpc-web", true),
-            ("application/grpc-not-really", false),
-            ("application/grpcx", false),
-            ("application/json", false),
-        ] {
-            assert_eq!(is_grpc(content_type.as_bytes()), expected, "{content_type}");
-        }
-    }
 
     #[test]
     fn the_longest_wait_is_a_number_of_seconds() {

@@ -4,11 +4,16 @@ use std::alloc::System;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use http::{HeaderValue, Request, Response};
+use portcullis::require::Predicate;
 use portcullis::{
-    Identity, Issuer, JwksCache, JwksSource, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer,
-    Rule, TestIssuer,
+    Caller, Identity, Issuer, JwksCache, JwksSource, JwtAuthLayer, Quota, RateLimitLayer,
+    RequireRoleLayer, Rule, TestIssuer,
 };
+use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio_test::{assert_ready_ok, task};
 use tower::{Service, ServiceBuilder, service_fn};
@@ -154,6 +159,96 @@ fn the_layers_add_little_to_the_verification_itself() {
     );
 
     future_sizes(auth);
+    the_token_cache_keeps_its_bound();
+}
+
+/// Fills token caches with tokens whose claims are read by a rule and by the handler, as each of these token shapes.
+fn the_token_cache_keeps_its_bound() {
+    const BOUND: usize = 4 << 20;
+    let letters: Vec<String> = (0..700).map(|at| format!("s{at}")).collect();
+    let small_objects: Vec<Value> = (0..1_000).map(|at| json!({ "a": at })).collect();
+    let empty_arrays = vec![json!([]); 1_700];
+    let profile = json!({
+        "name": "Alice Example", "email": "alice@example.com", "email_verified": true, "typ": "Bearer",
+        "address": { "locality": "Zurich", "country": "CH" }, "groups": ["staff", "engineering"],
+        "realm_access": { "roles": ["reader", "writer", "offline_access", "uma_authorization"] },
+        "resource_access": { "account": { "roles": ["manage-account", "view-profile"] } },
+    });
+    let shapes = [
+        ("ordinary", 2_500, json!({ "profile": profile })),
+        ("small objects", 400, json!({ "profile": small_objects })),
+        ("empty arrays", 400, json!({ "profile": empty_arrays })),
+        (
+            "many scopes",
+            400,
+            json!({ "profile": 1, "scope": letters.join(" ") }),
+        ),
+        ("many roles", 400, json!({ "profile": 1, "roles": letters })),
+    ];
+    for (shape, tokens, claims) in shapes {
+        let issuer = Issuer::with_secret(ISSUER, SECRET).unwrap();
+        let issuer = issuer.audience("orders-api").max_token_bytes(64 << 10);
+        let auth = JwtAuthLayer::new([issuer]).unwrap().token_cache(BOUND);
+        let mut service = ServiceBuilder::new()
+            .layer(auth)
+            .layer(RequireRoleLayer::rule(Rule::claim(
+                "profile",
+                Predicate::exists(),
+            )))
+            .service_fn(reads_claims);
+        // The first token counts a decision for the first time, and loads what is loaded once per process.
+        call(&mut service, &signed(&claims, 0));
+        let region = Region::new(ALLOCATOR);
+        for at in 1..=tokens {
+            call(&mut service, &signed(&claims, at));
+        }
+        let change = region.change();
+        let kept = change.bytes_allocated - change.bytes_deallocated;
+        println!("{shape}: {tokens} tokens, {kept} bytes kept of {BOUND}");
+        assert!(kept <= BOUND, "{shape}: {kept} bytes");
+        assert!(kept >= BOUND / 3, "{shape}: only {kept} bytes");
+    }
+}
+
+const ISSUER: &str = "https://id.example.com/";
+const SECRET: &[u8] = b"a secret of thirty-two bytes....";
+
+/// A valid token with these claims.
+fn signed(claims: &Value, at: usize) -> String {
+    let mut claims = claims.clone();
+    claims["iss"] = ISSUER.into();
+    claims["aud"] = "orders-api".into();
+    claims["sub"] = format!("user-{at}").into();
+    claims["exp"] = 4_000_000_000_u64.into();
+    let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+    let message = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+    let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
+    format!("{message}.{signature}")
+}
+
+/// Reads the claims in every way that a handler has.
+fn reads_claims(request: Request<()>) -> Ready<Result<Response<()>, Infallible>> {
+    let me = request
+        .extensions()
+        .get::<Caller>()
+        .and_then(Caller::identity);
+    let me = me.unwrap();
+    assert!(me.claim("profile").is_some() && me.claim("absent").is_none());
+    assert_eq!(me.claims::<Value>().unwrap()["sub"], me.subject());
+    ready(Ok(Response::new(())))
+}
+
+fn call<S, R>(service: &mut S, token: &str)
+where
+    S: Service<Request<()>, Response = Response<R>, Error = Infallible>,
+{
+    let future = std::pin::pin!(service.call(request(token)));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut cx) {
+        std::task::Poll::Ready(Ok(response)) => assert_eq!(response.status(), 200),
+        other => panic!("{:?}", other.is_pending()),
+    }
 }
 
 fn future_sizes(auth: JwtAuthLayer) {

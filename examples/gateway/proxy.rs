@@ -95,7 +95,7 @@ impl Proxy {
         if headers::asks_for_upgrade(request.headers()) {
             return Err(Reason::UpgradeNotSupported);
         }
-        let is_grpc = protocol == Protocol::Grpc;
+        let is_grpc = matches!(protocol, Protocol::Grpc(_));
         let client = if is_grpc { &self.0.grpc } else { &self.0.http }.clone();
         let fate = request.extensions().get::<Fate>().cloned();
         let fate = fate.unwrap_or_default();

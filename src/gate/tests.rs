@@ -12,8 +12,8 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_test::mock;
 
 use super::*;
-use crate::observe::Stage;
 use crate::rejection::Reason;
+use crate::stage::Stage;
 
 /// Does what the request's `x-gate` header says: pass, wait (for the notification), refuse, wait-refuse.
 #[derive(Clone, Default)]
@@ -62,7 +62,8 @@ impl Gate for Scripted {
             identity: None,
             rejection: verdict.err(),
             rule: None,
-            tally: None,
+            source: "",
+            metrics: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tower::Service;
 
 use super::set::{KeySet, KeySetError};
+use crate::observe::FetchFailure;
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -149,6 +150,18 @@ impl FetchError {
         matches!(self, Self::Status(400 | 404 | 410) | Self::Discovery(_))
     }
 
+    /// This failure as metrics and events name it.
+    pub(super) fn report(&self) -> FetchFailure<'_> {
+        FetchFailure {
+            kind: self.kind(),
+            cause: match self {
+                Self::Connection(cause) => Some(&**cause),
+                _ => None,
+            },
+            is_absence: self.is_absence(),
+        }
+    }
+
     fn of(error: BoxError) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => *error,
@@ -206,6 +219,13 @@ mod tests {
         let error = answer.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), "service");
         assert_eq!(error.source().unwrap().to_string(), "broken");
+    }
+
+    #[test]
+    fn only_a_lost_connection_reports_its_cause() {
+        let lost = || Arc::new(std::io::Error::other("port 443 is closed"));
+        assert!(FetchError::Connection(lost()).report().cause.is_some());
+        assert!(FetchError::Service(lost()).report().cause.is_none());
     }
 
     #[test]

@@ -15,7 +15,6 @@ use super::health::{Health, IssuerState, IssuerStatus};
 use super::in_force::{InForce, Snapshot};
 use super::key::Key;
 use super::ledger::Ledger;
-use super::observe::{self, Whose};
 use super::refresh::When;
 use super::set::KeySet;
 use super::source::Settings;
@@ -23,6 +22,7 @@ use super::waiter::{Arrival, Flown, Waiter};
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, Reading};
 use crate::flight::Flight;
+use crate::observe::{self, IssuerLabel};
 
 /// The keys of one issuer.
 pub(crate) struct IssuerKeys {
@@ -151,10 +151,10 @@ impl IssuerKeys {
         &self.issuer
     }
 
-    pub(super) fn whose(&self) -> Whose<'_> {
+    pub(super) fn whose(&self) -> IssuerLabel<'_> {
         match &self.pattern {
-            Some(pattern) => Whose::Tenant { pattern },
-            None => Whose::Issuer(&self.issuer),
+            Some(pattern) => IssuerLabel::Tenant { pattern },
+            None => IssuerLabel::Issuer(&self.issuer),
         }
     }
 
@@ -237,7 +237,7 @@ impl IssuerKeys {
             Some(_) => IssuerState::Expired,
         };
         if let Some(age) = age.filter(|_| self.fetch.is_some()) {
-            observe::age(self.whose(), age);
+            observe::jwks_age(self.whose(), age);
         }
         IssuerStatus {
             issuer: self.issuer.as_ref().into(),
@@ -281,7 +281,7 @@ impl IssuerKeys {
             return Lookup::UnknownKey;
         }
         if mode == LookupMode::MayWait {
-            observe::unknown_kid(self.whose());
+            observe::jwks_unknown_kid(self.whose());
             let asked = self.ask_for(kid, generation, now);
             let wait = |asked| match asked {
                 Asked::Joined(flight) => self.wait(flight, Some(kid)),

@@ -56,7 +56,6 @@ mod jwk;
 mod key;
 mod layer;
 mod ledger;
-mod observe;
 mod refresh;
 mod roca;
 mod saved;
@@ -82,6 +81,8 @@ pub mod fuzzing;
 mod backends_tests;
 #[cfg(all(test, feature = "aws-lc-rs", feature = "reqwest"))]
 mod http_tests;
+#[cfg(all(test, feature = "aws-lc-rs", feature = "tracing", feature = "metrics"))]
+mod observed_tests;
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod testing;
 #[cfg(all(test, feature = "aws-lc-rs"))]

@@ -13,9 +13,9 @@ use super::fetch::{FetchError, FetchJwks};
 use super::in_force::{Snapshot, nanos};
 use super::issuer::{IssuerKeys, lock};
 use super::ledger::Ledger;
-use super::observe::{self, Change};
 use super::set::KeySet;
 use super::waiter::{Arrival, Flown};
+use crate::observe::{self, KeyChange};
 
 /// Why a fetch is started.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,10 +119,10 @@ impl IssuerKeys {
         let before = previous.as_ref().map(|snapshot| &snapshot.keys);
         let keys = fetched.succeed(before, &mut ledger.distrust);
         let change = match before {
-            Some(before) if keys.is_same(before) => Change::Same,
-            _ => Change::Changed,
+            Some(before) if keys.is_same(before) => KeyChange::Same,
+            _ => KeyChange::Changed,
         };
-        observe::refreshed(self.whose(), keys.len(), keys.skipped().len(), change);
+        observe::jwks_refreshed(self.whose(), keys.len(), keys.skipped().len(), change);
         let generation = previous
             .as_ref()
             .map_or(0, |s| s.generation)
@@ -154,7 +154,7 @@ impl IssuerKeys {
     fn count_failure(&self, error: &FetchError) -> Duration {
         let now = self.clock.monotonic();
         let age = self.current.load().as_ref().map(|s| s.age(now));
-        observe::failed(self.whose(), error, age);
+        observe::jwks_failed(self.whose(), error.report(), age);
         lock(&self.health).fail(error, self.random())
     }
 

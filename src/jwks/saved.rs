@@ -13,8 +13,8 @@ use thiserror::Error;
 use super::cache::JwksCache;
 use super::in_force::Snapshot;
 use super::issuer::{IssuerKeys, lock};
-use super::observe;
 use super::set::KeySet;
+use crate::observe;
 
 /// Bytes that [`JwksCache::restore`](super::JwksCache::restore) cannot read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -126,7 +126,7 @@ impl JwksCache {
         }
         let restored = document.sets.iter().filter(|saved| {
             let restored = self.put(saved, max_age.min(WEEK));
-            observe::restored(&saved.issuer, restored);
+            observe::jwks_restored(&saved.issuer, restored.map_err(Unfit::name));
             restored.is_ok()
         });
         Ok(restored.count())

@@ -15,24 +15,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::identity::Identity;
 use crate::jwks::Key;
+use crate::observe::TokenCacheMetrics;
 
 /// Tokens that were verified, by their text.
 pub(super) struct TokenCache {
     shards: Box<[Shard]>,
     secret: [u64; 2],
     max_bytes: usize,
-    counters: Counters,
-}
-
-/// Counters that are looked up once each.
-#[derive(Default)]
-struct Counters {
-    #[cfg(feature = "metrics")]
-    hit: std::sync::OnceLock<metrics::Counter>,
-    #[cfg(feature = "metrics")]
-    miss: std::sync::OnceLock<metrics::Counter>,
-    #[cfg(feature = "metrics")]
-    evicted: std::sync::OnceLock<metrics::Counter>,
+    metrics: TokenCacheMetrics,
 }
 
 /// What is remembered of a token.
@@ -76,8 +66,8 @@ struct Entry {
 
 const SHARDS: usize = 64;
 
-/// What an entry takes beyond the texts of its token, generously.
-const OVERHEAD: usize = 768;
+/// What an entry takes beyond its identity: its place in the table, and what the allocator rounds up.
+const OVERHEAD: usize = 512;
 
 // === impl TokenCache ===
 
@@ -89,7 +79,7 @@ impl TokenCache {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             secret: [0, 1].map(|half| RandomState::new().hash_one(half)),
             max_bytes,
-            counters: Counters::default(),
+            metrics: TokenCacheMetrics::default(),
         }
     }
 
@@ -119,24 +109,22 @@ impl TokenCache {
         if !entry.wanted.load(Ordering::Relaxed) {
             entry.wanted.store(true, Ordering::Relaxed);
         }
-        Some((remembered.identity.remembered(), remembered.issuer))
+        Some((remembered.identity.cached(), remembered.issuer))
     }
 
     /// Whether what was found, if anything was, served.
     pub(super) fn count(&self, served: bool) {
-        #[cfg(feature = "metrics")]
         if served {
-            count(&self.counters.hit, "hit", 1);
+            self.metrics.hit();
         } else {
-            count(&self.counters.miss, "miss", 1);
+            self.metrics.miss();
         }
-        let _ = (served, &self.counters);
     }
 
     /// Remembers a token that was verified just now.
     pub(super) fn insert(&self, remembered: Remembered, now: u64) {
         let hash = self.hash(remembered.identity.bearer().token());
-        let bytes = remembered.identity.text_bytes() + OVERHEAD;
+        let bytes = remembered.identity.heap_bytes() + OVERHEAD;
         let budget = self.max_bytes / SHARDS;
         let Some(shard) = self.shard(hash).filter(|_| bytes <= budget) else {
             return;
@@ -145,12 +133,7 @@ impl TokenCache {
         if let Some(at) = table.index.get(&hash).copied() {
             table.remove(at);
         }
-        let evicted = table.make_room(budget - bytes, now);
-        #[cfg(feature = "metrics")]
-        if evicted > 0 {
-            count(&self.counters.evicted, "evicted", evicted);
-        }
-        let _ = evicted;
+        self.metrics.evicted(table.make_room(budget - bytes, now));
         table.push(Entry {
             hash,
             bytes,
@@ -194,7 +177,7 @@ impl Table {
             let Some(entry) = self.entries.get(self.hand) else {
                 break;
             };
-            let ended = entry.remembered.identity.expires_at().as_secs() <= now;
+            let ended = entry.remembered.identity.expires_at_secs() <= now;
             if entry.wanted.swap(false, Ordering::Relaxed) && !ended {
                 self.hand += 1;
             } else {
@@ -240,12 +223,6 @@ impl Hasher for Hashed {
     fn finish(&self) -> u64 {
         self.0
     }
-}
-
-#[cfg(feature = "metrics")]
-fn count(cell: &std::sync::OnceLock<metrics::Counter>, result: &'static str, times: u64) {
-    let counter = || metrics::counter!("portcullis_token_cache_total", "result" => result);
-    cell.get_or_init(counter).increment(times);
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{Checked, Members, OneOrMany, Presence, Seconds, Text, blame, text};
 use crate::claim_path::ClaimPath;
+use crate::json::{
+    Members, OneOrMany, Presence, Seconds, StrictValue, Text, first_member, reason_for,
+};
 use crate::names::Names;
 use crate::rejection::Reason;
 use lists::Spelling;
@@ -69,38 +71,12 @@ impl Default for Places {
     }
 }
 
-/// Reads the issuer alone, which chooses the key. It is worth nothing until the signature holds, and no more is read than
-/// leads to it: what follows is read with the claims, which may not repeat it.
-pub(super) fn peek_issuer(payload: &[u8]) -> Result<Cow<'_, str>, Reason> {
-    struct Peek<'s, 't>(&'s mut Option<Text<'t>>);
-
-    impl<'de> Visitor<'de> for Peek<'_, 'de> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("claims")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(name) = map.next_key::<Text<'de>>()? {
-                if *name.0 == *"iss" {
-                    *self.0 = Some(map.next_value()?);
-                    break;
-                }
-                map.next_value::<IgnoredAny>()?;
-            }
-            Ok(())
-        }
-    }
-
-    let mut iss = None;
-    let mut json = serde_json::Deserializer::from_str(text(payload)?);
-    // An end before the end is an error to the parser.
-    let end = json.deserialize_map(Peek(&mut iss));
-    match (iss, end) {
-        (Some(Text(iss)), _) => Ok(iss),
-        (None, Ok(())) => Err(Reason::InvalidClaim),
-        (None, Err(error)) => Err(blame(&error)),
+/// Reads `iss` alone, to choose the key. It must not be trusted before the signature is verified.
+pub(super) fn peek_issuer(payload: &str) -> Result<Cow<'_, str>, Reason> {
+    match first_member::<Text<'_>>(payload, "iss") {
+        Ok(Some(Text(iss))) => Ok(iss),
+        Ok(None) => Err(Reason::InvalidClaim),
+        Err(error) => Err(reason_for(&error)),
     }
 }
 
@@ -126,12 +102,12 @@ impl<'t> Claims<'t> {
     }
 
     /// Reads a payload whose signature holds.
-    pub(super) fn read(payload: &'t [u8], places: &Places) -> Result<Self, Reason> {
-        let mut json = serde_json::Deserializer::from_str(text(payload)?);
+    pub(super) fn read(payload: &'t str, places: &Places) -> Result<Self, Reason> {
+        let mut json = serde_json::Deserializer::from_str(payload);
         let claims = Reader(places)
             .deserialize(&mut json)
             .and_then(|claims| json.end().map(|()| claims));
-        claims.map_err(|error| blame(&error))
+        claims.map_err(|error| reason_for(&error))
     }
 
     /// The client that the token was issued to.
@@ -166,14 +142,14 @@ impl<'de> Visitor<'de> for Reader<'_> {
             let mut presence = Presence::Something;
             if self.0.mention(name) {
                 let value = map.next_value::<&'de RawValue>()?;
-                presence = Checked::mentioned(value.get()).map_err(A::Error::custom)?;
+                presence = StrictValue::mentioned(value.get()).map_err(A::Error::custom)?;
                 missing -= self.0.read(name, value, &mut claims)?;
             } else if let Some(text) = claims.text(name) {
                 *text = Some(map.next_value::<Text<'de>>()?.0);
             } else if let Some(time) = claims.time(name) {
                 *time = Some(map.next_value::<Seconds>()?.0);
             } else {
-                presence = map.next_value_seed(Checked::new())?;
+                presence = map.next_value_seed(StrictValue::new())?;
             }
             let is_there = presence == Presence::Something;
             // Whoever holds such a token has to prove more than that (RFC 7800 section 3).
@@ -338,7 +314,7 @@ impl<'de> Visitor<'de> for Member<'_> {
             if name == self.0 {
                 found = Some(map.next_value()?);
             } else {
-                map.next_value_seed(Checked::new())?;
+                map.next_value_seed(StrictValue::new())?;
             }
         }
         Ok(found)

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::bearer::is_token68;
-use super::json::{Checked, Members, Text, text};
 use crate::algorithm::Algorithm;
+use crate::json::{Members, StrictValue, Text, text};
 use crate::rejection::Reason;
 
 /// The parts of a token, decoded.
@@ -173,7 +173,7 @@ impl<'de> Deserialize<'de> for Raw<'de> {
                             return Err(A::Error::custom("a member that is not accepted"));
                         }
                         _ => {
-                            map.next_value_seed(Checked::new())?;
+                            map.next_value_seed(StrictValue::new())?;
                         }
                     }
                 }

@@ -47,7 +47,6 @@ mod bearer;
 mod cache;
 mod claims;
 mod header;
-mod json;
 mod layer;
 mod policy;
 mod profile;

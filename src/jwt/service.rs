@@ -12,10 +12,11 @@ use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
 use crate::jwks::{JwksCache, LookupMode};
-use crate::observe::{Decision, Stage, Stopwatch, Tally};
+use crate::observe::{CachedMetrics, Decision, Stopwatch};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer), in the scope of the caller of each request.
@@ -34,7 +35,7 @@ pub(super) struct Settings {
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
     /// Two counters of successes for each issuer, in the verifier's order: for tokens never seen, and seen before.
-    tallies: Box<[[Tally; 2]]>,
+    tallies: Box<[[CachedMetrics; 2]]>,
 }
 
 /// What is kept of an authenticated request.
@@ -55,7 +56,7 @@ impl JwtGate {
             tallies: verifier
                 .issuers
                 .iter()
-                .map(|issuer| [(); 2].map(|()| Tally::of_issuer(&issuer.name)))
+                .map(|issuer| [(); 2].map(|()| CachedMetrics::of_issuer(&issuer.name)))
                 .collect(),
             verifier,
             realm: Realm::default(),
@@ -89,7 +90,7 @@ impl JwtGate {
             false => None,
         };
         let verified = verifier.verify(&credential.bearer, above, mode, now)?;
-        let remembered = verified.identity.is_remembered();
+        let remembered = verified.identity.is_cached();
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Passed {
             echo: credential.echo,
@@ -166,7 +167,7 @@ impl Gate for JwtGate {
         passed.echo.apply(response);
     }
 
-    fn tally(&self, passed: &Passed) -> Option<&Tally> {
+    fn tally(&self, passed: &Passed) -> Option<&CachedMetrics> {
         let [anew, again] = self.0.tallies.get(passed.issuer?)?;
         Some(if passed.remembered { again } else { anew })
     }
@@ -186,9 +187,10 @@ impl Gate for JwtGate {
                 mode => mode.as_str(),
             },
             rule: None,
+            source: "",
             identity: caller.and_then(Caller::identity),
             rejection: verdict.err(),
-            tally: verdict.ok().and_then(|passed| self.tally(passed)),
+            metrics: verdict.ok().and_then(|passed| self.tally(passed)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The decision: is this token one of ours, and whose is it?
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::cache::{Remembered, TokenCache};
@@ -12,6 +12,7 @@ use super::policy::{Issuer, Keys};
 use crate::clock::{Clock, Reading};
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
+use crate::json::text;
 use crate::jwks::{IssuerKeys, JwksCache, Key, Lookup, LookupMode, NO_GENERATION, Waiter};
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
@@ -164,7 +165,7 @@ impl Verifier {
         let Some(issuer) = self.issuers.get(known.issuer) else {
             return false;
         };
-        let expires_at = known.identity.expires_at().as_secs();
+        let expires_at = known.identity.expires_at_secs();
         let iss = known.identity.issuer();
         let in_force = || match &issuer.keys {
             Keys::Fixed(key) => Arc::ptr_eq(key, &known.key),
@@ -192,7 +193,8 @@ impl Verifier {
         let parts = Parts::decode(bearer.token())?;
         let header = Header::read(parts.header())?;
 
-        let named = peek_issuer(&parts.payload)?;
+        let payload = text(&parts.payload)?;
+        let named = peek_issuer(payload)?;
         let at = self.position(&named);
         let accepted = at.and_then(|at| Some((at, self.issuers.get(at)?)));
         let accepted = accepted.filter(|(_, issuer)| issuer.allows(&named));
@@ -207,7 +209,7 @@ impl Verifier {
             return Err(Reason::BadSignature.into());
         }
 
-        let claims = Claims::read(&parts.payload, &issuer.places)?;
+        let claims = Claims::read(payload, &issuer.places)?;
         issuer.check_claims(&claims, &named, now)?;
         if let Some(cache) = self.cache_of(issuer, above) {
             cache.mark_verified(&named);
@@ -227,7 +229,7 @@ impl Verifier {
             scopes: claims.scopes,
             permissions: claims.permissions,
             bearer: bearer.copied(),
-            parsed: Default::default(),
+            subject_hash: OnceLock::new(),
             payload: parts.payload,
         };
         let identity = Identity::new(verified);
@@ -250,7 +252,7 @@ impl Verifier {
             client: identity.client(),
             token_id: identity.token_id(),
             session: identity.session(),
-            issued_at: identity.issued_at(),
+            issued_at: identity.issued_at_secs(),
             kid: identity.key_id(),
         };
         let revocations = self.revocations.as_ref();

@@ -57,12 +57,11 @@
 pub mod identity_headers;
 mod layer;
 mod policy;
-mod report;
 mod service;
 
+pub use crate::caller_scope::{current_caller, with_caller};
 pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer};
 pub use layer::TokenPropagationLayer;
-pub use crate::caller_scope::{current_caller, with_caller};
 pub use service::TokenPropagation;
 
 #[cfg(test)]

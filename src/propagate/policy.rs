@@ -1,5 +1,7 @@
 //! Whether a request may bear the caller's token: a pure decision.
 
+use std::fmt::Display;
+
 use http::{HeaderValue, Uri};
 
 use crate::identity::Caller;
@@ -87,20 +89,27 @@ impl<'u> Destination<'u> {
     pub(crate) fn of_url(url: &'u reqwest::Url) -> Self {
         Origin::parse(url.scheme(), url.authority()).map_or(Self::Unclear, Self::To)
     }
+
+    /// The origin, for events.
+    pub(crate) fn origin(&self) -> Option<&dyn Display> {
+        match self {
+            Self::To(origin) => Some(origin),
+            Self::Implied | Self::Unclear => None,
+        }
+    }
 }
 
 // === impl Verdict ===
 
 impl Verdict {
-    /// The closed set of words that metrics and events use.
-    #[cfg(any(feature = "tracing", feature = "metrics"))]
-    pub(crate) const fn code(&self) -> &'static str {
+    /// The word for the reason why no token is sent, for metrics and events.
+    pub(crate) const fn withheld(&self) -> Option<&'static str> {
         match self {
-            Self::Forward(_) => "sent",
-            Self::Nothing(Withheld::NoOrigin) => "no_origin",
-            Self::Nothing(Withheld::NotAllowed) => "not_allowed",
-            Self::Nothing(Withheld::Anonymous) => "anonymous",
-            Self::Nothing(Withheld::NoCaller) => "no_caller",
+            Self::Forward(_) => None,
+            Self::Nothing(Withheld::NoOrigin) => Some("no_origin"),
+            Self::Nothing(Withheld::NotAllowed) => Some("not_allowed"),
+            Self::Nothing(Withheld::Anonymous) => Some("anonymous"),
+            Self::Nothing(Withheld::NoCaller) => Some("no_caller"),
         }
     }
 }

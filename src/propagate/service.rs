@@ -6,9 +6,9 @@ use http::{HeaderMap, Request};
 use tower::Service;
 
 use super::policy::{Destination, Policy, Verdict};
-use super::report::report;
 use crate::caller_scope::current_caller;
 use crate::identity::Caller;
+use crate::observe;
 
 /// A client whose requests bear the caller's token where the policy allows.
 ///
@@ -29,7 +29,7 @@ impl<S> TokenPropagation<S> {
     fn verdict(&self, destination: &Destination<'_>, explicit: Option<&Caller>) -> Option<Verdict> {
         let policy = self.policy.as_deref()?;
         let verdict = policy.decide(destination, explicit, current_caller().as_ref());
-        report(&verdict, destination);
+        observe::propagated(verdict.withheld(), destination.origin());
         Some(verdict)
     }
 }

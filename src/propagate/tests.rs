@@ -187,17 +187,17 @@ fn every_decision_is_counted_once() {
         });
     });
     let text = prometheus.render();
-    for (mode, result) in [
-        ("forward", "sent"),
-        ("forward", "not_allowed"),
-        ("forward", "no_origin"),
-        ("forward", "anonymous"),
-        ("forward", "no_caller"),
-        ("headers", "sent"),
-        ("headers", "anonymous"),
-        ("headers", "refused"),
+    for labels in [
+        r#"mode="forward",result="sent",reason="""#,
+        r#"mode="forward",result="withheld",reason="not_allowed""#,
+        r#"mode="forward",result="withheld",reason="no_origin""#,
+        r#"mode="forward",result="anonymous",reason="""#,
+        r#"mode="forward",result="withheld",reason="no_caller""#,
+        r#"mode="headers",result="sent",reason="""#,
+        r#"mode="headers",result="anonymous",reason="""#,
+        r#"mode="headers",result="refused",reason="invalid_claim""#,
     ] {
-        let line = format!("portcullis_propagation_total{{mode=\"{mode}\",result=\"{result}\"}} 1");
+        let line = format!("portcullis_propagation_total{{{labels}}} 1");
         assert!(text.contains(&line), "{line} is not in {text}");
     }
 }
@@ -205,37 +205,14 @@ fn every_decision_is_counted_once() {
 #[cfg(feature = "tracing")]
 #[test]
 fn events_name_the_origin_and_never_the_token() {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .finish();
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    tracing::subscriber::with_default(subscriber, || {
+    let events = crate::observe::capture::events(|| {
         runtime.unwrap().block_on(async {
             sent(layer(), get(ORDERS, Some(verified()))).await;
             sent(layer(), get("https://evil/", Some(verified()))).await;
         });
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = format!("{events:?}");
     assert!(text.contains("propagation.sent") && text.contains("https://orders.internal"));
     assert!(text.contains("not_allowed") && text.contains("https://evil"));
     assert!(!text.contains("a.b.c"), "{text}");

@@ -98,11 +98,7 @@ impl Counted {
         if let (By::Subject, false, true) = (&self.by, self.per_route, hasher.is_local)
             && let Some(Caller::Verified(identity)) = Caller::of(extensions)
         {
-            return Ok(Key(identity.counted_as(|| {
-                let mut hasher = hasher.clone();
-                self.by.verified(&mut hasher, identity);
-                hasher.key().0
-            })));
+            return Ok(Key(identity.subject_hash()));
         }
         let mut hasher = hasher.clone();
         if self.per_route {

@@ -282,7 +282,7 @@ impl<S> Layer<S> for RateLimitLayer {
             tallies: Default::default(),
         };
         if self.enabled && self.expects_a_proxy() {
-            self.warned.call_once(observe::no_trusted_proxy);
+            self.warned.call_once(observe::limit_trusts_no_proxy);
         }
         let gate = self.enabled.then(|| LimitGate(Arc::new(settings())));
         RateLimit::new(gate, inner)

@@ -10,8 +10,9 @@ use crate::answer::Hold;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::Caller;
-use crate::observe::{Decision, Stage, Stopwatch, Tally};
+use crate::observe::{CachedMetrics, Decision, Stopwatch};
 use crate::rejection::Rejection;
+use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`RateLimitLayer`](super::RateLimitLayer).
@@ -26,7 +27,7 @@ pub(super) struct Settings {
     pub(super) limit: Limit,
     pub(super) mode: Mode,
     /// One for each source of an answer.
-    pub(super) tallies: [Tally; Source::ALL],
+    pub(super) tallies: [CachedMetrics; Source::ALL],
 }
 
 // === impl LimitGate ===
@@ -68,7 +69,7 @@ impl Gate for LimitGate {
         !ticket.is_silent()
     }
 
-    fn tally(&self, ticket: &Ticket) -> Option<&Tally> {
+    fn tally(&self, ticket: &Ticket) -> Option<&CachedMetrics> {
         self.0.tallies.get(ticket.source as usize)
     }
 
@@ -90,15 +91,14 @@ impl Gate for LimitGate {
             .err()
             .and_then(|rejection| rejection.details()?.source);
         Decision {
-            stage: Stage::RateLimit {
-                source: told.unwrap_or(source.name()),
-            },
+            stage: Stage::RateLimit,
+            source: told.unwrap_or(source.name()),
             policy: &self.0.limit.name,
             mode: self.0.mode.as_str(),
             rule: None,
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
-            tally: self.0.tallies.get(source as usize),
+            metrics: self.0.tallies.get(source as usize),
         }
     }
 }

@@ -11,10 +11,11 @@ use crate::clock::Clock;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
-use crate::observe::{Decision, Stage, Stopwatch, Tally};
+use crate::observe::{CachedMetrics, Decision, Stopwatch};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`RequireRoleLayer`](super::RequireRoleLayer).
@@ -32,7 +33,7 @@ pub(super) struct Settings {
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
     pub(super) clock: Clock,
-    tally: Tally,
+    tally: CachedMetrics,
 }
 
 /// A rule, and what is said of it again and again.
@@ -63,7 +64,7 @@ impl RequireGate {
             mode: Mode::default(),
             passes_preflight: false,
             clock: Clock::default(),
-            tally: Tally::default(),
+            tally: CachedMetrics::default(),
         }))
     }
 
@@ -187,7 +188,7 @@ impl Gate for RequireGate {
         self.0.mode == Mode::Report
     }
 
-    fn tally(&self, _: &Passed) -> Option<&Tally> {
+    fn tally(&self, _: &Passed) -> Option<&CachedMetrics> {
         Some(&self.0.tally)
     }
 
@@ -208,9 +209,10 @@ impl Gate for RequireGate {
             policy: &self.0.name,
             mode: self.0.mode.as_str(),
             rule,
+            source: "",
             identity: Caller::of(extensions).and_then(Caller::identity),
             rejection: verdict.err(),
-            tally: Some(&self.0.tally),
+            metrics: Some(&self.0.tally),
         }
     }
 }

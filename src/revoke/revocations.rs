@@ -9,6 +9,7 @@ use super::memory::{Memory, Slot};
 use super::revocation::{Kind, Revocation, RevokeError, round_up, system_time};
 use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::observe;
 
 /// The revocations of this process. Clones share the entries.
 ///
@@ -153,7 +154,7 @@ impl Revocations {
         let key = namespace.key(revocation.kind, &revocation.value);
         let (slot, is_new) = self.memory.put(key, slot, now, self.max_entries.get())?;
         if is_new {
-            report_added(slot.kind);
+            observe::revocation_added(slot.kind.as_str());
         }
         Ok(Entry::from(&slot))
     }
@@ -313,11 +314,4 @@ fn maybe_seconds<S: serde::Serializer>(
         &time.map(|time| seconds(time).unwrap_or_default()),
         serializer,
     )
-}
-
-/// Counts an entry that was added.
-fn report_added(kind: Kind) {
-    #[cfg(feature = "metrics")]
-    metrics::counter!("portcullis_revoked_total", "kind" => kind.as_str()).increment(1);
-    let _ = kind;
 }

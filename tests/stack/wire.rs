@@ -34,7 +34,7 @@ fn check(reason: &str, answer: &Answer, status: u16, challenge: Option<&str>) {
 #[track_caller]
 fn check_grpc(reason: &str, answer: &Answer, code: &str, message: &str) {
     assert_eq!(answer.status, 200, "{reason}");
-    assert_eq!(answer.header("content-type"), "application/grpc");
+    assert_eq!(answer.header("content-type"), "application/grpc+proto");
     assert_eq!(answer.header("grpc-status"), code, "{reason}");
     assert_eq!(answer.header("grpc-message"), message);
     assert!(answer.body.is_empty() && !answer.headers.contains_key("content-length"));

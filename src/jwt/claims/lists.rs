@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::jwt::json::Text;
+use crate::json::Text;
 use crate::names::Names;
 
 /// How a list of names is written where it is one string.

@@ -8,7 +8,7 @@ use crate::rejection::Reason;
 #[track_caller]
 fn check(profile: Profile, claims: &Value, expected: [&str; 6]) {
     let payload = claims.to_string();
-    let read = Claims::read(payload.as_bytes(), &profile.places()).unwrap();
+    let read = Claims::read(&payload, &profile.places()).unwrap();
     let joined = |names: &crate::names::Names| names.iter().collect::<Vec<_>>().join(" ");
     let audiences = read
         .audience
@@ -30,7 +30,7 @@ fn check(profile: Profile, claims: &Value, expected: [&str; 6]) {
 #[track_caller]
 fn refused(profile: Profile, claims: &Value) {
     let payload = claims.to_string();
-    let refusal = Claims::read(payload.as_bytes(), &profile.places()).err();
+    let refusal = Claims::read(&payload, &profile.places()).err();
     assert_eq!(refusal, Some(Reason::InvalidClaim), "{claims}");
 }
 
@@ -58,7 +58,7 @@ fn keycloak_keeps_realm_roles_and_client_roles_apart() {
     let mut places = Profile::Keycloak.places();
     places.permissions = Some(["resource_access", "orders-api", "roles"].into());
     let payload = keycloak().to_string();
-    let read = Claims::read(payload.as_bytes(), &places).unwrap();
+    let read = Claims::read(&payload, &places).unwrap();
     assert_eq!(read.permissions.iter().collect::<Vec<_>>(), ["refund"]);
     assert!(!read.roles.contains("refund") && !read.roles.contains("admin"));
 }

@@ -136,7 +136,10 @@ impl serde::Serialize for IdentityField {
 impl<'de> serde::Deserialize<'de> for IdentityField {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(serde::Deserialize)]
-        #[serde(untagged, expecting = "a field of the identity, the name of a claim, or a list of names")]
+        #[serde(
+            untagged,
+            expecting = "a field of the identity, the name of a claim, or a list of names"
+        )]
         enum Form {
             Text(String),
             Path(Vec<String>),
@@ -325,7 +328,10 @@ mod tests {
             #[cfg(feature = "serde")]
             {
                 let json = serde_json::to_value(&field).unwrap();
-                assert_eq!(serde_json::from_value::<IdentityField>(json).unwrap(), field);
+                assert_eq!(
+                    serde_json::from_value::<IdentityField>(json).unwrap(),
+                    field
+                );
             }
         }
         for (word, field) in IdentityField::WORDS {

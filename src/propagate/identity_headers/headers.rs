@@ -156,7 +156,9 @@ const fn fold(byte: u8) -> u8 {
 }
 
 fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|reserved| same_header_name(reserved, name))
+    RESERVED
+        .iter()
+        .any(|reserved| same_header_name(reserved, name))
 }
 
 /// Whether `Connection` does not remove it.

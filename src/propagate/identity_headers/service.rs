@@ -6,9 +6,10 @@ use http::{Extensions, Request};
 use super::headers::OwnedHeaders;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
-use crate::observe::{Decision, Stage, Stopwatch, Tally};
+use crate::observe::{CachedMetrics, Decision, Stopwatch};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer).
@@ -33,8 +34,8 @@ struct Shared {
     owned: OwnedHeaders,
     realm: Realm,
     mode: Mode,
-    set: Tally,
-    anonymous: Tally,
+    set: CachedMetrics,
+    anonymous: CachedMetrics,
 }
 
 // === impl HeadersGate ===
@@ -45,8 +46,8 @@ impl HeadersGate {
             owned,
             realm,
             mode,
-            set: Tally::default(),
-            anonymous: Tally::default(),
+            set: CachedMetrics::default(),
+            anonymous: CachedMetrics::default(),
         }))
     }
 }
@@ -104,9 +105,10 @@ impl Gate for HeadersGate {
             policy: "identity_headers",
             mode: self.0.mode.as_str(),
             rule: None,
+            source: "",
             identity,
             rejection: verdict.err(),
-            tally: Some(tally),
+            metrics: Some(tally),
         }
     }
 }

@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::breaker::{Breaker, Pass, Record, Turn};
-use super::observe;
 use super::script::{self, Action, Reply};
 use crate::clock::Clock;
 use crate::duration::nanos;
+use crate::observe::store;
 use crate::rate_limit::key::{Key, KeyHasher};
 use crate::rate_limit::lease::Order;
 use crate::rate_limit::policy::Policies;
@@ -90,9 +90,9 @@ impl Engine {
                 Ok(reply)
             }
             Err(why) => {
-                observe::failed(policies, why);
+                store::failed(policies.iter().map(|policy| &*policy.name), why);
                 if self.breaker.failed(self.now(), why) == Turn::Opened {
-                    observe::down(why);
+                    store::down(why);
                 }
                 Err(StoreError)
             }
@@ -102,7 +102,7 @@ impl Engine {
     /// A request waited in vain for another's call.
     pub(super) fn missed(&self) {
         if self.breaker.missed(self.now()) == Turn::Opened {
-            observe::down("timeout");
+            store::down("timeout");
         }
     }
 
@@ -130,7 +130,7 @@ impl Engine {
         match self.connect_and_call().await {
             Ok(()) => {
                 if self.breaker.recovered(self.now()) == Turn::Closed {
-                    observe::up();
+                    store::up();
                 }
             }
             Err(why) => {
@@ -138,7 +138,7 @@ impl Engine {
                 *self.lock() = None;
             }
         }
-        observe::degraded(self.record().degraded);
+        store::degraded(self.record().degraded);
     }
 
     /// A call like all others, which a server that may only be read, or is still loading, refuses.

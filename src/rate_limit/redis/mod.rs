@@ -55,7 +55,6 @@ mod breaker;
 mod engine;
 mod leases;
 mod node;
-mod observe;
 mod script;
 mod settings;
 mod without;

@@ -1,74 +1,110 @@
-//! Strict reading of a token's JSON: borrowed where it can be, every member once.
+//! Strict reading of JSON from tokens: strings are borrowed where possible, and no member may repeat.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
 use crate::rejection::Reason;
 
 /// A JSON string, borrowed unless it holds escapes.
-pub(super) struct Text<'t>(pub(super) Cow<'t, str>);
+pub(crate) struct Text<'t>(pub(crate) Cow<'t, str>);
 
 /// A `NumericDate` (RFC 7519 section 2), in whole seconds.
-pub(super) struct Seconds(pub(super) u64);
+pub(crate) struct Seconds(pub(crate) u64);
 
 /// One name or several, as `aud` and most lists of roles are written.
-pub(super) enum OneOrMany<'t> {
+pub(crate) enum OneOrMany<'t> {
     One(Cow<'t, str>),
     Many(Vec<Text<'t>>),
 }
 
-/// The names of an object's members so far. Parsers differ in which of two equal members they take, so none may repeat.
-pub(super) struct Members<'t> {
+/// The names of an object's members read so far. Parsers differ in which of two equal members they use, so a repeated
+/// name is an error.
+pub(crate) struct Members<'t> {
     /// Most objects have no more.
     first: [Cow<'t, str>; 16],
     used: usize,
     more: Vec<Cow<'t, str>>,
 }
 
-/// A value that nobody reads yet. It is checked all the same: what one parser skips, another trips over, and a claim that
-/// cannot be read is taken for one that is absent.
-pub(super) struct Checked {
-    /// How many levels of arrays and objects may follow.
+/// Validates a value that is not used yet. An unused value that this parser skips and another parser rejects would make
+/// them read two different documents.
+pub(crate) struct StrictValue {
+    /// How many levels of arrays and objects may still follow.
     depth: u8,
 }
 
-/// Whether a value says anything.
+/// Whether a value is `null`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     Null,
     Something,
 }
 
-/// More members than any honest header or claim set has.
+/// More members than the header or the claims of a legitimate token have.
 const MAX_MEMBERS: usize = 128;
 
-/// More levels than any honest header or claim set has, and fewer than any parser refuses.
+/// More levels than legitimate tokens have, and fewer than any parser refuses.
 const MAX_DEPTH: u8 = 32;
 
-/// The largest whole number that a float can tell from the next: 2^53.
+/// 2^53: from here on, floats cannot represent every whole number.
 const MAX_SECONDS: u64 = 1 << 53;
 
-/// JSON that is broken makes a broken token; JSON of the wrong shape makes an invalid claim.
-pub(super) fn blame(error: &serde_json::Error) -> Reason {
+/// Syntax errors make a malformed token; a value of the wrong type is an invalid claim.
+pub(crate) fn reason_for(error: &serde_json::Error) -> Reason {
     match error.classify() {
         Category::Data => Reason::InvalidClaim,
         Category::Syntax | Category::Eof | Category::Io => Reason::MalformedToken,
     }
 }
 
-/// All of it at once, since whoever reads strings out of bytes would check each for itself.
-pub(super) fn text(json: &[u8]) -> Result<&str, Reason> {
+/// Validates UTF-8 once; a parser that reads from bytes validates each string on its own.
+pub(crate) fn text(json: &[u8]) -> Result<&str, Reason> {
     std::str::from_utf8(json).map_err(|_| Reason::MalformedToken)
+}
+
+/// The first member `name` of an object. Reads no further than that member.
+pub(crate) fn first_member<'t, T: Deserialize<'t>>(
+    json: &'t str,
+    name: &str,
+) -> Result<Option<T>, serde_json::Error> {
+    struct Search<'s, T>(&'s str, &'s mut Option<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Search<'_, T> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(Text(name)) = map.next_key()? {
+                if *name == *self.0 {
+                    *self.1 = Some(map.next_value()?);
+                    break;
+                }
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut found = None;
+    let end = serde_json::Deserializer::from_str(json).deserialize_map(Search(name, &mut found));
+    match found {
+        // The parser reports an error because the members that follow were not read.
+        Some(value) => Ok(Some(value)),
+        None => end.map(|()| None),
+    }
 }
 
 // === impl Members ===
 
 impl<'t> Members<'t> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             first: [const { Cow::Borrowed("") }; 16],
             used: 0,
@@ -77,7 +113,7 @@ impl<'t> Members<'t> {
     }
 
     /// The next member's name, or `None` at the end of the object.
-    pub(super) fn next<A: MapAccess<'t>>(&mut self, map: &mut A) -> Result<Option<&str>, A::Error> {
+    pub(crate) fn next<A: MapAccess<'t>>(&mut self, map: &mut A) -> Result<Option<&str>, A::Error> {
         let Some(Text(name)) = map.next_key()? else {
             return Ok(None);
         };
@@ -102,15 +138,16 @@ impl<'t> Members<'t> {
     }
 }
 
-// === impl Checked ===
+// === impl StrictValue ===
 
-impl Checked {
-    pub(super) const fn new() -> Self {
+impl StrictValue {
+    pub(crate) const fn new() -> Self {
         Self { depth: MAX_DEPTH }
     }
 
-    /// Checks a value that is read as well. Whoever reads a string or a list reads all of it, and takes nothing but strings.
-    pub(super) fn mentioned(json: &str) -> Result<Presence, serde_json::Error> {
+    /// Validates a value that is also read by its claim. Strings and lists are read completely there, so only the other
+    /// types are validated here.
+    pub(crate) fn mentioned(json: &str) -> Result<Presence, serde_json::Error> {
         match json.as_bytes().first() {
             Some(b'"' | b'[') => Ok(Presence::Something),
             _ => Self::document(json),
@@ -130,7 +167,7 @@ impl Checked {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Checked {
+impl<'de> DeserializeSeed<'de> for StrictValue {
     type Value = Presence;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Presence, D::Error> {
@@ -138,7 +175,7 @@ impl<'de> DeserializeSeed<'de> for Checked {
     }
 }
 
-impl<'de> Visitor<'de> for Checked {
+impl<'de> Visitor<'de> for StrictValue {
     type Value = Presence;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,7 +282,7 @@ impl<'de> Deserialize<'de> for Seconds {
 // === impl OneOrMany ===
 
 impl OneOrMany<'_> {
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::One(name) => (Some(&**name), &[][..]),
             Self::Many(names) => (None, names.as_slice()),
