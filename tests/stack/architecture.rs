@@ -14,6 +14,7 @@ const LEVELS: [&[&str]; 4] = [
         "sync",
     ],
     &[
+        "caller_scope",
         "claim_path",
         "decision",
         "error",
@@ -48,7 +49,7 @@ const EXCEPTION: (&str, &str) = ("jwt", "jwks");
 const TOP: [&str; 3] = ["lib", "axum", "test_util"];
 
 /// Files of a layer's folder that are glue.
-const GLUE: [&str; 5] = ["layer", "service", "identity_headers", "outbound", "scope"];
+const GLUE: [&str; 3] = ["layer", "service", "identity_headers"];
 
 /// A file by its module path: `["jwt", "verify"]`.
 type Module = Vec<String>;
