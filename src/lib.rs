@@ -26,6 +26,7 @@ mod documents {}
 
 mod algorithm;
 mod answer;
+mod caller_scope;
 mod claim_path;
 pub mod client_address;
 mod clock;

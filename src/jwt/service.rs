@@ -6,6 +6,7 @@ use http::{Extensions, Request, Response};
 
 use super::sources::{Credential, Echo, Sources};
 use super::verify::{Obstacle, Verifier};
+use crate::caller_scope::Scoped;
 use crate::clock::Reading;
 use crate::decision::Mode;
 use crate::gate::{Begin, Gate, gated_service};
@@ -18,8 +19,8 @@ use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
 gated_service! {
-    /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer).
-    JwtAuth, JwtGate
+    /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer), in the scope of the caller of each request.
+    JwtAuth, JwtGate, Scoped
 }
 
 #[derive(Clone, Debug)]

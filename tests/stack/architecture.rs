@@ -15,6 +15,7 @@ const LEVELS: [&[&str]; 4] = [
         "sync",
     ],
     &[
+        "caller_scope",
         "claim_path",
         "crypto",
         "decision",
@@ -50,7 +51,7 @@ const EXCEPTION: (&str, &str) = ("jwt", "jwks");
 const TOP: [&str; 3] = ["lib", "axum", "test_util"];
 
 /// Files of a layer's folder that are glue.
-const GLUE: [&str; 5] = ["layer", "service", "identity_headers", "outbound", "scope"];
+const GLUE: [&str; 3] = ["layer", "service", "identity_headers"];
 
 /// A file by its module path: `["jwt", "verify"]`.
 type Module = Vec<String>;

@@ -1,6 +1,7 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
 mod architecture;
+mod caller_scope;
 mod differential;
 mod extractors;
 #[allow(dead_code)] // the attacks forge more

@@ -3,8 +3,7 @@ use std::sync::Arc;
 
 use http::{Extensions, Request};
 
-use super::super::scope::Scoped;
-use super::owned::Owned;
+use super::headers::OwnedHeaders;
 use crate::gate::{Begin, Gate, gated_service};
 use crate::identity::{Caller, Identity};
 use crate::observe::{CachedMetrics, Decision, Stopwatch};
@@ -13,8 +12,8 @@ use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
 gated_service! {
-    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), inside the scope of its caller.
-    IdentityHeaders, HeadersGate, Scoped
+    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer).
+    IdentityHeaders, HeadersGate
 }
 
 /// Writes the headers, and refuses a caller whom they could not describe.
@@ -32,7 +31,7 @@ pub(super) enum Mode {
 
 #[derive(Debug)]
 struct Shared {
-    owned: Owned,
+    owned: OwnedHeaders,
     realm: Realm,
     mode: Mode,
     set: CachedMetrics,
@@ -42,7 +41,7 @@ struct Shared {
 // === impl HeadersGate ===
 
 impl HeadersGate {
-    pub(super) fn new(owned: Owned, realm: Realm, mode: Mode) -> Self {
+    pub(super) fn new(owned: OwnedHeaders, realm: Realm, mode: Mode) -> Self {
         Self(Arc::new(Shared {
             owned,
             realm,
