@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::require::Predicate;
-use portcullis::{Algorithm, RequireRoleLayer, Rule};
+use portcullis::{Algorithm, RequireLayer, RequireRoleLayer, Rule};
 use support::{Site, call, inner};
 use tower::{ServiceBuilder, service_fn};
 
@@ -28,11 +28,12 @@ fn rules(criterion: &mut Criterion) {
     for (name, layer) in [
         (
             "one of three roles",
-            RequireRoleLayer::any(["auditor", "owner", "admin"]),
+            RequireRoleLayer::any(["auditor", "owner", "admin"]).into(),
         ),
-        ("a nested rule", RequireRoleLayer::rule(nested)),
-        ("none of 100 roles", RequireRoleLayer::any(many)),
+        ("a nested rule", RequireLayer::new(nested)),
+        ("none of 100 roles", RequireRoleLayer::any(many).into()),
     ] {
+        let layer: RequireLayer = layer;
         let builder = ServiceBuilder::new().layer(site.auth()).layer(layer);
         let mut service = builder.service(service_fn(inner));
         criterion.bench_function(&format!("require/{name}"), |bencher| {

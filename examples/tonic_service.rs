@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use portcullis::{
-    Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, Rule, Rules, TestIssuer,
+    Caller, JwtAuthLayer, Quota, RateLimitLayer, RequireLayer, Rule, Rules, TestIssuer,
 };
 use tonic::service::LayerExt;
 use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         RateLimitLayer::new(Quota::per_second(1_000)).peer_from(address_of),
         JwtAuthLayer::from_issuer(issuer.issuer(), "orders-api")?,
         RateLimitLayer::new(Quota::per_minute(2)).by_subject(),
-        RequireRoleLayer::rule(rules),
+        RequireLayer::new(rules),
     );
     let (_reporter, health) = tonic_health::server::health_reporter();
     let server = Server::builder()

@@ -53,7 +53,7 @@ where
     }
 
     /// Whether there is a task under way.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    #[allow(dead_code)]
     pub(crate) fn is_under_way(&self) -> bool {
         self.lock().last.as_ref().is_some_and(Started::is_under_way)
     }
@@ -98,6 +98,7 @@ where
 
     /// Wakes the waiters of this task, if it is still under way, and lets the next one start. Its own result, should
     /// it come to one, is dropped.
+    #[allow(dead_code)]
     pub(crate) fn give_up(&self, number: u64) {
         let schedule = self.lock();
         let last = schedule.last.as_ref();
@@ -174,6 +175,7 @@ where
 
 impl<T> Waiter<T> {
     /// Which task it waits for.
+    #[allow(dead_code)]
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

@@ -42,6 +42,7 @@ pub mod manifest;
 pub mod names;
 mod observe;
 mod origin;
+mod policy_name;
 mod preflight;
 mod protocol;
 mod realm;
@@ -49,6 +50,8 @@ mod rejection;
 mod respond;
 mod route;
 mod sharded;
+#[cfg(feature = "redis")]
+mod single_flight;
 mod stage;
 mod strict_json;
 mod sync;
@@ -65,6 +68,8 @@ pub mod jwks;
 pub mod jwt;
 pub mod propagate;
 pub mod rate_limit;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod require;
 pub mod revoke;
 #[cfg(feature = "test-util")]
@@ -93,7 +98,9 @@ pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
 pub use rejection::{Reason, Rejection};
-pub use require::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules};
+pub use require::{
+    RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules,
+};
 pub use revoke::Revocations;
 pub use route::RouteTemplate;
 pub use stage::Stage;

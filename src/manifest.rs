@@ -1,11 +1,11 @@
-//! What stands before each route: who is authenticated, what is required, limited and passed on.
+//! Lists the layers of each route: what is authenticated, required, limited and propagated.
 //!
-//! Layers [describe](Describe) themselves, so that what is listed is what was built. Print the list into a file that is
-//! committed, compare it in a test, and no change of a rule goes unnoticed:
+//! Layers [describe](Describe) themselves, so the list is made of the layers that run. Commit the
+//! printed list and compare it in a test, and every change of a rule shows in a review:
 //!
 //! ```
 //! use portcullis::manifest::Manifest;
-//! use portcullis::{JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, Rule, Rules};
+//! use portcullis::{JwtAuthLayer, Quota, RateLimitLayer, RequireLayer, Rule, Rules};
 //!
 //! # fn main() -> Result<(), portcullis::ConfigError> {
 //! let auth = JwtAuthLayer::from_issuer("https://id.example.com/", "orders-api")?;
@@ -13,9 +13,9 @@
 //! let rules = Rules::new().reads(Rule::scope("orders:read")).writes(Rule::scope("orders:write"));
 //!
 //! let manifest = Manifest::new()
-//!     .route("/orders", &(auth, limit, RequireRoleLayer::rule(rules)))
+//!     .route("/orders", &(auth, limit, RequireLayer::new(rules)))
 //!     .route("/health", &());
-//! // In a test of your own: a file, or the snapshot library of your choice.
+//! // In your own test, compare with a file or use a snapshot library.
 //! assert_eq!(
 //!     manifest.to_string(),
 //!     "\
@@ -33,23 +33,61 @@
 //! # }
 //! ```
 //!
-//! Under axum, [`GuardedRouter`](crate::GuardedRouter) builds the routes and the list from the same words, and takes no route
-//! without a rule. It is serializable too, for an operator's page.
+//! With axum, [`GuardedRouter`](crate::GuardedRouter) makes the list while it adds the routes. With the
+//! feature `serde`, a manifest can be serialized.
 
 use std::fmt;
+use std::sync::Arc;
+
+use tower::Layer;
 
 use crate::decision::Mode;
 
-/// Something that stands before a route and can say what it does there.
+/// A layer that can describe what it does to requests.
 ///
-/// The layers of this crate do, and tuples of them, outermost first as in `.layer((a, b))`. A layer of your own may say
-/// what it [requires](Entry::requires), [limits](Entry::limits) or [propagates](Entry::propagates).
+/// Implemented by the layers of this crate and by tuples of layers, outermost first as in
+/// `.layer((a, b))`. A layer of another crate is wrapped in [`Undescribed`]. The trait may gain
+/// provided methods.
+///
+/// ```
+/// use portcullis::Mode;
+/// use portcullis::manifest::{Describe, Entry, Manifest};
+///
+/// struct AllowedNetworks(&'static str);
+///
+/// impl Describe for AllowedNetworks {
+///     fn describe(&self, entry: &mut Entry) {
+///         let rules = [("all requests".to_owned(), format!("network {}", self.0))];
+///         entry.requires("networks", Mode::Enforce, rules);
+///     }
+/// }
+///
+/// let manifest = Manifest::new().route("/admin", &Some(AllowedNetworks("10.0.0.0/8")));
+/// assert_eq!(
+///     manifest.to_string(),
+///     "/admin\n  requires networks: all requests network 10.0.0.0/8\n"
+/// );
+/// ```
 pub trait Describe {
-    /// Adds what this does to what is said of a route.
+    /// Adds what this layer does to the entry of a route.
     fn describe(&self, entry: &mut Entry);
 }
 
-/// What stands before each of some routes.
+/// A layer that the manifest does not list, for layers of other crates.
+///
+/// ```
+/// use portcullis::manifest::{Manifest, Undescribed};
+/// use portcullis::{RequireRoleLayer, Rule};
+/// use tower::limit::ConcurrencyLimitLayer;
+///
+/// let layers = (Undescribed(ConcurrencyLimitLayer::new(64)), RequireRoleLayer::any(["admin"]));
+/// let manifest = Manifest::new().route("/admin", &layers);
+/// assert_eq!(manifest.to_string(), "/admin\n  requires require: all requests any(role:admin)\n");
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Undescribed<L>(pub L);
+
+/// The layers of each route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -57,7 +95,7 @@ pub struct Manifest {
     routes: Vec<Entry>,
 }
 
-/// What stands before one route, outermost first.
+/// The layers of one route, outermost first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Entry {
@@ -68,7 +106,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 struct Guard {
-    does: Deed,
+    does: Effect,
     policy: String,
     what: String,
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_enforced"))]
@@ -78,7 +116,7 @@ struct Guard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
-enum Deed {
+enum Effect {
     Authenticates,
     Requires,
     Limits,
@@ -86,7 +124,7 @@ enum Deed {
 }
 
 #[cfg(feature = "serde")]
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks so
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
 fn is_enforced(mode: &Mode) -> bool {
     *mode == Mode::Enforce
 }
@@ -94,13 +132,13 @@ fn is_enforced(mode: &Mode) -> bool {
 // === impl Manifest ===
 
 impl Manifest {
-    /// Of no routes yet.
+    /// A manifest without routes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a route and what stands before it.
+    /// Adds a route and describes its layers.
     #[must_use]
     pub fn route(mut self, route: impl Into<String>, guards: &impl Describe) -> Self {
         let mut entry = Entry::new(route);
@@ -115,18 +153,37 @@ impl Manifest {
         &self.routes
     }
 
-    /// The routes of `self`, then those of `other`.
+    /// Appends the routes of `other`.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         self
     }
 
-    /// The same routes below `prefix`, as a router is nested.
+    /// Adds `prefix` to every route, as `Router::nest` does.
     #[must_use]
     pub fn nest(mut self, prefix: &str) -> Self {
         for entry in &mut self.routes {
-            entry.route.insert_str(0, prefix);
+            entry.route = match (prefix.strip_suffix('/'), &*entry.route) {
+                (None, "/") if !prefix.is_empty() => prefix.to_owned(),
+                (stripped, route) => format!("{}{route}", stripped.unwrap_or(prefix)),
+            };
+        }
+        self
+    }
+
+    /// Adds `layers` before the layers of those routes for which `is_guarded` is true.
+    #[cfg(feature = "axum")]
+    pub(crate) fn behind(mut self, layers: &impl Describe, is_guarded: &[bool]) -> Self {
+        let mut outer = Entry::new("");
+        layers.describe(&mut outer);
+        for (entry, _) in self
+            .routes
+            .iter_mut()
+            .zip(is_guarded)
+            .filter(|(_, guarded)| **guarded)
+        {
+            entry.guards.splice(0..0, outer.guards.iter().cloned());
         }
         self
     }
@@ -139,7 +196,7 @@ impl FromIterator<Entry> for Manifest {
     }
 }
 
-/// A line for each route, and below it one for each thing that stands before it.
+/// One line for each route, followed by one line for each effect of a layer.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.routes.iter().try_for_each(|entry| entry.fmt(f))
@@ -149,7 +206,7 @@ impl fmt::Display for Manifest {
 // === impl Entry ===
 
 impl Entry {
-    /// A route before which nothing stands yet.
+    /// A route without layers.
     #[must_use]
     pub fn new(route: impl Into<String>) -> Self {
         Self {
@@ -158,25 +215,26 @@ impl Entry {
         }
     }
 
-    /// The route, as it was named.
+    /// The path or the name of the route.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.route
     }
 
-    /// Whether nothing asks who is calling: no authentication, and no rule.
+    /// Whether no layer authenticates callers or requires anything of them.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        let asks = |guard: &Guard| matches!(guard.does, Deed::Authenticates | Deed::Requires);
-        !self.guards.iter().any(asks)
+        let protects =
+            |guard: &Guard| matches!(guard.does, Effect::Authenticates | Effect::Requires);
+        !self.guards.iter().any(protects)
     }
 
-    /// Adds who is authenticated: `what` in words.
+    /// Adds an authentication: `what` describes the accepted credentials.
     pub fn authenticates(&mut self, policy: &str, mode: Mode, what: impl Into<String>) {
-        self.push(Deed::Authenticates, policy, mode, what.into());
+        self.push(Effect::Authenticates, policy, mode, what.into());
     }
 
-    /// Adds what is required, as pairs of the requests in question and the rule for them.
+    /// Adds requirements: pairs of the requests and the rule for them.
     pub fn requires(
         &mut self,
         policy: &str,
@@ -184,21 +242,21 @@ impl Entry {
         rules: impl IntoIterator<Item = (String, String)>,
     ) {
         for (requests, rule) in rules {
-            self.push(Deed::Requires, policy, mode, format!("{requests} {rule}"));
+            self.push(Effect::Requires, policy, mode, format!("{requests} {rule}"));
         }
     }
 
-    /// Adds what is limited: `what` in words.
+    /// Adds a limit: `what` describes the quota and its key.
     pub fn limits(&mut self, policy: &str, mode: Mode, what: impl Into<String>) {
-        self.push(Deed::Limits, policy, mode, what.into());
+        self.push(Effect::Limits, policy, mode, what.into());
     }
 
-    /// Adds what the service behind is told: `what` in words.
+    /// Adds a propagation: `what` describes what the inner service receives.
     pub fn propagates(&mut self, policy: &str, what: impl Into<String>) {
-        self.push(Deed::Propagates, policy, Mode::Enforce, what.into());
+        self.push(Effect::Propagates, policy, Mode::Enforce, what.into());
     }
 
-    fn push(&mut self, does: Deed, policy: &str, mode: Mode, what: String) {
+    fn push(&mut self, does: Effect, policy: &str, mode: Mode, what: String) {
         self.guards.push(Guard {
             does,
             policy: policy.to_owned(),
@@ -223,10 +281,10 @@ impl fmt::Display for Entry {
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let does = match self.does {
-            Deed::Authenticates => "authenticates",
-            Deed::Requires => "requires",
-            Deed::Limits => "limits",
-            Deed::Propagates => "propagates",
+            Effect::Authenticates => "authenticates",
+            Effect::Requires => "requires",
+            Effect::Limits => "limits",
+            Effect::Propagates => "propagates",
         };
         let note = match self.mode {
             Mode::Enforce => "",
@@ -241,6 +299,44 @@ impl fmt::Display for Guard {
 impl<D: Describe + ?Sized> Describe for &D {
     fn describe(&self, entry: &mut Entry) {
         (**self).describe(entry);
+    }
+}
+
+macro_rules! pointers {
+    ($($Pointer:ident)*) => {$(
+        impl<D: Describe + ?Sized> Describe for $Pointer<D> {
+            fn describe(&self, entry: &mut Entry) {
+                (**self).describe(entry);
+            }
+        }
+    )*};
+}
+
+pointers!(Arc Box);
+
+/// `None` is no layer.
+impl<D: Describe> Describe for Option<D> {
+    fn describe(&self, entry: &mut Entry) {
+        self.iter().for_each(|layer| layer.describe(entry));
+    }
+}
+
+/// The first layer is the outermost.
+impl<D: Describe> Describe for Vec<D> {
+    fn describe(&self, entry: &mut Entry) {
+        self.iter().for_each(|layer| layer.describe(entry));
+    }
+}
+
+impl<L> Describe for Undescribed<L> {
+    fn describe(&self, _: &mut Entry) {}
+}
+
+impl<S, L: Layer<S>> Layer<S> for Undescribed<L> {
+    type Service = L::Service;
+
+    fn layer(&self, inner: S) -> L::Service {
+        self.0.layer(inner)
     }
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response};
 use portcullis::require::Predicate;
 use portcullis::{
     Caller, Identity, Issuer, JwksCache, JwksSource, JwtAuthLayer, Quota, RateLimitLayer,
-    RequireRoleLayer, Rule, TestIssuer,
+    RequireLayer, RequireRoleLayer, Rule, TestIssuer,
 };
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -191,7 +191,7 @@ fn the_token_cache_keeps_its_bound() {
         let auth = JwtAuthLayer::new([issuer]).unwrap().token_cache(BOUND);
         let mut service = ServiceBuilder::new()
             .layer(auth)
-            .layer(RequireRoleLayer::rule(Rule::claim(
+            .layer(RequireLayer::new(Rule::claim(
                 "profile",
                 Predicate::exists(),
             )))

@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 
 use http::{Request, Response, StatusCode};
-use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::rate_limit::{OnOutage, RedisStore};
 use portcullis::{Quota, RateLimitLayer};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
@@ -46,8 +46,8 @@ async fn ask(service: &Limited, caller: &str) -> StatusCode {
     service.clone().oneshot(request).await.unwrap()
 }
 
-fn nodes(number: u32) -> OnStoreError {
-    OnStoreError::LocalFallback {
+fn nodes(number: u32) -> OnOutage {
+    OnOutage::LocalFallback {
         expected_nodes: NonZeroU32::new(number).unwrap(),
     }
 }

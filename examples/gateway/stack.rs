@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::http::Response;
 use portcullis::manifest::{Describe, Entry};
 use portcullis::{
-    ConfigError, IdentityHeadersLayer, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer,
+    ConfigError, IdentityHeadersLayer, JwtAuthLayer, Quota, RateLimitLayer, RequireLayer,
     ResponseBody, Rules,
 };
 use tower::util::BoxCloneSyncService;
@@ -88,9 +88,9 @@ impl Common {
         name: &str,
         rules: Rules,
         route: &Route,
-    ) -> Result<RequireRoleLayer, ConfigError> {
-        let layer = RequireRoleLayer::rule(rules)
-            .named(name)
+    ) -> Result<RequireLayer, ConfigError> {
+        let layer = RequireLayer::new(rules)
+            .named(name)?
             .mode(route.mode)
             .realm(&self.realm)?;
         Ok(match self.cors_preflight {

@@ -6,11 +6,15 @@ use tower::Layer;
 
 use super::policy::Policy;
 use super::service::{Settings, TokenPropagation};
+use crate::caller_scope::use_scopes;
 use crate::error::ConfigError;
 use crate::manifest::{Describe, Entry};
 use crate::origin::{Origin, Transport};
 
 /// Adds the caller's token to requests to the origins on a list.
+///
+/// Build it before the server starts: `JwtAuthLayer` keeps the caller of a request for its task
+/// only in processes that have built this layer.
 ///
 /// See the [module](crate::propagate) for how it decides.
 #[derive(Clone, Debug)]
@@ -158,6 +162,7 @@ impl TokenPropagationLayer {
             .map(|url| Origin::configured(url.as_ref(), transport))
             .collect::<Result<_, _>>()?;
         let implied = None;
+        use_scopes();
         Ok(Self {
             settings: Settings::new(Policy { allowed, implied }),
             enabled: true,

@@ -1,7 +1,7 @@
 //! The generic cell rate algorithm: a token bucket whose whole state is one moment.
 //!
-//! The state is the *arrival*: when the caller's permits will all be back, in nanoseconds. What lies between now and
-//! then is owed; a request is admitted while it owes no more than the burst is worth. Additions, comparisons and one
+//! The state is the *tat*: when the caller's permits will all be back, in nanoseconds. What lies between now and
+//! then is debt; a request is admitted while it owes no more than the burst is worth. Additions, comparisons and one
 //! division: a store elsewhere can do the same.
 
 use std::num::NonZeroU32;
@@ -14,14 +14,14 @@ use super::quota::Quota;
 pub(crate) struct Gcra {
     /// What one permit costs, in nanoseconds.
     interval: u64,
-    /// What a request may leave owed at most: the whole burst.
+    /// What a request may leave debt at most: the whole burst.
     capacity: u64,
 }
 
 /// A decision, and the state that it leaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
-    pub(crate) arrival: u64,
+    pub(crate) tat: u64,
     pub(crate) verdict: Verdict,
 }
 
@@ -41,16 +41,18 @@ pub(crate) struct Left {
     pub(crate) more_in: Duration,
 }
 
-/// A sum that saturates is larger than this, hence refused. Twice as much, the most that is ever owed, is a number for Redis
+/// A sum that saturates is larger than this, hence refused. Twice as much, the most that is ever debt, is a number for Redis
 /// too, whose numbers have a sign and are made of doubles.
-const MOST: u64 = u64::MAX / 8;
+const MAX_NANOS: u64 = u64::MAX / 8;
 
 // === impl Gcra ===
 
 impl Gcra {
     pub(crate) fn new(quota: &Quota) -> Self {
-        let interval = quota.interval_nanos().min(MOST);
-        let capacity = interval.saturating_mul(u64::from(quota.size())).min(MOST);
+        let interval = quota.interval_nanos().min(MAX_NANOS);
+        let capacity = interval
+            .saturating_mul(u64::from(quota.size()))
+            .min(MAX_NANOS);
         Self { interval, capacity }
     }
 
@@ -60,45 +62,47 @@ impl Gcra {
         self.interval
     }
 
-    /// What a request may leave owed at most, in nanoseconds.
+    /// What a request may leave debt at most, in nanoseconds.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Decides about a request of so many permits. A caller that was never seen has an arrival of 0.
-    pub(crate) fn decide(&self, arrival: u64, now: u64, cost: NonZeroU32) -> Step {
-        let owed = arrival.saturating_sub(now);
-        let after = owed.saturating_add(self.price(cost.get()));
+    /// Decides about a request of so many permits. A caller that was never seen has an tat of 0.
+    pub(crate) fn decide(&self, tat: u64, now: u64, cost: NonZeroU32) -> Step {
+        let debt = tat.saturating_sub(now);
+        let after = debt.saturating_add(self.price(cost.get()));
         match after.checked_sub(self.capacity) {
             // A refusal costs nothing: whoever waits as told is admitted.
             Some(excess @ 1..) => Step {
-                arrival,
-                verdict: self.verdict(owed, Some(Duration::from_nanos(excess))),
+                tat,
+                verdict: self.verdict(debt, Some(Duration::from_nanos(excess))),
             },
             _ => Step {
-                arrival: now.saturating_add(after),
+                tat: now.saturating_add(after),
                 verdict: self.verdict(after, None),
             },
         }
     }
 
     /// Decides as [`decide`](Self::decide) does, and tells what is left without a charge.
-    pub(crate) fn look(&self, arrival: u64, now: u64, cost: NonZeroU32) -> Verdict {
-        let owed = arrival.saturating_sub(now);
-        self.verdict(owed, self.decide(arrival, now, cost).verdict.retry_after)
+    pub(crate) fn peek(&self, tat: u64, now: u64, cost: NonZeroU32) -> Verdict {
+        let debt = tat.saturating_sub(now);
+        self.verdict(debt, self.decide(tat, now, cost).verdict.retry_after)
     }
 
-    /// The state after a charge that can no more be refused. At most once more the burst is owed beyond the burst, so
+    /// The state after a charge that can no more be refused. At most once more the burst is debt beyond the burst, so
     /// that nobody waits longer than twice the time that a burst takes to come back.
-    pub(crate) fn settle(&self, arrival: u64, now: u64, cost: NonZeroU32) -> u64 {
-        let owed = arrival.saturating_sub(now);
-        let after = owed.saturating_add(self.price(cost.get())).min(self.most());
-        now.saturating_add(after.max(owed))
+    pub(crate) fn charge(&self, tat: u64, now: u64, cost: NonZeroU32) -> u64 {
+        let debt = tat.saturating_sub(now);
+        let after = debt
+            .saturating_add(self.price(cost.get()))
+            .min(self.max_debt());
+        now.saturating_add(after.max(debt))
     }
 
-    /// What can ever be owed, in nanoseconds.
-    pub(crate) fn most(&self) -> u64 {
+    /// What can ever be debt, in nanoseconds.
+    pub(crate) fn max_debt(&self) -> u64 {
         self.capacity.saturating_mul(2)
     }
 
@@ -108,13 +112,13 @@ impl Gcra {
     }
 
     /// What a caller who owes so much may still owe, in nanoseconds.
-    pub(crate) fn room(&self, owed: u64) -> u64 {
-        self.capacity.saturating_sub(owed)
+    pub(crate) fn available(&self, debt: u64) -> u64 {
+        self.capacity.saturating_sub(debt)
     }
 
     /// What a caller who owes so much has left.
-    pub(crate) fn left(&self, owed: u64) -> Left {
-        let free = self.room(owed);
+    pub(crate) fn left(&self, debt: u64) -> Left {
+        let free = self.available(debt);
         let (permits, part) = (free / self.interval, free % self.interval);
         Left {
             permits: u32::try_from(permits).unwrap_or(u32::MAX),
@@ -122,9 +126,9 @@ impl Gcra {
         }
     }
 
-    fn verdict(&self, owed: u64, retry_after: Option<Duration>) -> Verdict {
+    fn verdict(&self, debt: u64, retry_after: Option<Duration>) -> Verdict {
         Verdict {
-            left: self.left(owed),
+            left: self.left(debt),
             retry_after,
         }
     }
@@ -144,18 +148,18 @@ mod tests {
     /// One caller and its state.
     struct Caller {
         gcra: Gcra,
-        arrival: u64,
+        tat: u64,
     }
 
     impl Caller {
         fn new(quota: Quota) -> Self {
             let gcra = Gcra::new(&quota);
-            Self { gcra, arrival: 0 }
+            Self { gcra, tat: 0 }
         }
 
         fn ask(&mut self, now: u64, cost: NonZeroU32) -> Verdict {
-            let step = self.gcra.decide(self.arrival, now, cost);
-            self.arrival = step.arrival;
+            let step = self.gcra.decide(self.tat, now, cost);
+            self.tat = step.tat;
             step.verdict
         }
 
@@ -202,7 +206,7 @@ mod tests {
         let mut caller = Caller::new(Quota::per_second(1).burst(2));
         let verdict = caller.ask(SECOND, NonZeroU32::MAX);
         assert!(verdict.retry_after.is_some());
-        assert_eq!((caller.arrival, verdict.left.permits), (0, 2));
+        assert_eq!((caller.tat, verdict.left.permits), (0, 2));
     }
 
     #[test]
@@ -225,12 +229,12 @@ mod tests {
     fn what_is_charged_afterwards_may_be_owed_up_to_twice_the_burst() {
         let mut caller = Caller::new(Quota::per_second(1).burst(4));
         let three = NonZeroU32::new(3).unwrap();
-        let mut owed = Vec::new();
+        let mut debt = Vec::new();
         for _ in 0..4 {
-            caller.arrival = caller.gcra.settle(caller.arrival, SECOND, three);
-            owed.push((caller.arrival - SECOND) / SECOND);
+            caller.tat = caller.gcra.charge(caller.tat, SECOND, three);
+            debt.push((caller.tat - SECOND) / SECOND);
         }
-        assert_eq!(owed, [3, 6, 8, 8]);
+        assert_eq!(debt, [3, 6, 8, 8]);
         let refused = caller.ask(SECOND, ONE);
         assert_eq!(refused.retry_after, Some(Duration::from_secs(5)));
         assert!(caller.admits(6 * SECOND));

@@ -1,110 +1,119 @@
-//! Leases: permits that a node has bought from the shared store and spends by itself.
+//! Leases: permits that a node took from the shared store ahead of need, and spends without asking.
 //!
-//! 1. A node buys what it will need within one *life*, by what was asked of it in the last four.
-//! 2. It spends them without asking anybody, the oldest first; what is left when their life ends is lost.
-//! 3. It buys again, ahead of need, when a quarter is left. One purchase is under way at a time.
-//! 4. Where the store refuses, the node refuses by itself for as long as the store could not but refuse again.
+//! 1. A node requests what it expects to need within one *TTL*, by the demand of the last four.
+//! 2. It spends the oldest permits first. Permits that are left when their TTL ends are lost.
+//! 3. It requests more, ahead of need, when a quarter is left. One request per caller is in progress
+//!    at a time.
+//! 4. After a refusal the node refuses by itself until the store could grant again, but asks anew
+//!    after [`RECHECK`]: an operator may have deleted or repaired the key.
 //!
-//! Every request that is admitted spends a permit that the store has given away at most one life earlier. So all nodes
-//! together admit, in any window, at most the quota's own bound and what comes back in one life: [`Terms::excess`], however
-//! many nodes there are, and nothing in the long run. A life begins when the purchase is *sent*, so a node forgets its
-//! permits no later than the store assumes.
+//! Every admitted request spends a permit that the store granted at most one TTL earlier. So all
+//! nodes together admit, in any window, at most the bound of the quota plus what is refilled in one
+//! TTL ([`LeaseTerms::excess`]), however many nodes there are. The TTL begins when the request is
+//! *sent*, so a node drops its permits no later than the store assumes.
 //!
-//! Where a lease would be a single permit, the store is asked for each request, and 4. is all that remains.
+//! If a lease would be a single permit, the store is asked for each request; only step 4 remains.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::gcra::{Gcra, Left, Verdict};
 
-/// How one quota is dealt out.
+/// How one quota is leased.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct LeaseTerms {
     gcra: Gcra,
-    /// The most permits of one purchase.
-    cap: u32,
-    /// How long they may be kept, in nanoseconds; 0 where nothing is leased.
-    life: u64,
-    /// The store gives none where it has fewer than this, so that what is exhausted is not bought by the crumb.
-    least: u32,
+    /// The most permits of one request.
+    max: u32,
+    /// How long permits are kept, in nanoseconds; 0 if nothing is leased.
+    ttl: u64,
+    /// The store grants nothing if it has fewer permits than this, so that nodes do not compete for
+    /// single permits of an exhausted quota.
+    floor: u32,
     /// How long a node refuses by itself, at least.
-    rest: u64,
+    backoff: u64,
 }
 
-/// What one node knows of one caller's quota, and what it holds of it.
+/// What one node holds, and knows, of one caller's quota.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lease {
-    held: VecDeque<Held>,
-    /// What was held after the last purchase.
+    batches: VecDeque<Batch>,
+    /// Permits after the last grant.
     stock: u32,
     demand: Demand,
-    refuses_until: u64,
-    /// When all permits would be back at the store, for all that this node knows: never later than is true.
-    arrival: u64,
+    /// When the node asks again after a refusal.
+    refused_until: u64,
+    /// The TAT at the store, as far as this node knows; never later than the real one.
+    tat: u64,
+    /// When the store said so.
+    checked_at: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Held {
-    ends_at: u64,
+struct Batch {
+    expires_at: u64,
     permits: u32,
 }
 
-/// How many permits were asked for lately: two counts in a row, of which the older fades.
+/// Requested permits in two consecutive spans, of which the previous one fades.
 #[derive(Clone, Copy, Debug, Default)]
 struct Demand {
     since: u64,
-    now: u32,
-    before: u32,
+    current: u32,
+    previous: u32,
 }
 
-/// What is asked of the store.
+/// What is requested from the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Order {
-    /// Fewer than this are of no use.
-    pub(crate) need: u32,
-    pub(crate) want: u32,
-    /// The store gives none where it has fewer than this.
-    pub(crate) least: u32,
+pub(crate) struct LeaseRequest {
+    /// Fewer permits are of no use.
+    pub(crate) min: u32,
+    pub(crate) desired: u32,
+    /// The store grants nothing if it has fewer permits than this.
+    pub(crate) floor: u32,
 }
 
-/// More purchases than this are merged, at the earlier end.
-const MOST_HELD: usize = 4;
+/// A refusal is checked with the store after this time, in nanoseconds, however long it is.
+pub(crate) const RECHECK: u64 = 5_000_000_000;
 
-/// A longer life would save nothing where leases pay, and lose more permits where they do not.
-const LONGEST_LIFE: u64 = 1_000_000_000;
+/// Further batches are merged with the last one, and expire with it.
+const MAX_BATCHES: usize = 4;
 
-const LONGEST_REST: u64 = 50_000_000;
+/// A longer TTL saves nothing for busy callers, and loses more permits of the others.
+const MAX_TTL: u64 = 1_000_000_000;
 
-/// Demand is what was asked for within so many lives: less would be noise, more would be slow.
-const MEMORY: u64 = 4;
+const MAX_BACKOFF: u64 = 50_000_000;
 
-// === impl Terms ===
+/// Demand is measured over this many TTLs: fewer would be noise, more would be slow.
+const DEMAND_TTLS: u64 = 4;
 
-impl Terms {
-    /// Leases of so many percent of the burst; 0 asks the store for each request.
+// === impl LeaseTerms ===
+
+impl LeaseTerms {
+    /// Leases of up to `percent` of the burst; 0 asks the store for each request.
     pub(crate) fn new(gcra: Gcra, percent: u8) -> Self {
         let share = u128::from(gcra.capacity()) * u128::from(percent.min(100)) / 100;
         let share = u64::try_from(share).unwrap_or(u64::MAX);
-        let cap = u32::try_from(share / gcra.price(1)).unwrap_or(u32::MAX);
-        if cap < 2 {
-            let (cap, life, least, rest) = (1, 0, 0, 0);
+        let max = u32::try_from(share / gcra.price(1)).unwrap_or(u32::MAX);
+        if max < 2 {
+            let (max, ttl, floor, backoff) = (1, 0, 0, 0);
             return Self {
                 gcra,
-                cap,
-                life,
-                least,
-                rest,
+                max,
+                ttl,
+                floor,
+                backoff,
             };
         }
-        let life = share.min(LONGEST_LIFE);
-        let rest = (life / 4).min(LONGEST_REST);
-        let least = u32::try_from(rest / 2 / gcra.price(1)).unwrap_or(cap);
+        let ttl = share.min(MAX_TTL);
+        let backoff = (ttl / 4).min(MAX_BACKOFF);
+        let floor = u32::try_from(backoff / 2 / gcra.price(1)).unwrap_or(max);
         Self {
             gcra,
-            cap,
-            life,
-            least,
-            rest,
+            max,
+            ttl,
+            floor,
+            backoff,
         }
     }
 
@@ -113,134 +122,151 @@ impl Terms {
     }
 
     /// How long a node refuses by itself, at least.
-    pub(crate) fn rest(&self) -> Duration {
-        Duration::from_nanos(self.rest)
+    pub(crate) fn backoff(&self) -> Duration {
+        Duration::from_nanos(self.backoff)
     }
 
     /// Whether a request of this cost may be paid from a lease.
     pub(crate) fn leases(&self, cost: u32) -> bool {
-        self.life > 0 && cost <= self.cap
+        self.ttl > 0 && cost <= self.max
     }
 
-    /// The most that all nodes together admit in any window beyond what one exact limiter would.
+    /// The most that all nodes together admit in any window beyond the bound of the quota.
     pub(crate) fn excess(&self) -> u64 {
-        self.life.div_ceil(self.gcra.price(1))
+        self.ttl.div_ceil(self.gcra.price(1))
     }
 }
 
 // === impl Lease ===
 
 impl Lease {
-    /// Counts what is asked of this node, whether it is granted or not.
-    pub(crate) fn note(&mut self, terms: &Terms, now: u64, cost: u32) {
-        self.demand.turn(now, terms.life.saturating_mul(MEMORY));
-        self.demand.now = self.demand.now.saturating_add(cost);
+    /// Counts a request, admitted or not.
+    pub(crate) fn record_demand(&mut self, terms: &LeaseTerms, now: u64, cost: u32) {
+        let span = terms.ttl.saturating_mul(DEMAND_TTLS);
+        self.demand.advance(now, span);
+        self.demand.current = self.demand.current.saturating_add(cost);
     }
 
-    /// How many permits can be spent at this moment.
+    /// How many permits can be spent now.
     pub(crate) fn permits(&mut self, now: u64) -> u32 {
-        while self.held.front().is_some_and(|held| held.ends_at <= now) {
-            self.held.pop_front();
+        while self.batches.front().is_some_and(|b| b.expires_at <= now) {
+            self.batches.pop_front();
         }
-        let held = self.held.iter();
-        held.fold(0, |sum, held| sum.saturating_add(held.permits))
+        let batches = self.batches.iter();
+        batches.fold(0, |sum, batch| sum.saturating_add(batch.permits))
     }
 
-    /// Spends permits, the oldest first. [`permits`](Self::permits) has said that they are there.
+    /// Spends permits, the oldest first. The caller checked that there are as many.
     pub(crate) fn spend(&mut self, mut cost: u32) {
-        while let Some(held) = self.held.front_mut() {
-            if held.permits > cost {
-                held.permits -= cost;
+        while let Some(batch) = self.batches.front_mut() {
+            if batch.permits > cost {
+                batch.permits -= cost;
                 return;
             }
-            cost -= held.permits;
-            self.held.pop_front();
+            cost -= batch.permits;
+            self.batches.pop_front();
         }
     }
 
-    /// How long this node refuses such a request by itself, if it does.
-    pub(crate) fn refuses(&self, terms: &Terms, now: u64, cost: u32) -> Option<Duration> {
-        let after = self.owed(now).saturating_add(terms.gcra.price(cost));
+    /// How long a request must wait, if this node refuses it without asking.
+    pub(crate) fn local_refusal(
+        &self,
+        terms: &LeaseTerms,
+        now: u64,
+        cost: u32,
+    ) -> Option<Duration> {
+        if now.saturating_sub(self.checked_at) >= RECHECK {
+            return None;
+        }
+        let after = self.debt(now).saturating_add(terms.gcra.price(cost));
         let excess = after.saturating_sub(terms.gcra.capacity());
-        let wait = excess.max(self.refuses_until.saturating_sub(now));
+        let wait = excess.max(self.refused_until.saturating_sub(now));
         (wait > 0).then(|| Duration::from_nanos(wait))
     }
 
-    /// What to ask the store for on behalf of a request.
-    pub(crate) fn order(&mut self, terms: &Terms, now: u64, cost: u32) -> Order {
+    /// What to request from the store on behalf of a request.
+    pub(crate) fn request(&mut self, terms: &LeaseTerms, now: u64, cost: u32) -> LeaseRequest {
         if !terms.leases(cost) {
-            return Order::exactly(cost);
+            return LeaseRequest::exactly(cost);
         }
-        Order {
-            need: cost,
-            want: self.want(terms, now).max(cost),
-            least: terms.least,
+        LeaseRequest {
+            min: cost,
+            desired: self.expected_demand(terms, now).max(cost),
+            floor: terms.floor,
         }
     }
 
-    /// What to ask the store for ahead of need, if it is time.
-    pub(crate) fn order_ahead(&mut self, terms: &Terms, now: u64) -> Option<Order> {
+    /// What to request ahead of need, if it is time.
+    pub(crate) fn request_ahead(&mut self, terms: &LeaseTerms, now: u64) -> Option<LeaseRequest> {
         let permits = self.permits(now);
         let is_low = permits > 0 && permits <= self.stock / 4;
-        if !is_low || self.refuses(terms, now, 1).is_some() {
+        if !is_low || self.local_refusal(terms, now, 1).is_some() {
             return None;
         }
-        let want = self.want(terms, now).saturating_sub(permits);
-        (want > 0).then_some(Order {
-            need: 1,
-            want,
-            least: terms.least,
+        let desired = self.expected_demand(terms, now).saturating_sub(permits);
+        (desired > 0).then_some(LeaseRequest {
+            min: 1,
+            desired,
+            floor: terms.floor,
         })
     }
 
-    /// Takes in what the store has granted to an order that was sent at `sent`.
-    pub(crate) fn granted(&mut self, terms: &Terms, sent: u64, now: u64, permits: u32) {
-        let ends_at = sent.saturating_add(terms.life);
-        if permits == 0 || ends_at <= now {
+    /// Adds permits that the store granted to a request that was sent at `sent`.
+    pub(crate) fn granted(&mut self, terms: &LeaseTerms, sent: u64, now: u64, permits: u32) {
+        let expires_at = sent.saturating_add(terms.ttl);
+        if permits == 0 || expires_at <= now {
             return;
         }
-        let held = self.permits(now);
-        let is_full = self.held.len() >= MOST_HELD;
-        match self.held.back_mut() {
+        let before = self.permits(now);
+        let is_full = self.batches.len() >= MAX_BATCHES;
+        match self.batches.back_mut() {
             Some(last) if is_full => last.permits = last.permits.saturating_add(permits),
-            _ => self.held.push_back(Held { ends_at, permits }),
+            _ => self.batches.push_back(Batch {
+                expires_at,
+                permits,
+            }),
         }
-        self.stock = held.saturating_add(permits);
-        self.refuses_until = 0;
+        self.stock = before.saturating_add(permits);
+        self.refused_until = 0;
     }
 
-    /// Takes in that the store has refused. `spread` is random: nodes that were refused together do not come back
-    /// together.
-    pub(crate) fn refused(&mut self, terms: &Terms, now: u64, order: Order, spread: u32) {
-        if terms.life == 0 {
-            // What is owed says it all.
+    /// Stops requests for a while, after the store refused. `jitter` is random, so that nodes that
+    /// were refused together do not ask again together.
+    pub(crate) fn refused(
+        &mut self,
+        terms: &LeaseTerms,
+        now: u64,
+        request: LeaseRequest,
+        jitter: u32,
+    ) {
+        if terms.ttl == 0 {
+            // The debt says how long the store refuses.
             return;
         }
-        let room = terms.gcra.room(self.owed(now));
-        let wait = terms
-            .gcra
-            .price(order.need.max(order.least))
-            .saturating_sub(room);
-        let wait = wait.max(terms.rest);
-        let extra = u64::try_from((u128::from(wait) * u128::from(spread)) >> 32);
+        let available = terms.gcra.available(self.debt(now));
+        let price = terms.gcra.price(request.min.max(request.floor));
+        let wait = price.saturating_sub(available).max(terms.backoff);
+        let extra = u64::try_from((u128::from(wait) * u128::from(jitter)) >> 32);
         let wait = wait.saturating_add(extra.unwrap_or(u64::MAX));
-        self.refuses_until = now.saturating_add(wait);
+        self.refused_until = now.saturating_add(wait);
     }
 
-    /// Takes in what the caller owed the store when it was asked, not before `sent`.
-    pub(crate) fn owes(&mut self, sent: u64, owed: u64) {
-        self.arrival = sent.saturating_add(owed);
+    /// Sets what the caller owed the store when it was asked, not before `sent`.
+    pub(crate) fn set_debt(&mut self, sent: u64, debt: u64) {
+        self.tat = sent.saturating_add(debt);
+        self.checked_at = sent;
     }
 
-    /// What the caller has left, as far as this node knows: what it holds, and what the store had when it was last asked.
-    pub(crate) fn left(&mut self, terms: &Terms, now: u64) -> Left {
+    /// What the caller has left, as far as this node knows: its permits, and what the store had when
+    /// it was last asked.
+    pub(crate) fn left(&mut self, terms: &LeaseTerms, now: u64) -> Left {
         let held = terms.gcra.price(self.permits(now));
-        terms.gcra.left(self.owed(now).saturating_sub(held))
+        terms.gcra.left(self.debt(now).saturating_sub(held))
     }
 
     pub(crate) fn verdict(
         &mut self,
-        terms: &Terms,
+        terms: &LeaseTerms,
         now: u64,
         retry_after: Option<Duration>,
     ) -> Verdict {
@@ -248,30 +274,30 @@ impl Lease {
         Verdict { left, retry_after }
     }
 
-    fn owed(&self, now: u64) -> u64 {
-        self.arrival.saturating_sub(now)
+    fn debt(&self, now: u64) -> u64 {
+        self.tat.saturating_sub(now)
     }
 
-    /// What will be asked for within the next life: the mean of the last ones, less what it may well fall short of. What
-    /// is bought in vain is lost to all nodes.
-    fn want(&mut self, terms: &Terms, now: u64) -> u32 {
-        let span = terms.life.saturating_mul(MEMORY);
-        self.demand.turn(now, span);
+    /// The demand of the next TTL: the mean of the last ones, less its likely deviation, because
+    /// permits that are not used are lost to all nodes.
+    fn expected_demand(&mut self, terms: &LeaseTerms, now: u64) -> u32 {
+        let span = terms.ttl.saturating_mul(DEMAND_TTLS);
+        self.demand.advance(now, span);
         let demand = self.demand.within(now, span);
-        let want = demand.saturating_add(2).saturating_sub(demand.isqrt()) / MEMORY as u32;
-        want.clamp(1, terms.cap)
+        let low = demand.saturating_add(2).saturating_sub(demand.isqrt());
+        (low / DEMAND_TTLS as u32).clamp(1, terms.max)
     }
 }
 
-// === impl Order ===
+// === impl LeaseRequest ===
 
-impl Order {
-    /// So many permits, or none.
+impl LeaseRequest {
+    /// This many permits, or none.
     pub(crate) const fn exactly(permits: u32) -> Self {
         Self {
-            need: permits,
-            want: permits,
-            least: 0,
+            min: permits,
+            desired: permits,
+            floor: 0,
         }
     }
 }
@@ -279,25 +305,26 @@ impl Order {
 // === impl Demand ===
 
 impl Demand {
-    fn turn(&mut self, now: u64, span: u64) {
+    fn advance(&mut self, now: u64, span: u64) {
         let age = now.saturating_sub(self.since);
         if age < span {
             return;
         }
         let is_next = age - span < span;
-        self.before = if is_next { self.now } else { 0 };
+        self.previous = if is_next { self.current } else { 0 };
         self.since = if is_next { self.since + span } else { now };
-        self.now = 0;
+        self.current = 0;
     }
 
     fn within(&self, now: u64, span: u64) -> u32 {
         let rest = span.saturating_sub(now.saturating_sub(self.since));
-        let faded = u128::from(self.before) * u128::from(rest) / u128::from(span.max(1));
-        self.now
-            .saturating_add(u32::try_from(faded).unwrap_or(u32::MAX))
+        let faded = u128::from(self.previous) * u128::from(rest) / u128::from(span.max(1));
+        let faded = u32::try_from(faded).unwrap_or(u32::MAX);
+        self.current.saturating_add(faded)
     }
 }
 
 #[cfg(test)]
-#[path = "lease/tests.rs"] // for the bench too
+mod simulation_tests;
+#[cfg(test)]
 mod tests;

@@ -188,7 +188,7 @@ impl Limit {
                 let cost = cost_of(response.status(), response.headers());
                 if let Some(cost) = NonZeroU32::new(cost) {
                     self.settle(&known, cost);
-                    verdicts.charge(cost);
+                    verdicts.subtract(cost);
                 }
                 self.tells
                     .all(&known.ready, &verdicts, response.headers_mut());
@@ -199,11 +199,11 @@ impl Limit {
     fn settle(&self, known: &Known, cost: NonZeroU32) {
         let check = Check {
             cost,
-            ..self.check(&known.ready, known.key, Purpose::Charge)
+            ..self.check(&known.ready, known.key, Purpose::Acquire)
         };
         match &self.states {
-            States::Memory(memory) => memory.settle(&check),
-            States::Store(store) => store.settle(&check),
+            States::Memory(memory) => memory.charge(&check),
+            States::Store(store) => store.charge(&check),
         }
     }
 
@@ -255,7 +255,7 @@ impl Limit {
 
     fn purpose(&self) -> Purpose {
         match self.counts {
-            Counts::Requests => Purpose::Charge,
+            Counts::Requests => Purpose::Acquire,
             Counts::Failures | Counts::Afterwards(_) => Purpose::Peek,
         }
     }

@@ -41,18 +41,18 @@ struct Table {
 struct Slot {
     name: Name,
     /// As GCRA keeps it; 0 in a slot that was never used.
-    arrival: u64,
+    tat: u64,
 }
 
 /// A caller under one policy: a keyed hash, of which the lowest bits are the class.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Name(u64);
 
-/// Where a state is, or may be put, and its arrival as far as that is known.
+/// Where a state is, or may be put, and its tat as far as that is known.
 #[derive(Clone, Copy)]
 struct Place {
     index: usize,
-    arrival: u64,
+    tat: u64,
     is: Is,
 }
 
@@ -115,14 +115,14 @@ impl Memory {
     }
 
     /// Charges what can no more be refused.
-    pub(crate) fn settle(&self, check: &Check<'_>) {
+    pub(crate) fn charge(&self, check: &Check<'_>) {
         let mut table = self.table(check.key);
         for policy in check.policies.iter() {
             let name = Name::new(check.key, policy);
             let place = table.place(name, &policy.gcra, check.now);
-            let before = place.map_or(0, |place| place.arrival);
-            let arrival = policy.gcra.settle(before, check.now, check.cost);
-            table.put(Slot { name, arrival }, place, &policy.gcra, check.now);
+            let before = place.map_or(0, |place| place.tat);
+            let tat = policy.gcra.charge(before, check.now, check.cost);
+            table.put(Slot { name, tat }, place, &policy.gcra, check.now);
         }
     }
 
@@ -143,14 +143,14 @@ impl Table {
     fn one(&mut self, policy: &Policy, check: &Check<'_>) -> Verdict {
         let name = Name::new(check.key, policy);
         let place = self.place(name, &policy.gcra, check.now);
-        let before = place.map_or(0, |place| place.arrival);
+        let before = place.map_or(0, |place| place.tat);
         if check.purpose == Purpose::Peek {
-            return policy.gcra.look(before, check.now, check.cost);
+            return policy.gcra.peek(before, check.now, check.cost);
         }
-        let Step { arrival, verdict } = policy.gcra.decide(before, check.now, check.cost);
+        let Step { tat, verdict } = policy.gcra.decide(before, check.now, check.cost);
         // A refusal changes nothing, so a stranger who is refused leaves nothing to remember.
         if verdict.retry_after.is_none() {
-            self.put(Slot { name, arrival }, place, &policy.gcra, check.now);
+            self.put(Slot { name, tat }, place, &policy.gcra, check.now);
         }
         verdict
     }
@@ -159,29 +159,29 @@ impl Table {
     fn several(&mut self, check: &Check<'_>) -> Box<[Verdict]> {
         let policies = || check.policies.iter();
         let before: Box<[u64]> = policies()
-            .map(|policy| self.arrival(Name::new(check.key, policy), &policy.gcra, check.now))
+            .map(|policy| self.tat(Name::new(check.key, policy), &policy.gcra, check.now))
             .collect();
         let looks: Box<[Verdict]> = policies()
             .zip(&before)
-            .map(|(policy, before)| policy.gcra.look(*before, check.now, check.cost))
+            .map(|(policy, before)| policy.gcra.peek(*before, check.now, check.cost))
             .collect();
         let admitted = looks.iter().all(|verdict| verdict.retry_after.is_none());
         if !admitted || check.purpose == Purpose::Peek {
             return looks;
         }
         let charged = policies().zip(&before).map(|(policy, before)| {
-            let Step { arrival, verdict } = policy.gcra.decide(*before, check.now, check.cost);
+            let Step { tat, verdict } = policy.gcra.decide(*before, check.now, check.cost);
             let name = Name::new(check.key, policy);
             // Looked for anew: to make room for one may have moved the other.
             let place = self.place(name, &policy.gcra, check.now);
-            self.put(Slot { name, arrival }, place, &policy.gcra, check.now);
+            self.put(Slot { name, tat }, place, &policy.gcra, check.now);
             verdict
         });
         charged.collect()
     }
 
-    fn arrival(&self, name: Name, gcra: &Gcra, now: u64) -> u64 {
-        self.place(name, gcra, now).map_or(0, |place| place.arrival)
+    fn tat(&self, name: Name, gcra: &Gcra, now: u64) -> u64 {
+        self.place(name, gcra, now).map_or(0, |place| place.tat)
     }
 
     fn put(&mut self, slot: Slot, mut place: Option<Place>, gcra: &Gcra, now: u64) {
@@ -204,7 +204,7 @@ impl Table {
             }
             let floors = self.floors.get_mut(place.index / self.reach);
             if let Some(floor) = floors.and_then(|floors| floors.get_mut(replaced.name.class())) {
-                *floor = replaced.arrival.max(*floor);
+                *floor = replaced.tat.max(*floor);
             }
         }
     }
@@ -212,7 +212,7 @@ impl Table {
     /// A table without slots has no place.
     fn place(&self, name: Name, gcra: &Gcra, now: u64) -> Option<Place> {
         self.find(name, now, |floor| {
-            floor.min(now.saturating_add(gcra.most()))
+            floor.min(now.saturating_add(gcra.max_debt()))
         })
     }
 
@@ -227,21 +227,21 @@ impl Table {
         let mut vacant = None;
         let mut least: Option<(usize, u64)> = None;
         for (index, slot) in ahead {
-            if slot.name == name && slot.arrival != 0 {
-                let (arrival, is) = (slot.arrival, Is::Found);
-                return Some(Place { index, arrival, is });
+            if slot.name == name && slot.tat != 0 {
+                let (tat, is) = (slot.tat, Is::Found);
+                return Some(Place { index, tat, is });
             }
-            if slot.arrival <= now {
+            if slot.tat <= now {
                 vacant = vacant.or(Some(index));
-            } else if least.is_none_or(|(_, arrival)| slot.arrival < arrival) {
-                least = Some((index, slot.arrival));
+            } else if least.is_none_or(|(_, tat)| slot.tat < tat) {
+                least = Some((index, slot.tat));
             }
-            if slot.arrival == 0 {
+            if slot.tat == 0 {
                 // Nothing was ever put beyond, since slots are reused but never emptied.
                 break;
             }
         }
-        let arrival = self.floors.get(group).map_or(0, |floors| {
+        let tat = self.floors.get(group).map_or(0, |floors| {
             cap(floors.get(name.class()).copied().unwrap_or_default())
         });
         let (index, is) = match (vacant, least) {
@@ -249,7 +249,7 @@ impl Table {
             (None, Some((index, _))) => (index, Is::Taken),
             (None, None) => return None,
         };
-        Some(Place { index, arrival, is })
+        Some(Place { index, tat, is })
     }
 
     /// Makes room, taking along only those who still owe. Says whether it did.
@@ -259,7 +259,7 @@ impl Table {
         }
         let groups = (self.groups * 2).clamp(1, self.ceiling);
         let old = std::mem::replace(self, self.empty(groups));
-        for slot in old.slots.into_iter().filter(|slot| slot.arrival > now) {
+        for slot in old.slots.into_iter().filter(|slot| slot.tat > now) {
             if let Some(place) = self.find(slot.name, now, |floor| floor) {
                 self.write(slot, place);
             }
@@ -300,7 +300,7 @@ impl Name {
 impl Slot {
     const EMPTY: Self = Self {
         name: Name(0),
-        arrival: 0,
+        tat: 0,
     };
 }
 

@@ -79,7 +79,7 @@ pub use layer::RateLimitLayer;
 pub use quota::Quota;
 #[cfg(feature = "redis")]
 #[doc(inline)]
-pub use redis::{OnStoreError, RedisStore, StoreStatus};
+pub use redis::{OnOutage, RedisStore, StoreStatus};
 pub use service::{RateLimit, ResponseFuture};
 
 /// The page's examples are tests.

@@ -38,7 +38,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     ///
     /// It is called when the response is there, on the request path: it must not block, and does its I/O, if any, in
     /// a task of its own. A charge that is lost is in the caller's favour.
-    fn settle(&self, check: &Check<'_>);
+    fn charge(&self, check: &Check<'_>);
 }
 
 /// The answer of a store that is on its way.
@@ -62,8 +62,8 @@ pub(crate) struct Check<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// An admitted request is charged.
-    Charge,
-    /// Nothing is charged, and verdicts tell what is left as it stands: the response will tell whether, and how much ([`Store::settle`]).
+    Acquire,
+    /// Nothing is charged, and verdicts tell what is left as it stands: the response will tell whether, and how much ([`Store::charge`]).
     Peek,
 }
 
@@ -118,7 +118,7 @@ impl Verdicts {
     }
 
     /// What is left once so much more is charged, as far as that can be told.
-    pub(crate) fn charge(&mut self, cost: NonZeroU32) {
+    pub(crate) fn subtract(&mut self, cost: NonZeroU32) {
         let verdicts = match self {
             Self::One(verdict) => std::slice::from_mut(verdict),
             Self::Several(verdicts) => verdicts,

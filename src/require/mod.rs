@@ -54,11 +54,11 @@ mod service;
 mod text;
 mod truth;
 
-pub use layer::{RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer};
+pub use layer::{RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer};
 pub use predicate::Predicate;
 pub use rule::Rule;
 pub use rules::Rules;
-pub use service::{RequireRole, ResponseFuture};
+pub use service::{Require, ResponseFuture};
 
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,8 @@ use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
 gated_service! {
-    /// A service behind [`RequireRoleLayer`](super::RequireRoleLayer).
-    RequireRole, RequireGate
+    /// The service of [`RequireLayer`](super::RequireLayer).
+    Require, RequireGate
 }
 
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(super) struct RequireGate(Arc<Settings>);
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     cases: Cases<Prepared>,
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     pub(super) realm: Realm,
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
@@ -81,7 +81,7 @@ impl RequireGate {
 
 impl Settings {
     /// Every rule in words, with the requests that it is for.
-    pub(super) fn in_words(&self) -> impl Iterator<Item = (String, String)> {
+    pub(super) fn rules(&self) -> impl Iterator<Item = (String, String)> {
         let listed = self.cases.listed.iter();
         let listed = listed.map(|(kind, own)| (kind.to_string(), own.text.to_string()));
         let for_all = self.cases.listed.is_empty();
@@ -92,7 +92,7 @@ impl Settings {
     fn decide<B>(&self, request: &Request<B>) -> Result<Passed, Rejection> {
         let Some(caller) = Caller::of(request.extensions()) else {
             return Err(Rejection::misconfigured(
-                "RequireRoleLayer found no caller: put JwtAuthLayer above it",
+                "RequireLayer found no caller: put JwtAuthLayer above it",
             ));
         };
         let at = self.cases.find(request.method(), request.uri().path());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use portcullis::Quota;
-use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::rate_limit::{OnOutage, RedisStore};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::server::Server;
@@ -51,7 +51,7 @@ fn under_chaos_every_answer_is_quick_and_every_policy_holds() {
         .build();
     let runtime = runtime.unwrap();
     let mut broken = Vec::new();
-    for policy in [nodes(2), OnStoreError::Open, OnStoreError::Closed] {
+    for policy in [nodes(2), OnOutage::Open, OnOutage::Closed] {
         for leased in [false, true] {
             let Some(server) = Server::start() else {
                 return;
@@ -62,10 +62,10 @@ fn under_chaos_every_answer_is_quick_and_every_policy_holds() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-async fn run(mut server: Server, policy: OnStoreError, leased: bool) -> Vec<String> {
+async fn run(mut server: Server, policy: OnOutage, leased: bool) -> Vec<String> {
     let store = RedisStore::new(&server.url(), SECRET)
         .unwrap()
-        .on_error(policy);
+        .on_outage(policy);
     let store = if leased { store } else { store.exact() };
     let traffic = Arc::new(Traffic {
         service: limited(&store, Quota::per_second(RATE)),
@@ -150,8 +150,8 @@ async fn run(mut server: Server, policy: OnStoreError, leased: bool) -> Vec<Stri
         let (rate, burst) = (u64::from(RATE), u64::from(RATE));
         // What the store had granted already, and the burst of what stands in for it.
         let most = match policy {
-            OnStoreError::LocalFallback { .. } => burst + burst / 2 + rate / 2 * (seconds + 1),
-            OnStoreError::Open => 500 * (seconds + 1),
+            OnOutage::LocalFallback { .. } => burst + burst / 2 + rate / 2 * (seconds + 1),
+            OnOutage::Open => 500 * (seconds + 1),
             _ => burst + burst / 4,
         };
         hold(hot <= most, format!("{hot} admitted of at most {most}"));

@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::rate_limit::{OnOutage, RedisStore};
 use portcullis::{Clock, Quota};
 use tokio::task::JoinSet;
 
@@ -88,7 +88,7 @@ fn a_node() {
 async fn call_for_ever(url: &str, file: &Path, turn: [u64; 2]) {
     let store = RedisStore::new(url, SECRET)
         .unwrap()
-        .on_error(OnStoreError::Closed);
+        .on_outage(OnOutage::Closed);
     let service = limited(&store, quota());
     let mut tasks: JoinSet<()> = (0..TASKS)
         .map(|task| {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portcullis::Quota;
-use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::rate_limit::{OnOutage, RedisStore};
 
 use crate::server::Server;
 use crate::{Limited, SECRET, ask, limited, nodes};
@@ -86,13 +86,13 @@ async fn a_quota_that_is_changed_starts_anew() {
 async fn while_the_server_is_gone_each_policy_decides_as_it_says_and_the_server_is_used_again() {
     for (policy, expected) in [
         (nodes(4), [200, 200, 429, 429]),
-        (OnStoreError::Open, [200; 4]),
-        (OnStoreError::Closed, [503; 4]),
+        (OnOutage::Open, [200; 4]),
+        (OnOutage::Closed, [503; 4]),
     ] {
         let Some(mut server) = Server::start() else {
             return;
         };
-        let store = store(&server, SECRET).exact().on_error(policy);
+        let store = store(&server, SECRET).exact().on_outage(policy);
         let service = limited(&store, Quota::per_hour(8));
         assert_eq!(undisturbed(&[(&store, &service, 9)]).await, [8]);
 
@@ -121,9 +121,7 @@ async fn a_server_that_stands_still_is_left_alone_until_it_goes_on() {
     let Some(server) = Server::start() else {
         return;
     };
-    let store = store(&server, SECRET)
-        .exact()
-        .on_error(OnStoreError::Closed);
+    let store = store(&server, SECRET).exact().on_outage(OnOutage::Closed);
     let service = limited(&store, Quota::per_hour(8));
     while admitted(&service, "alice", 2).await == 0 {}
     server.pause();
@@ -137,12 +135,35 @@ async fn a_server_that_stands_still_is_left_alone_until_it_goes_on() {
 }
 
 #[tokio::test]
+async fn first_request_after_a_dropped_connection_passes() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let store = store(&server, SECRET).exact().on_outage(OnOutage::Closed);
+    let service = limited(&store, Quota::per_hour(1_000));
+    undisturbed(&[(&store, &service, 1)]).await;
+    for round in 0..10 {
+        if round % 2 == 0 {
+            server.ask("CLIENT KILL TYPE normal SKIPME yes");
+        } else {
+            server.kill();
+            server.restart();
+        }
+        // Until this process has heard of it.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before = store.status().errors;
+        assert_eq!(ask(&service, "alice").await, 200, "round {round}");
+        assert_eq!(store.status().errors, before);
+    }
+}
+
+#[tokio::test]
 async fn whoever_only_asks_how_it_is_finds_out_that_the_server_is_back() {
     let Some(mut server) = Server::start() else {
         return;
     };
     server.kill();
-    let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+    let store = store(&server, SECRET).on_outage(OnOutage::Closed);
     until_up(&store, &limited(&store, Quota::per_hour(8)), false).await;
     server.restart();
     for i in 0.. {
@@ -160,7 +181,7 @@ async fn a_service_starts_before_its_store_does() {
         return;
     };
     server.kill();
-    let store = store(&server, SECRET).on_error(nodes(1));
+    let store = store(&server, SECRET).on_outage(nodes(1));
     let service = limited(&store, Quota::per_hour(8));
     assert_eq!(admitted(&service, "alice", 9).await, 8);
     server.restart();
@@ -176,7 +197,7 @@ async fn a_server_that_refuses_us_is_an_outage_whose_reason_is_told() {
         return;
     };
     server.ask("CONFIG SET requirepass hush-hush");
-    let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+    let store = store(&server, SECRET).on_outage(OnOutage::Closed);
     let service = limited(&store, Quota::per_hour(8));
     until_up(&store, &service, false).await;
     assert_eq!(ask(&service, "alice").await, 503);
@@ -199,7 +220,7 @@ async fn a_server_that_cannot_remember_is_left_alone_until_it_can() {
         ("REPLICAOF 127.0.0.1 1", "READONLY", "REPLICAOF NO ONE"),
     ];
     for (spoil, why, mend) in cases {
-        let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+        let store = store(&server, SECRET).on_outage(OnOutage::Closed);
         let service = limited(&store, Quota::per_hour(8));
         assert_eq!(undisturbed(&[(&store, &service, 9)]).await, [8]);
         assert!(server.ask(spoil).starts_with("+OK"));
@@ -216,7 +237,7 @@ fn a_store_outlives_the_runtime_that_has_connected_it() {
     let Some(server) = Server::start() else {
         return;
     };
-    let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+    let store = store(&server, SECRET).on_outage(OnOutage::Closed);
     let service = limited(&store, Quota::per_hour(8));
     for _ in 0..3 {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -233,7 +254,7 @@ async fn clients_that_hang_up_block_nobody_and_win_nothing() {
         return;
     };
     for (percent, caller) in [(0, "alice"), (25, "bob")] {
-        let store = store(&server, SECRET).on_error(OnStoreError::Closed);
+        let store = store(&server, SECRET).on_outage(OnOutage::Closed);
         let store = match percent {
             0 => store.exact(),
             _ => store.leased(percent).unwrap(),
@@ -285,7 +306,7 @@ async fn the_rights_that_the_documents_name_are_enough_and_fewer_are_not() {
         assert!(server.ask(&rights).starts_with("+OK"), "{rights}");
         server.ask("SCRIPT FLUSH");
         let store = RedisStore::new(&url, SECRET).unwrap();
-        let store = store.on_error(OnStoreError::Closed);
+        let store = store.on_outage(OnOutage::Closed);
         let service = limited(&store, Quota::per_hour(8));
         if is_enough {
             assert_eq!(undisturbed(&[(&store, &service, 9)]).await, [8]);
@@ -299,7 +320,7 @@ async fn the_rights_that_the_documents_name_are_enough_and_fewer_are_not() {
 #[tokio::test]
 async fn neither_the_password_nor_the_secret_is_shown() {
     let url = "redis://admin:hush-hush@127.0.0.1:1/0";
-    let store = RedisStore::new(url, SECRET).unwrap().on_error(nodes(1));
+    let store = RedisStore::new(url, SECRET).unwrap().on_outage(nodes(1));
     let service = limited(&store, Quota::per_hour(8));
     until_up(&store, &service, false).await;
     let layer = portcullis::RateLimitLayer::new(Quota::per_hour(8)).store(&store);

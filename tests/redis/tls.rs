@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use portcullis::Quota;
-use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::rate_limit::{OnOutage, RedisStore};
 
 use crate::server::{Server, free_port};
 use crate::{SECRET, ask, limited};
@@ -75,7 +75,7 @@ async fn a_client() {
     };
     let store = RedisStore::new(&url, SECRET)
         .unwrap()
-        .on_error(OnStoreError::Closed);
+        .on_outage(OnOutage::Closed);
     let service = limited(&store, Quota::per_hour(1_000_000));
     // Whoever is slow to connect is patient; whoever is refused stays refused.
     let mut status = ask(&service, "alice").await;

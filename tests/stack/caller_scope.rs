@@ -15,6 +15,11 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::{request, warm_auth};
 
+/// `JwtAuthLayer` opens scopes in processes that have built such a layer.
+fn propagation() -> TokenPropagationLayer {
+    TokenPropagationLayer::forward_to(["https://orders.internal"]).unwrap()
+}
+
 fn subject() -> Option<String> {
     let caller = current_caller()?;
     Some(caller.identity()?.subject().to_owned())
@@ -29,8 +34,7 @@ async fn a_client_inside_sends_the_token() {
         *response.headers_mut() = request.into_parts().0.headers;
         Ok::<_, Infallible>(response)
     });
-    let client = TokenPropagationLayer::forward_to(["https://orders.internal"]).unwrap();
-    let client = client.layer(upstream);
+    let client = propagation().layer(upstream);
     let service = auth.layer(service_fn(move |_: Request<Body>| {
         let request = Request::get("https://orders.internal/v1").body(()).unwrap();
         client.clone().oneshot(request)
@@ -51,6 +55,7 @@ async fn a_client_inside_sends_the_token() {
 
 #[tokio::test]
 async fn the_scope_covers_the_call_and_the_future() {
+    let _ = propagation();
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("alice").sign();
     let service = auth.layer(service_fn(|_: Request<Body>| {
@@ -69,6 +74,7 @@ async fn the_scope_covers_the_call_and_the_future() {
 
 #[tokio::test]
 async fn an_anonymous_request_inherits_no_caller() {
+    let _ = propagation();
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("alice").sign();
     let inner = auth
@@ -88,6 +94,7 @@ async fn an_anonymous_request_inherits_no_caller() {
 
 #[tokio::test]
 async fn a_response_body_has_no_caller() {
+    let _ = propagation();
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("alice").sign();
     let service = auth.layer(service_fn(|_: Request<Body>| async {

@@ -7,6 +7,7 @@ mod extractors;
 #[allow(dead_code)] // the attacks forge more
 #[path = "../support/forge.rs"]
 mod forge;
+mod guarded;
 mod keys;
 mod mutants;
 #[path = "../support/mutants.rs"]

@@ -58,7 +58,9 @@ fn scraped(line: &str) {
 async fn success_failure_denied_and_limited_are_counted() {
     LazyLock::force(&METRICS);
     let (issuer, auth) = warm_auth().await;
-    let require = RequireRoleLayer::any(["admin"]).named("counted-role");
+    let require = RequireRoleLayer::any(["admin"])
+        .named("counted-role")
+        .unwrap();
     let limit = RateLimitLayer::new(Quota::per_hour(3)).by_subject();
     let limit = limit.named("counted-limit").unwrap();
     let stack = stack((auth, limit, require));
@@ -189,7 +191,9 @@ async fn each_decision_is_one_event_without_the_token() {
 async fn the_event_of_a_refusal_tells_the_whole_decision() {
     LazyLock::force(&EVENTS);
     let (issuer, auth) = warm_auth().await;
-    let require = RequireRoleLayer::any(["admin", "owner"]).named("back-office");
+    let require = RequireRoleLayer::any(["admin", "owner"])
+        .named("back-office")
+        .unwrap();
     let stack = stack((auth, require));
     let token = issuer.token("alice").role("clerk").sign();
     for cached in [false, true] {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use http::Method;
 use portcullis::manifest::Manifest;
 use portcullis::{
     Caller, Clock, DecisionLog, GuardedRouter, Identity, IdentityHeadersLayer, ManualClock, Mode,
-    Quota, RateLimitLayer, Reason, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer,
-    Rule, Rules, TokenPropagationLayer,
+    Quota, RateLimitLayer, Reason, RequireLayer, RequirePermissionLayer, RequireRoleLayer,
+    RequireScopeLayer, Rule, Rules, TokenPropagationLayer,
 };
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
     let (issuer, auth) = warm_auth().await;
     let rule = Rule::role("admin") & Rule::role("auditor") & Rule::role("owner")
         | Rule::scope("orders:read") & Rule::scope("orders:list");
-    let require = RequireRoleLayer::rule(rule).realm("orders").unwrap();
+    let require = RequireLayer::new(rule).realm("orders").unwrap();
     let stack = stack((auth, require));
     let token = issuer.token("alice").scope("orders:read").sign();
     let log = DecisionLog::default();
@@ -83,7 +83,7 @@ async fn every_record_tells_whether_the_token_was_remembered() {
 async fn who_shows_no_token_is_told_the_scopes_to_ask_for() {
     let (_, auth) = warm_auth().await;
     let rule = Rule::scope("orders:read") & (Rule::scope("orders:list") | Rule::role("admin"));
-    let stack = stack((auth.optional(), RequireRoleLayer::rule(rule)));
+    let stack = stack((auth.optional(), RequireLayer::new(rule)));
     let answer = send(&stack, request(None)).await;
     assert_eq!(answer.status, 401);
     assert_eq!(
@@ -97,7 +97,7 @@ async fn who_must_log_in_again_is_told_how() {
     let (issuer, auth) = warm_auth().await;
     let clock = ManualClock::at(Clock::System.unix_time().as_secs());
     let rule = Rule::acr("gold") & Rule::max_age(Duration::from_secs(300)) & Rule::scope("pay");
-    let require = RequireRoleLayer::rule(rule).clock(clock.clone());
+    let require = RequireLayer::new(rule).clock(clock.clone());
     let stack = stack((auth, require));
     let token = |acr: &str, scope: &str| {
         let now = clock_seconds(&clock);
@@ -146,10 +146,7 @@ async fn no_refusal_tells_which_clients_subjects_and_tenants_a_rule_names() {
         Rule::claim("tenant", "secret-tenant"),
         Rule::all([Rule::role("a"), !Rule::role("secret-role")]),
     ] {
-        let stack = stack((
-            auth.clone().optional(),
-            RequireRoleLayer::rule(rule.clone()),
-        ));
+        let stack = stack((auth.clone().optional(), RequireLayer::new(rule.clone())));
         let token = issuer.token("alice").sign();
         for token in [Some(&*token), None] {
             let answer = send(&stack, request(token)).await;
@@ -172,10 +169,7 @@ async fn nobody_in_particular_is_refused_by_every_rule() {
         !Rule::claim("tenant", "a"),
         Rule::any([Rule::verified(), !Rule::verified()]),
     ] {
-        let stack = stack((
-            auth.clone().optional(),
-            RequireRoleLayer::rule(rule.clone()),
-        ));
+        let stack = stack((auth.clone().optional(), RequireLayer::new(rule.clone())));
         assert_eq!(send(&stack, request(None)).await.status, 401, "{rule}");
     }
 }
@@ -187,7 +181,7 @@ async fn the_nested_group_that_a_macro_flattens_holds_its_brackets() {
         .parse()
         .unwrap();
     let (issuer, auth) = warm_auth().await;
-    let stack = stack((auth, RequireRoleLayer::rule(rule)));
+    let stack = stack((auth, RequireLayer::new(rule)));
     for (roles, status) in [
         (&["B", "C"][..], 403),
         (&["A"], 403),
@@ -239,14 +233,16 @@ async fn scopes_and_permissions_have_layers_of_their_names() {
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("a").scope("r w").permission("p").sign();
     for (layer, status) in [
-        (RequireScopeLayer::all(["r", "w"]), 200),
-        (RequireScopeLayer::all(["r", "x"]), 403),
-        (RequireScopeLayer::any(["x", "r"]), 200),
-        (RequireScopeLayer::any(["p"]), 403),
-        (RequirePermissionLayer::any(["x", "p"]), 200),
-        (RequirePermissionLayer::all(["x", "p"]), 403),
-        (RequirePermissionLayer::all(["r"]), 403),
+        (RequireScopeLayer::all(["r", "w"]).into(), 200),
+        (RequireScopeLayer::all(["r", "x"]).into(), 403),
+        (RequireScopeLayer::any(["x", "r"]).into(), 200),
+        (RequireScopeLayer::any(["p"]).into(), 403),
+        (RequirePermissionLayer::any(["x", "p"]).into(), 200),
+        (RequirePermissionLayer::all(["x", "p"]).into(), 403),
+        (RequirePermissionLayer::all(["r"]).into(), 403),
+        (RequireRoleLayer::any(["r"]).into(), 403),
     ] {
+        let layer: RequireLayer = layer;
         let stack = stack((auth.clone(), layer));
         assert_eq!(send(&stack, request(Some(&token))).await.status, status);
     }
@@ -261,7 +257,7 @@ async fn reads_and_writes_ask_for_their_own_scopes_under_route_layer() {
     let ok = || async { "inner" };
     let app = Router::new()
         .route("/orders", get(ok).post(ok).trace(ok))
-        .route_layer((auth, RequireRoleLayer::rule(rules)));
+        .route_layer((auth, RequireLayer::new(rules)));
     let reader = issuer.token("a").scope("orders:read").sign();
     let writer = issuer.token("a").scope("orders:write").sign();
     for (method, uri, token, status) in [
@@ -289,7 +285,7 @@ async fn grpc_methods_have_rules_by_path() {
     let rules = Rules::new()
         .path("/orders.v1.Orders/List", Rule::scope("orders:read"))
         .path("/orders.v1.Orders/Place", Rule::scope("orders:write"));
-    let stack = stack((auth, RequireRoleLayer::rule(rules)));
+    let stack = stack((auth, RequireLayer::new(rules)));
     let reader = issuer.token("a").scope("orders:read").sign();
     for (path, status) in [
         ("/orders.v1.Orders/List", None),
@@ -318,7 +314,7 @@ async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
         .reads(Rule::role("reader"))
         .writes(Rule::role("writer"))
         .method(Method::DELETE, Rule::role("reader"));
-    let stack = stack((auth, RequireRoleLayer::rule(rules)));
+    let stack = stack((auth, RequireLayer::new(rules)));
     let [reader, guest] = ["reader", "guest"].map(|role| issuer.token("a").role(role).sign());
     let asked = |method: &str, uri: &str, token| {
         with_method(
@@ -528,6 +524,7 @@ async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
         .method(Method::POST, Rule::scope("orders:write"));
     let trial = RequireRoleLayer::any(["admin"])
         .named("admins")
+        .unwrap()
         .mode(Mode::Report);
     let me = |me: Identity| async move { me.subject().to_owned() };
     let routes = GuardedRouter::new((auth, limit, IdentityHeadersLayer::new()))
@@ -583,7 +580,7 @@ async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
         (Method::POST, "/orders", Some(&reader), 403),
         (Method::DELETE, "/orders", Some(&reader), 403),
         (Method::GET, "/orders", None, 401),
-        (Method::PUT, "/orders", Some(&reader), 403),
+        (Method::PUT, "/orders", Some(&reader), 405),
         (Method::PUT, "/me", Some(&reader), 405),
         (Method::PUT, "/me", None, 401),
         (Method::PUT, "/health", None, 405),
@@ -603,34 +600,14 @@ async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
 }
 
 #[tokio::test]
-async fn a_guarded_router_guards_what_answers_other_methods() {
-    let (issuer, auth) = warm_auth().await;
-    let ok = || async { "inner" };
-    let app = GuardedRouter::new(auth)
-        .route("/any", any(ok), Rule::role("admin"))
-        .route("/rest", get(ok).fallback(ok), Rule::role("admin"))
-        .into_router();
-    let [admin, guest] = ["admin", "guest"].map(|role| issuer.token("a").role(role).sign());
-    for uri in ["/any", "/rest"] {
-        for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
-            for (token, status) in [(Some(&admin), 200), (Some(&guest), 403), (None, 401)] {
-                let asked = with_method(method.clone(), uri, token.map(String::as_str));
-                let response = app.clone().oneshot(asked).await.unwrap();
-                assert_eq!(response.status(), status, "{method} {uri}");
-            }
-        }
-    }
-}
-
-#[tokio::test]
 async fn access_lists_name_clients_and_subjects_by_route_and_method() {
     let (issuer, auth) = warm_auth().await;
     let partners = Rule::client("acme-mobile") | Rule::subject("zoe");
     let rules = Rules::new()
         .reads(partners.clone())
         .writes(partners & !Rule::subject("mallory"));
-    let listed = stack((auth.clone(), RequireRoleLayer::rule(rules)));
-    let denied = stack((auth, RequireRoleLayer::rule(!Rule::client("acme-mobile"))));
+    let listed = stack((auth.clone(), RequireLayer::new(rules)));
+    let denied = stack((auth, RequireLayer::new(!Rule::client("acme-mobile"))));
     let of = |subject: &str, client: Option<&str>| {
         let token = issuer.token(subject);
         match client {
@@ -677,7 +654,7 @@ async fn the_page_about_authorization_shows_what_its_last_program_prints() {
 #[tokio::test]
 async fn a_misconfiguration_is_no_trial() {
     let log = DecisionLog::default();
-    let layer = RequireRoleLayer::rule(Rule::verified()).mode(Mode::Report);
+    let layer = RequireLayer::new(Rule::verified()).mode(Mode::Report);
     let mut asked = request(None);
     asked.extensions_mut().insert(log.clone());
     assert_eq!(send(&stack(layer), asked).await.status, 500);

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 
 use http::Method;
 use portcullis::{
-    Caller, DecisionLog, ManualClock, Mode, Quota, RateLimitLayer, Reason, RequireRoleLayer, Rule,
+    Caller, DecisionLog, ManualClock, Mode, Quota, RateLimitLayer, Reason, RequireLayer,
+    RequireRoleLayer, Rule,
 };
 
 use serde_json::value::RawValue;
@@ -24,6 +25,7 @@ async fn report_only_lets_through_and_says_what_it_would_have_done() {
         .mode(Mode::Report);
     let role = RequireRoleLayer::any(["admin"])
         .named("admins")
+        .unwrap()
         .mode(Mode::Report);
     let stack = stack((auth, limit, role));
     let token = issuer.token("alice").role("guest").sign();
@@ -218,7 +220,7 @@ async fn partners_are_told_apart_by_client() {
         Rule::client("blocked"),
         Rule::subject("mallory"),
     ]));
-    let stack = stack((auth.optional(), RequireRoleLayer::rule(denied)));
+    let stack = stack((auth.optional(), RequireLayer::new(denied)));
     for (subject, client, expected) in [
         ("alice", "acme", 200),
         ("alice", "blocked", 403),

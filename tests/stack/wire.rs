@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use portcullis::{
     Caller, IdentityHeadersLayer, JwksCacheLayer, JwtAuthLayer, Quota, RateLimitLayer, Reason,
-    RequireRoleLayer, Rule,
+    RequireLayer, RequireRoleLayer, Rule,
 };
 use serde_json::json;
 
@@ -222,7 +222,7 @@ async fn optional_authentication_lets_no_bad_token_pass() {
 async fn a_caller_without_the_role_is_403_and_told_what_is_needed() {
     let (issuer, auth) = warm_auth().await;
     let rule = Rule::any([Rule::role("admin"), Rule::scope("orders:read")]);
-    let stack = stack((auth.optional(), RequireRoleLayer::rule(rule)));
+    let stack = stack((auth.optional(), RequireLayer::new(rule)));
     let text = "the caller lacks a role, scope or permission";
     let challenge = format!(
         r#"Bearer realm="api", error="insufficient_scope", error_description="{text}", scope="orders:read""#

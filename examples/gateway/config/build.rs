@@ -1,6 +1,6 @@
 //! The library's values, made from the model. Reading tries them out, so that what the library refuses names a line.
 
-use portcullis::rate_limit::{OnStoreError, RedisStore};
+use portcullis::rate_limit::{OnOutage, RedisStore};
 use portcullis::{ConfigError, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet};
 
 use super::model::{IssuerSettings, KeySource, OnError, RedisSettings, StoreMode};
@@ -104,12 +104,12 @@ impl RedisSettings {
             // So much over a quota may be admitted as the library thinks sensible.
             StoreMode::Leased => store,
         };
-        Ok(store.on_error(match self.on_error {
-            OnError::Local => OnStoreError::LocalFallback {
+        Ok(store.on_outage(match self.on_error {
+            OnError::Local => OnOutage::LocalFallback {
                 expected_nodes: self.expected_nodes,
             },
-            OnError::Open => OnStoreError::Open,
-            OnError::Closed => OnStoreError::Closed,
+            OnError::Open => OnOutage::Open,
+            OnError::Closed => OnOutage::Closed,
         }))
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use axum::http::{Method, Uri};
 use ipnet::IpNet;
 use portcullis::client_address::TrustedProxies;
-use portcullis::{Algorithm, RequireRoleLayer};
+use portcullis::{Algorithm, RequireLayer, Rule};
 use tracing_subscriber::EnvFilter;
 
 use super::build::problem;
@@ -71,7 +71,7 @@ pub(super) fn network(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn realm(text: &str) -> Result<String, String> {
-    let checked = RequireRoleLayer::all::<&str>([]).realm(text);
+    let checked = RequireLayer::new(Rule::verified()).realm(text);
     checked.map(|_| text.to_owned()).map_err(problem)
 }
 

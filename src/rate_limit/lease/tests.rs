@@ -8,16 +8,16 @@ const SECOND: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
 const START: u64 = 3_600 * SECOND;
 
-/// Quota, percent: permits of a lease, life, least, rest.
+/// Quota, percent: permits of a lease, life, floor, rest.
 #[track_caller]
 fn check(quota: Quota, percent: u8, expected: (u32, u64, u32, u64)) {
-    let terms = Terms::new(Gcra::new(&quota), percent);
-    let found = (terms.cap, terms.life / MS, terms.least, terms.rest / MS);
+    let terms = LeaseTerms::new(Gcra::new(&quota), percent);
+    let found = (terms.max, terms.ttl / MS, terms.floor, terms.backoff / MS);
     assert_eq!(found, expected, "{quota:?}");
 }
 
-fn terms() -> Terms {
-    Terms::new(Gcra::new(&Quota::per_second(1_000)), 25)
+fn terms() -> LeaseTerms {
+    LeaseTerms::new(Gcra::new(&Quota::per_second(1_000)), 25)
 }
 
 #[test]
@@ -38,15 +38,18 @@ fn what_would_be_a_lease_of_one_permit_is_asked_for_each_time() {
         (Quota::per_second(100).burst(1), 100),
     ] {
         check(quota, percent, (1, 0, 0, 0));
-        let terms = Terms::new(Gcra::new(&quota), percent);
+        let terms = LeaseTerms::new(Gcra::new(&quota), percent);
         assert!(!terms.leases(1));
-        assert_eq!(Lease::default().order(&terms, START, 3), Order::exactly(3));
+        assert_eq!(
+            Lease::default().request(&terms, START, 3),
+            LeaseRequest::exactly(3)
+        );
     }
 }
 
 #[test]
 fn the_excess_is_what_comes_back_within_a_life() {
-    let excess = |quota, percent| Terms::new(Gcra::new(&quota), percent).excess();
+    let excess = |quota, percent| LeaseTerms::new(Gcra::new(&quota), percent).excess();
     assert_eq!(excess(Quota::per_second(1_000), 25), 250);
     assert_eq!(excess(Quota::per_second(1_000), 0), 0);
     assert_eq!(excess(Quota::per_day(86_400), 25), 1);
@@ -84,61 +87,61 @@ fn purchases_without_number_take_no_memory_and_win_no_time() {
     for i in 0..100 {
         lease.granted(&terms, START + i * MS, START + i * MS, 1);
     }
-    assert_eq!(lease.held.len(), MOST_HELD);
+    assert_eq!(lease.batches.len(), MAX_BATCHES);
     assert_eq!(lease.permits(START + 100 * MS), 100);
-    let last = START + 250 * MS + (MOST_HELD as u64 - 1) * MS;
+    let last = START + 250 * MS + (MAX_BATCHES as u64 - 1) * MS;
     assert_eq!(lease.permits(last), 0, "merged at the earlier end");
 }
 
 #[test]
 fn a_node_orders_what_it_was_asked_for() {
     let (terms, mut lease) = (terms(), Lease::default());
-    lease.note(&terms, START, 1);
-    let order = lease.order(&terms, START, 1);
+    lease.record_demand(&terms, START, 1);
+    let request = lease.request(&terms, START, 1);
     assert_eq!(
-        order,
-        Order {
-            need: 1,
-            want: 1,
-            least: 25
+        request,
+        LeaseRequest {
+            min: 1,
+            desired: 1,
+            floor: 25
         }
     );
     // 400 a second, which is a hundred within each life, for long enough.
     let mut now = START;
     for _ in 0..1_600 {
         now += SECOND / 400;
-        lease.note(&terms, now, 1);
+        lease.record_demand(&terms, now, 1);
     }
-    let want = lease.order(&terms, now, 1).want;
-    assert!((90..=100).contains(&want), "{want}");
+    let desired = lease.request(&terms, now, 1).desired;
+    assert!((90..=100).contains(&desired), "{desired}");
     // Nobody has asked for long.
-    assert_eq!(lease.order(&terms, now + 10 * SECOND, 1).want, 1);
+    assert_eq!(lease.request(&terms, now + 10 * SECOND, 1).desired, 1);
     // A crowd is served by purchases of a share, not at once.
-    lease.note(&terms, now + 10 * SECOND, 1_000_000);
-    assert_eq!(lease.order(&terms, now + 10 * SECOND, 1).want, 250);
+    lease.record_demand(&terms, now + 10 * SECOND, 1_000_000);
+    assert_eq!(lease.request(&terms, now + 10 * SECOND, 1).desired, 250);
 }
 
 #[test]
 fn a_node_orders_ahead_when_a_quarter_is_left() {
     let (terms, mut lease) = (terms(), Lease::default());
-    lease.note(&terms, START, 400);
+    lease.record_demand(&terms, START, 400);
     lease.granted(&terms, START, START, 40);
     lease.spend(29);
-    assert_eq!(lease.order_ahead(&terms, START), None);
+    assert_eq!(lease.request_ahead(&terms, START), None);
     lease.spend(1);
-    let order = lease.order_ahead(&terms, START).unwrap();
+    let request = lease.request_ahead(&terms, START).unwrap();
     // (400 + 2 - 20) / 4, less the 10 that it holds.
     assert_eq!(
-        order,
-        Order {
-            need: 1,
-            want: 85,
-            least: 25
+        request,
+        LeaseRequest {
+            min: 1,
+            desired: 85,
+            floor: 25
         }
     );
     lease.spend(10);
     assert_eq!(
-        lease.order_ahead(&terms, START),
+        lease.request_ahead(&terms, START),
         None,
         "too late: a request will ask"
     );
@@ -147,42 +150,51 @@ fn a_node_orders_ahead_when_a_quarter_is_left() {
 #[test]
 fn a_refusal_holds_for_as_long_as_the_store_could_not_but_repeat_it() {
     let (terms, mut lease) = (terms(), Lease::default());
-    let order = Order {
-        need: 1,
-        want: 9,
-        least: 25,
+    let request = LeaseRequest {
+        min: 1,
+        desired: 9,
+        floor: 25,
     };
     // 5 of 1,000 permits are there; 25 will be in 20 ms, but a node rests for 50.
-    lease.owes(START, 995 * MS);
+    lease.set_debt(START, 995 * MS);
     for (spread, rest) in [(0, 50), (u32::MAX, 99), (1 << 31, 75)] {
-        lease.refused(&terms, START, order, spread);
-        let wait = lease.refuses(&terms, START, 1).unwrap();
+        lease.refused(&terms, START, request, spread);
+        let wait = lease.local_refusal(&terms, START, 1).unwrap();
         assert_eq!(wait.as_millis(), rest);
         assert!(
             lease
-                .refuses(&terms, START + (rest as u64 + 1) * MS, 1)
+                .local_refusal(&terms, START + (rest as u64 + 1) * MS, 1)
                 .is_none()
         );
     }
     lease.granted(&terms, START, START, 3);
-    assert!(lease.refuses(&terms, START, 1).is_none(), "a grant ends it");
+    assert!(
+        lease.local_refusal(&terms, START, 1).is_none(),
+        "a grant ends it"
+    );
 }
 
 #[test]
 fn what_is_owed_refuses_exactly() {
-    let terms = Terms::new(Gcra::new(&Quota::per_second(10).burst(3)), 0);
+    let terms = LeaseTerms::new(Gcra::new(&Quota::per_second(10).burst(3)), 0);
     let mut lease = Lease::default();
-    lease.owes(START, 250 * MS);
-    assert_eq!(lease.refuses(&terms, START, 1).unwrap().as_millis(), 50);
-    assert_eq!(lease.refuses(&terms, START, 3).unwrap().as_millis(), 250);
-    assert!(lease.refuses(&terms, START + 50 * MS, 1).is_none());
-    assert!(lease.refuses(&terms, START + 50 * MS, 2).is_some());
+    lease.set_debt(START, 250 * MS);
+    assert_eq!(
+        lease.local_refusal(&terms, START, 1).unwrap().as_millis(),
+        50
+    );
+    assert_eq!(
+        lease.local_refusal(&terms, START, 3).unwrap().as_millis(),
+        250
+    );
+    assert!(lease.local_refusal(&terms, START + 50 * MS, 1).is_none());
+    assert!(lease.local_refusal(&terms, START + 50 * MS, 2).is_some());
 }
 
 #[test]
 fn what_is_left_is_what_is_held_and_what_the_store_had() {
     let (terms, mut lease) = (terms(), Lease::default());
-    lease.owes(START, 400 * MS);
+    lease.set_debt(START, 400 * MS);
     lease.granted(&terms, START, START, 100);
     assert_eq!(lease.left(&terms, START).permits, 700);
     lease.spend(50);
@@ -219,7 +231,7 @@ proptest! {
     ) {
         let quota = Quota::per_second(rate).burst(burst);
         let gcra = Gcra::new(&quota);
-        let terms = Terms::new(gcra, percent);
+        let terms = LeaseTerms::new(gcra, percent);
         let mut nodes = vec![Lease::default(); 8];
         let mut central = Central::default();
         let mut now = START;
@@ -230,16 +242,16 @@ proptest! {
                 Event::Restart { node } => nodes[node] = Lease::default(),
                 Event::Ask { node, requests } => for _ in 0..requests {
                     let lease = &mut nodes[node];
-                    lease.note(&terms, now, 1);
+                    lease.record_demand(&terms, now, 1);
                     let mut admitted = terms.leases(1) && lease.permits(now) > 0;
-                    if !admitted && lease.refuses(&terms, now, 1).is_none() {
-                        let order = lease.order(&terms, now, 1);
+                    if !admitted && lease.local_refusal(&terms, now, 1).is_none() {
+                        let request = lease.request(&terms, now, 1);
                         let sent = now;
-                        let (owed, permits) = central.charge(&gcra, now, order);
+                        let (debt, permits) = central.charge(&gcra, now, request);
                         now += delay * MS;
                         match permits {
                             Some(permits) if terms.leases(1) => {
-                                lease.owes(sent, owed + gcra.price(permits));
+                                lease.set_debt(sent, debt + gcra.price(permits));
                                 lease.granted(&terms, sent, now, permits);
                                 admitted = lease.permits(now) > 0;
                             }
@@ -249,8 +261,8 @@ proptest! {
                                 last = last.max(sent);
                             }
                             None => {
-                                lease.owes(sent, owed);
-                                lease.refused(&terms, now, order, 0);
+                                lease.set_debt(sent, debt);
+                                lease.refused(&terms, now, request, 0);
                             }
                         }
                     }

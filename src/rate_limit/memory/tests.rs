@@ -57,7 +57,7 @@ fn check(policies: &Arc<Policies>, name: u64, now: u64, cost: u32) -> Check<'_> 
         key: key(name),
         policies,
         cost: NonZeroU32::new(cost).unwrap(),
-        purpose: Purpose::Charge,
+        purpose: Purpose::Acquire,
         now,
     }
 }
@@ -170,7 +170,7 @@ fn a_look_leaves_nothing() {
     };
     assert!(memory.decide(&look).verdicts.admit());
     assert_eq!(memory.slots(), 0);
-    memory.settle(&check(&one, 7, SECOND, 5));
+    memory.charge(&check(&one, 7, SECOND, 5));
     assert!(!memory.decide(&look).verdicts.admit());
 }
 
@@ -238,9 +238,9 @@ proptest! {
         let mut now = SECOND;
         for (name, step) in requests {
             now += step;
-            let arrival = map.entry(name).or_default();
-            let expected = gcra.decide(*arrival, now, ONE);
-            *arrival = expected.arrival;
+            let tat = map.entry(name).or_default();
+            let expected = gcra.decide(*tat, now, ONE);
+            *tat = expected.tat;
             let outcome = memory.decide(&check(&brief, name, now, 1));
             prop_assert_eq!(outcome.verdicts, Verdicts::One(expected.verdict));
         }
@@ -264,15 +264,15 @@ proptest! {
             let asked = check(set, name, now, cost);
             let afterwards = kind == 3;
             if afterwards {
-                memory.settle(&asked);
+                memory.charge(&asked);
             } else if !memory.decide(&asked).verdicts.admit() {
                 continue;
             }
             for policy in set.iter() {
-                let arrival = exact.entry((name, policy.fingerprint)).or_default();
-                let expected = policy.gcra.decide(*arrival, now, asked.cost);
+                let tat = exact.entry((name, policy.fingerprint)).or_default();
+                let expected = policy.gcra.decide(*tat, now, asked.cost);
                 prop_assert!(afterwards || expected.verdict.retry_after.is_none());
-                *arrival = policy.gcra.settle(*arrival, now, asked.cost);
+                *tat = policy.gcra.charge(*tat, now, asked.cost);
             }
         }
     }

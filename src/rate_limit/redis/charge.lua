@@ -2,7 +2,7 @@
 -- needs gets a part of what is there.
 --
 -- KEYS  one for each quota. Its value: when all permits will be back, in nanoseconds since the Unix epoch.
--- ARGV  what to do: "charge", "peek" (decide, and change nothing) or "settle" (charge, and ask nobody); then for each
+-- ARGV  what to do: "acquire", "peek" (decide, and change nothing) or "charge" (charge, and ask nobody); then for each
 --       quota: what a permit and what the whole burst costs in nanoseconds, how many permits are needed, how many are
 --       wanted, and how many must be there for any to be given.
 -- Returns 1 if all was granted, else 0; and for each quota what was owed before, in nanoseconds, and the permits granted.
@@ -48,7 +48,7 @@ for i, key in ipairs(KEYS) do
   end
 
   local permits
-  if action == 'settle' then
+  if action == 'charge' then
     permits = need
     after[i] = math.max(owed, math.min(owed + need * interval, 2 * capacity))
   else

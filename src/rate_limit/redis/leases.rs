@@ -1,7 +1,8 @@
-//! What this process holds and knows of the callers that it has asked the store about.
+//! The leases of all callers that this process asked the server about.
 //!
-//! Everything here may be forgotten at any moment: permits are lost then, never won. So memory is bounded in the simplest
-//! way: two generations, of which the older goes when the younger is full, and whoever is seen again is young.
+//! An entry may be evicted at any time: its permits are lost then, never gained. So the table is
+//! bounded in a simple way, by two generations: when the young one is full the old one is dropped,
+//! and an entry that is used again becomes young.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,154 +11,148 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
 use super::script::Reply;
-use crate::flight::Flight;
 use crate::rate_limit::key::Key;
-use crate::rate_limit::lease::{Lease, Order, Terms};
+use crate::rate_limit::lease::{Lease, LeaseRequest, LeaseTerms};
 use crate::rate_limit::policy::Policies;
 use crate::rate_limit::store::{Check, Outcome, Source, Verdicts};
 use crate::sharded::{IdentityBuildHasher, Sharded};
+use crate::single_flight::SingleFlight;
 use crate::sync::lock;
 
 /// Leases, by caller.
-pub(super) struct Leases {
-    shards: Sharded<Mutex<Shard>>,
-    /// How many accounts a generation of a shard may have.
-    room: usize,
+pub(super) struct LeaseTable {
+    shards: Sharded<Mutex<Generations>>,
+    /// Entries per generation and shard.
+    capacity: usize,
     percent: u8,
     random: RandomState,
 }
 
 #[derive(Default)]
-struct Shard {
-    young: Accounts,
-    old: Accounts,
+struct Generations {
+    young: Callers,
+    old: Callers,
 }
 
-type Accounts = HashMap<Id, Account, IdentityBuildHasher>;
+type Callers = HashMap<Id, CallerLeases, IdentityBuildHasher>;
 
-/// A caller under a set of policies. Both are hashes under a secret, so nobody can make them collide.
+/// A caller under a set of policies. Both are hashes under a secret, so clients cannot make them
+/// collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(u128);
 
-/// A caller's leases, one for each policy.
-pub(super) struct Account {
-    slots: Box<[Slot]>,
-    pub(super) flight: Flight<Landing>,
+/// One caller's leases, one per policy.
+pub(super) struct CallerLeases {
+    leases: Box<[PolicyLease]>,
+    /// The purchase in progress, if any.
+    pub(super) purchase: SingleFlight<Purchase>,
 }
 
-struct Slot {
-    terms: Terms,
+struct PolicyLease {
+    terms: LeaseTerms,
     lease: Lease,
 }
 
-/// Whether an account was there.
+/// Whether a caller had an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
-    Before,
-    Now,
+    Existing,
+    New,
 }
 
 /// How a purchase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Landing {
-    /// All that was wanted.
+pub(super) enum Purchase {
+    /// Everything was granted.
     Full,
-    /// Less, or nothing. Whoever still waits is refused: one who waited for the next purchase, and the next, would be
-    /// let in late instead.
-    Short,
+    /// Less was granted, or nothing. Requests that find no permit are rejected instead of waiting
+    /// for the next purchase.
+    Partial,
     Failed,
 }
 
 const SHARDS: usize = 64;
 
-// === impl Leases ===
+// === impl LeaseTable ===
 
-impl Leases {
+impl LeaseTable {
     pub(super) fn new(percent: u8, max_keys: NonZeroUsize) -> Self {
         let shards = (max_keys.get() / 64).clamp(1, SHARDS);
         Self {
             shards: Sharded::new(shards, Mutex::default),
-            room: (max_keys.get() / shards / 2).max(1),
+            capacity: (max_keys.get() / shards / 2).max(1),
             percent,
             random: RandomState::new(),
         }
     }
 
-    /// Calls `then` with the caller's account, if there is one.
-    pub(super) fn find<R>(&self, id: Id, then: impl FnOnce(&mut Account) -> R) -> Option<R> {
-        let room = self.room;
-        self.shard(id).find(id, room).map(then)
+    /// Calls `then` with the caller's entry, if it has one.
+    pub(super) fn find<R>(&self, id: Id, then: impl FnOnce(&mut CallerLeases) -> R) -> Option<R> {
+        self.shard(id).find(id, self.capacity).map(then)
     }
 
-    /// Calls `then` with the caller's account, which is opened if there is none.
+    /// Calls `then` with the caller's entry, which is made if there is none.
     pub(super) fn open<R>(
         &self,
         id: Id,
         policies: &Policies,
-        then: impl FnOnce(&mut Account, Opened) -> R,
-    ) -> Option<R> {
+        then: impl FnOnce(&mut CallerLeases, Opened) -> R,
+    ) -> R {
         let mut shard = self.shard(id);
-        let opened = match shard.find(id, self.room) {
-            Some(_) => Opened::Before,
-            None => {
-                shard.put(id, Account::new(policies, self.percent), self.room);
-                Opened::Now
-            }
-        };
-        shard
-            .young
-            .get_mut(&id)
-            .map(|account| then(account, opened))
+        if let Some(caller) = shard.find(id, self.capacity) {
+            return then(caller, Opened::Existing);
+        }
+        let caller = CallerLeases::new(policies, self.percent);
+        then(shard.insert(id, caller, self.capacity), Opened::New)
     }
 
     /// Whether a request of this cost may be paid from leases.
-    pub(super) fn lease(&self, policies: &Policies, cost: u32) -> bool {
+    pub(super) fn leases(&self, policies: &Policies, cost: u32) -> bool {
         let mut terms = policies
             .iter()
-            .map(|policy| Terms::new(policy.gcra, self.percent));
+            .map(|policy| LeaseTerms::new(policy.gcra, self.percent));
         self.percent > 0 && terms.all(|terms| terms.leases(cost))
     }
 
-    /// A number that no other node can foresee.
-    pub(super) fn spread(&self, now: u64) -> u32 {
+    /// A random number, different in each process.
+    pub(super) fn jitter(&self, now: u64) -> u32 {
         (self.random.hash_one(now) >> 32) as u32
     }
 
-    /// How many accounts there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let shards = self.shards.iter().map(|shard| shard.lock().unwrap());
+        let shards = self.shards.iter().map(|shard| lock(shard));
         shards
             .map(|shard| shard.young.len() + shard.old.len())
             .sum()
     }
 
-    fn shard(&self, id: Id) -> MutexGuard<'_, Shard> {
+    fn shard(&self, id: Id) -> MutexGuard<'_, Generations> {
         lock(self.shards.shard((id.0 >> 64) as u64))
     }
 }
 
-impl fmt::Debug for Leases {
+impl fmt::Debug for LeaseTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leases").finish_non_exhaustive()
+        f.debug_struct("LeaseTable").finish_non_exhaustive()
     }
 }
 
-// === impl Shard ===
+// === impl Generations ===
 
-impl Shard {
-    fn find(&mut self, id: Id, room: usize) -> Option<&mut Account> {
-        if let Some(account) = self.old.remove(&id) {
-            self.put(id, account, room);
+impl Generations {
+    fn find(&mut self, id: Id, capacity: usize) -> Option<&mut CallerLeases> {
+        if let Some(caller) = self.old.remove(&id) {
+            return Some(self.insert(id, caller, capacity));
         }
         self.young.get_mut(&id)
     }
 
-    fn put(&mut self, id: Id, account: Account, room: usize) {
-        if self.young.len() >= room {
+    fn insert(&mut self, id: Id, caller: CallerLeases, capacity: usize) -> &mut CallerLeases {
+        if self.young.len() >= capacity {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(id, account);
+        self.young.entry(id).insert_entry(caller).into_mut()
     }
 }
 
@@ -165,8 +160,8 @@ impl Shard {
 
 impl Id {
     pub(super) fn new(key: Key, policies: &Policies) -> Self {
-        let prints = policies.iter().map(|policy| policy.fingerprint);
-        let set = prints.fold(0_u64, |set, print| set.rotate_left(7) ^ print);
+        let fingerprints = policies.iter().map(|policy| policy.fingerprint);
+        let set = fingerprints.fold(0_u64, |set, print| set.rotate_left(7) ^ print);
         Self(u128::from_be_bytes(key.bytes()) ^ u128::from(set))
     }
 }
@@ -177,63 +172,64 @@ impl Hash for Id {
     }
 }
 
-// === impl Account ===
+// === impl CallerLeases ===
 
-impl Account {
+impl CallerLeases {
     fn new(policies: &Policies, percent: u8) -> Self {
-        let slots = policies.iter().map(|policy| Slot {
-            terms: Terms::new(policy.gcra, percent),
+        let leases = policies.iter().map(|policy| PolicyLease {
+            terms: LeaseTerms::new(policy.gcra, percent),
             lease: Lease::default(),
         });
         Self {
-            slots: slots.collect(),
-            flight: Flight::new(),
+            leases: leases.collect(),
+            purchase: SingleFlight::new(),
         }
     }
 
-    /// Counts the request, for what will be bought.
-    pub(super) fn note(&mut self, now: u64, cost: u32) {
-        for slot in &mut self.slots {
-            slot.lease.note(&slot.terms, now, cost);
+    /// Counts a request, admitted or not: the size of the next purchase follows from it.
+    pub(super) fn record_demand(&mut self, now: u64, cost: u32) {
+        for PolicyLease { terms, lease } in &mut self.leases {
+            lease.record_demand(terms, now, cost);
         }
     }
 
-    /// Pays for a request with what is held of each policy, or of none.
+    /// Pays for a request with permits of every policy, or of none.
     pub(super) fn spend(&mut self, check: &Check<'_>, now: u64) -> Option<Outcome> {
         let cost = check.cost.get();
-        let mut slots = self.slots.iter_mut();
-        if !slots.all(|slot| slot.terms.leases(cost) && slot.lease.permits(now) >= cost) {
+        if !self.leases.iter_mut().all(|lease| lease.pays(now, cost)) {
             return None;
         }
-        let spend = |slot: &mut Slot| {
-            slot.lease.spend(cost);
-            slot.lease.verdict(&slot.terms, now, None)
+        let spend = |PolicyLease { terms, lease }: &mut PolicyLease| {
+            lease.spend(cost);
+            lease.verdict(terms, now, None)
         };
         Some(Outcome {
-            verdicts: self.slots.iter_mut().map(spend).collect(),
+            verdicts: self.leases.iter_mut().map(spend).collect(),
             source: Source::Leased,
         })
     }
 
-    /// Refuses what the store could not but refuse.
+    /// Refuses a request that the server would refuse too.
     pub(super) fn refuse(&mut self, check: &Check<'_>, now: u64) -> Option<Outcome> {
         let cost = check.cost.get();
-        let refuses = |slot: &mut Slot| {
-            let pays = slot.terms.leases(cost) && slot.lease.permits(now) >= cost;
-            (!pays)
-                .then(|| slot.lease.refuses(&slot.terms, now, cost))
-                .flatten()
+        let refusal = |policy: &mut PolicyLease| match policy.pays(now, cost) {
+            true => None,
+            false => policy.lease.local_refusal(&policy.terms, now, cost),
         };
-        if !self.slots.iter_mut().any(|slot| refuses(slot).is_some()) {
+        if !self
+            .leases
+            .iter_mut()
+            .any(|policy| refusal(policy).is_some())
+        {
             return None;
         }
-        let verdict = |slot: &mut Slot| {
-            let retry_after = refuses(slot);
-            slot.lease.verdict(&slot.terms, now, retry_after)
+        let verdict = |policy: &mut PolicyLease| {
+            let retry_after = refusal(policy);
+            policy.lease.verdict(&policy.terms, now, retry_after)
         };
-        let verdicts: Verdicts = self.slots.iter_mut().map(verdict).collect();
-        let leases = self.slots.iter().all(|slot| slot.terms.leases(cost));
-        let source = if leases {
+        let verdicts: Verdicts = self.leases.iter_mut().map(verdict).collect();
+        let leased = self.leases.iter().all(|policy| policy.terms.leases(cost));
+        let source = if leased {
             Source::Leased
         } else {
             Source::Exact
@@ -241,84 +237,87 @@ impl Account {
         Some(Outcome { verdicts, source })
     }
 
-    /// Refuses whoever a purchase left with nothing.
-    pub(super) fn turn_away(&mut self, check: &Check<'_>, now: u64) -> Outcome {
+    /// Refuses a request that a partial purchase left without permits.
+    pub(super) fn reject(&mut self, check: &Check<'_>, now: u64) -> Outcome {
         let cost = check.cost.get();
-        let verdict = |slot: &mut Slot| {
-            let lacks = slot.lease.permits(now) < cost;
-            let after = slot.lease.refuses(&slot.terms, now, cost);
-            let after = lacks.then(|| after.unwrap_or_default().max(slot.terms.rest()));
-            slot.lease.verdict(&slot.terms, now, after)
+        let verdict = |PolicyLease { terms, lease }: &mut PolicyLease| {
+            let lacks = lease.permits(now) < cost;
+            let wait = lacks.then(|| {
+                let refused = lease.local_refusal(terms, now, cost);
+                refused.unwrap_or_default().max(terms.backoff())
+            });
+            lease.verdict(terms, now, wait)
         };
         Outcome {
-            verdicts: self.slots.iter_mut().map(verdict).collect(),
+            verdicts: self.leases.iter_mut().map(verdict).collect(),
             source: Source::Leased,
         }
     }
 
-    /// What to order for a request: of each policy that lacks something.
-    pub(super) fn orders(&mut self, now: u64, cost: u32) -> Box<[Order]> {
-        let order = |slot: &mut Slot| {
-            if slot.lease.permits(now) >= cost {
-                return Order::default();
-            }
-            slot.lease.order(&slot.terms, now, cost)
+    /// What to request from the server on behalf of a request.
+    pub(super) fn requests(&mut self, now: u64, cost: u32) -> Box<[LeaseRequest]> {
+        let request = |policy: &mut PolicyLease| match policy.lease.permits(now) >= cost {
+            true => LeaseRequest::default(),
+            false => policy.lease.request(&policy.terms, now, cost),
         };
-        self.slots.iter_mut().map(order).collect()
+        self.leases.iter_mut().map(request).collect()
     }
 
-    /// What to order ahead of need, if it is time.
-    pub(super) fn orders_ahead(&mut self, now: u64) -> Option<Box<[Order]>> {
-        let mut slots = self.slots.iter_mut();
-        if !slots.any(|slot| slot.is_low(now)) || self.flight.is_under_way() {
+    /// What to request ahead of need, if a lease runs low and no purchase is in progress.
+    pub(super) fn requests_ahead(&mut self, now: u64) -> Option<Box<[LeaseRequest]>> {
+        let ahead =
+            |PolicyLease { terms, lease }: &mut PolicyLease| lease.request_ahead(terms, now);
+        let any = self.leases.iter_mut().any(|policy| ahead(policy).is_some());
+        if !any || self.purchase.is_running() {
             return None;
         }
-        let order = |slot: &mut Slot| slot.lease.order_ahead(&slot.terms, now).unwrap_or_default();
-        Some(self.slots.iter_mut().map(order).collect())
+        let requests = self.leases.iter_mut().map(ahead);
+        Some(requests.map(Option::unwrap_or_default).collect())
     }
 
-    /// Takes in what the store has said to orders that were sent at `sent`.
-    pub(super) fn land(
+    /// Applies the reply to requests that were sent at `sent`.
+    pub(super) fn apply(
         &mut self,
-        orders: &[Order],
+        requests: &[LeaseRequest],
         reply: &Reply,
         sent: u64,
         now: u64,
-        spread: u32,
-    ) -> Landing {
-        let mut landing = Landing::Full;
-        for ((slot, order), answer) in self.slots.iter_mut().zip(orders).zip(&reply.answers) {
-            let gcra = slot.terms.gcra();
-            if reply.granted {
-                slot.lease
-                    .owes(sent, answer.owed.saturating_add(gcra.price(answer.permits)));
-                slot.lease.granted(&slot.terms, sent, now, answer.permits);
-                if answer.permits < order.want {
-                    landing = Landing::Short;
+        jitter: u32,
+    ) -> Purchase {
+        let mut purchase = Purchase::Full;
+        let leases = self.leases.iter_mut().zip(requests).zip(&reply.answers);
+        for ((PolicyLease { terms, lease }, request), answer) in leases {
+            let gcra = *terms.gcra();
+            if !reply.granted {
+                purchase = Purchase::Partial;
+                lease.set_debt(sent, answer.debt);
+                if gcra.available(answer.debt) < gcra.price(request.min.max(request.floor)) {
+                    lease.refused(terms, now, *request, jitter);
                 }
-            } else {
-                landing = Landing::Short;
-                slot.lease.owes(sent, answer.owed);
-                if gcra.room(answer.owed) < gcra.price(order.need.max(order.least)) {
-                    slot.lease.refused(&slot.terms, now, *order, spread);
-                }
+                continue;
             }
+            if answer.permits < request.desired {
+                purchase = Purchase::Partial;
+            }
+            let debt = answer.debt.saturating_add(gcra.price(answer.permits));
+            lease.set_debt(sent, debt);
+            lease.granted(terms, sent, now, answer.permits);
         }
-        landing
+        purchase
     }
 
-    /// Takes in what is owed, as the store has said about a request sent at `sent`.
-    pub(super) fn owes(&mut self, sent: u64, owed: impl Iterator<Item = u64>) {
-        for (slot, owed) in self.slots.iter_mut().zip(owed) {
-            slot.lease.owes(sent, owed);
+    /// Sets what the caller owes the server, as it said to a call that was sent at `sent`.
+    pub(super) fn set_debts(&mut self, sent: u64, debts: impl Iterator<Item = u64>) {
+        for (policy, debt) in self.leases.iter_mut().zip(debts) {
+            policy.lease.set_debt(sent, debt);
         }
     }
 }
 
-// === impl Slot ===
+// === impl PolicyLease ===
 
-impl Slot {
-    fn is_low(&mut self, now: u64) -> bool {
-        self.lease.order_ahead(&self.terms, now).is_some()
+impl PolicyLease {
+    fn pays(&mut self, now: u64, cost: u32) -> bool {
+        self.terms.leases(cost) && self.lease.permits(now) >= cost
     }
 }

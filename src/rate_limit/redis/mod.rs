@@ -11,7 +11,7 @@
 //! 3. Either way all quotas of a layer are charged in one step or not at all, and a caller who is over its quota is
 //!    refused without asking for as long as the server could not but refuse.
 //! 4. An answer takes at most 25 ms. After five failures in a row the server is left alone, and tried again four times a
-//!    second. In the meantime [`OnStoreError`] decides. A charge is never sent twice.
+//!    second. In the meantime [`OnOutage`] decides. A charge is never sent twice.
 //!
 //! What is stored is one number for each caller and quota, under a hash of both that nobody can trace back without the
 //! secret. Keys begin with `pc1:` and expire by themselves. A quota that is changed starts anew. The server's clock is the
@@ -29,7 +29,7 @@
 //! ```
 //! use std::num::NonZeroU32;
 //! use std::time::Duration;
-//! use portcullis::rate_limit::{OnStoreError, RedisStore};
+//! use portcullis::rate_limit::{OnOutage, RedisStore};
 //! use portcullis::{Quota, RateLimitLayer};
 //!
 //! # fn layer() -> Result<RateLimitLayer, portcullis::ConfigError> {
@@ -37,7 +37,7 @@
 //! let nodes = NonZeroU32::new(16).unwrap_or(NonZeroU32::MIN);
 //! let store = RedisStore::new("redis://127.0.0.1:6379", secret)?
 //!     .leased(10)? // percent of a burst
-//!     .on_error(OnStoreError::LocalFallback { expected_nodes: nodes });
+//!     .on_outage(OnOutage::LocalFallback { expected_nodes: nodes });
 //!
 //! let quota = Quota::per_second(1_000);
 //! let layer = RateLimitLayer::new(quota).by_subject().store(&store);
@@ -51,15 +51,13 @@
 //! # assert!(layer().is_ok());
 //! ```
 
-mod breaker;
-mod engine;
+mod client;
+mod fallback;
 mod leases;
-mod node;
 mod script;
-mod settings;
-mod without;
+mod store;
 
-pub use settings::{OnStoreError, RedisStore, StoreStatus};
+pub use store::{OnOutage, RedisStore, StoreStatus};
 
 #[cfg(test)]
 mod tests;

@@ -1,90 +1,177 @@
-//! The one script: what is sent to the server, and what comes back.
+//! The script that decides on the server: what is sent, and what comes back.
 
-use redis::aio::ConnectionLike;
-use redis::{RedisResult, Script};
+use std::sync::Arc;
 
-use crate::rate_limit::key::Key;
-use crate::rate_limit::lease::Order;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{ErrorKind, RedisResult, Script};
+
+use crate::clock::Clock;
+use crate::error::ConfigError;
+use crate::observe::store as observe;
+use crate::rate_limit::key::{Key, KeyHasher};
+use crate::rate_limit::lease::LeaseRequest;
 use crate::rate_limit::policy::{Policies, Policy};
+use crate::rate_limit::quota::Quota;
+use crate::rate_limit::store::StoreError;
+use crate::redis::{BreakerStats, Events, RedisClient};
 
-/// What to do with the orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Charge all, or none.
-    Charge,
-    /// Decide, and change nothing.
-    Peek,
-    /// Charge what has been spent already.
-    Settle,
+/// A server with the script.
+#[derive(Clone)]
+pub(super) struct Backend {
+    client: Arc<RedisClient>,
+    script: Arc<Script>,
 }
 
-/// What the server said.
+/// What the script does with the requested permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Charges all quotas, or none.
+    Acquire,
+    /// Decides, and changes nothing.
+    Peek,
+    /// Charges what was used already.
+    Charge,
+}
+
+/// What the server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
-    /// Whether all was granted, and so charged.
+    /// Whether every quota granted its request.
     pub(super) granted: bool,
-    /// One for each policy.
+    /// One per policy.
     pub(super) answers: Box<[Answer]>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// What was owed before, in nanoseconds.
-    pub(super) owed: u64,
+    /// Debt before this call, in nanoseconds.
+    pub(super) debt: u64,
     /// Permits that were granted, or would have been.
     pub(super) permits: u32,
 }
 
-pub(super) fn script() -> Script {
-    Script::new(include_str!("charge.lua"))
+const EVENTS: Events = Events {
+    down: observe::down,
+    up: observe::up,
+    degraded: observe::degraded,
+};
+
+// === impl Backend ===
+
+impl Backend {
+    pub(super) fn new(url: &str) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client: Arc::new(RedisClient::new(url, Clock::System, EVENTS)?),
+            script: Arc::new(Script::new(include_str!("charge.lua"))),
+        })
+    }
+
+    pub(super) fn with_clock(&self, clock: Clock) -> Self {
+        Self {
+            client: Arc::new(self.client.with_clock(clock)),
+            script: Arc::clone(&self.script),
+        }
+    }
+
+    /// Monotonic time in nanoseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.client.now()
+    }
+
+    /// Whether the server is to be called. While it is not, it is probed from time to time.
+    pub(super) fn is_up(&self, now: u64) -> bool {
+        let script = &self.script;
+        self.client.is_up(now, || {
+            let script = Arc::clone(script);
+            |connection| probe(script, connection)
+        })
+    }
+
+    /// Runs the script.
+    pub(super) async fn run(
+        &self,
+        action: Action,
+        key: Key,
+        policies: &Policies,
+        requests: &[LeaseRequest],
+    ) -> Result<Reply, StoreError> {
+        let script = &*self.script;
+        let command = |mut connection| async move {
+            run(script, &mut connection, action, key, policies, requests).await
+        };
+        self.client.call(command).await.map_err(|error| {
+            let names = policies.iter().map(|policy| &*policy.name);
+            observe::failed(names, error);
+            StoreError
+        })
+    }
+
+    /// Counts a request that waited in vain for the call of another request.
+    pub(super) fn missed(&self) {
+        self.client.missed();
+    }
+
+    pub(super) fn stats(&self) -> BreakerStats {
+        self.client.stats()
+    }
 }
 
-/// Sends the script, once; a server that does not know it yet is told it first.
-pub(super) async fn run(
+/// A call like all others: a server that is still loading, or read-only, refuses it.
+async fn probe(script: Arc<Script>, mut connection: MultiplexedConnection) -> RedisResult<()> {
+    let Some(policies) = Policies::new([(&Arc::from("probe"), Quota::per_second(1_000))]) else {
+        return Ok(());
+    };
+    let (key, requests) = (KeyHasher::local().key(), [LeaseRequest::exactly(1)]);
+    let action = Action::Acquire;
+    let reply = run(&script, &mut connection, action, key, &policies, &requests);
+    reply.await.map(drop)
+}
+
+/// Sends the script's hash, and the script itself if the server does not have it yet.
+async fn run(
     script: &Script,
     connection: &mut impl ConnectionLike,
     action: Action,
     key: Key,
     policies: &Policies,
-    orders: &[Order],
+    requests: &[LeaseRequest],
 ) -> RedisResult<Reply> {
     let mut call = script.prepare_invoke();
-    call.arg(action.name());
-    for (policy, order) in policies.iter().zip(orders) {
-        // The braces keep all quotas of one caller on one node of a cluster.
-        let (caller, policy, gcra) = (
-            u128::from_be_bytes(key.bytes()),
-            policy.fingerprint,
-            policy.gcra,
-        );
-        call.key(format!("pc1:{{{caller:032x}}}:{policy:016x}"));
-        call.arg(gcra.interval()).arg(gcra.capacity());
-        call.arg(order.need).arg(order.want).arg(order.least);
+    call.arg(action.as_str());
+    let caller = u128::from_be_bytes(key.bytes());
+    for (policy, request) in policies.iter().zip(requests) {
+        // The braces put all quotas of one caller into one slot of a cluster.
+        call.key(format!("pc1:{{{caller:032x}}}:{:016x}", policy.fingerprint));
+        call.arg(policy.gcra.interval()).arg(policy.gcra.capacity());
+        call.arg(request.min)
+            .arg(request.desired)
+            .arg(request.floor);
     }
     let numbers: Vec<i64> = call.invoke_async(connection).await?;
-    Reply::read(&numbers, policies, orders).ok_or_else(|| {
-        let what = "the script returned something else";
-        (redis::ErrorKind::UnexpectedReturnType, what).into()
+    Reply::read(&numbers, policies, requests).ok_or_else(|| {
+        let problem = "the script returned something else";
+        (ErrorKind::UnexpectedReturnType, problem).into()
     })
 }
 
 // === impl Reply ===
 
 impl Reply {
-    /// What the script never says is not taken in, whoever says it: permits without end, or a debt for ever.
-    fn read(numbers: &[i64], policies: &Policies, orders: &[Order]) -> Option<Self> {
+    /// Values that the script never returns are cut: permits without end, or a debt for ever.
+    fn read(numbers: &[i64], policies: &Policies, requests: &[LeaseRequest]) -> Option<Self> {
         let (granted, numbers) = numbers.split_first()?;
-        if numbers.len() != 2 * orders.len() {
+        if numbers.len() != 2 * requests.len() {
             return None;
         }
         let answers = numbers.as_chunks().0.iter();
-        let answers = answers.zip(policies.iter().zip(orders));
-        let answer = |([owed, permits], (policy, order)): (&[i64; 2], (&Policy, &Order))| {
-            Some(Answer {
-                owed: u64::try_from(*owed).ok()?.min(policy.gcra.most()),
-                permits: u32::try_from(*permits).ok()?.min(order.want),
-            })
-        };
+        let answers = answers.zip(policies.iter().zip(requests));
+        let answer =
+            |([debt, permits], (policy, request)): (&[i64; 2], (&Policy, &LeaseRequest))| {
+                Some(Answer {
+                    debt: u64::try_from(*debt).ok()?.min(policy.gcra.max_debt()),
+                    permits: u32::try_from(*permits).ok()?.min(request.desired),
+                })
+            };
         let answers: Option<Box<[Answer]>> = answers.map(answer).collect();
         Some(Self {
             granted: *granted == 1,
@@ -96,11 +183,11 @@ impl Reply {
 // === impl Action ===
 
 impl Action {
-    const fn name(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
-            Self::Charge => "charge",
+            Self::Acquire => "acquire",
             Self::Peek => "peek",
-            Self::Settle => "settle",
+            Self::Charge => "charge",
         }
     }
 }

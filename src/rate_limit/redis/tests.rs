@@ -9,15 +9,14 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::engine::Engine;
-use super::leases::{Id, Leases, Opened};
-use super::node::Node;
-use super::script::{Action, Reply};
-use super::without::Without;
+use super::client::LeaseClient;
+use super::fallback::Fallback;
+use super::leases::{Id, LeaseTable, Opened};
+use super::script::{Action, Backend, Reply};
 use crate::clock::{Clock, ManualClock};
 use crate::rate_limit::central::Central;
 use crate::rate_limit::key::{Key, KeyHasher};
-use crate::rate_limit::lease::Order;
+use crate::rate_limit::lease::LeaseRequest;
 use crate::rate_limit::memory::Memory;
 use crate::rate_limit::policy::Policies;
 use crate::rate_limit::quota::Quota;
@@ -44,33 +43,32 @@ fn key(name: &str) -> Key {
     hasher.key()
 }
 
-fn engine(url: &str) -> Arc<Engine> {
-    let client = ::redis::Client::open(url).unwrap();
-    Arc::new(Engine::new(client, Clock::System))
+fn backend(url: &str) -> Backend {
+    Backend::new(url).unwrap()
 }
 
 async fn ask(
-    engine: &Engine,
+    backend: &Backend,
     action: Action,
     key: Key,
     policies: &Policies,
-    orders: &[Order],
+    requests: &[LeaseRequest],
 ) -> Reply {
-    let answer = engine.ask(action, key, policies, orders).await;
-    answer.unwrap_or_else(|_| panic!("no answer: {:?}", engine.record()))
+    let answer = backend.run(action, key, policies, requests).await;
+    answer.unwrap_or_else(|_| panic!("no answer: {:?}", backend.stats()))
 }
 
-fn store(url: &str, percent: u8) -> Node {
+fn store(url: &str, percent: u8) -> LeaseClient {
     let keys = NonZeroUsize::new(1_000).unwrap();
-    Node::new(engine(url), percent, keys, Without::Closed)
+    LeaseClient::new(backend(url), percent, keys, Fallback::Closed)
 }
 
 /// A store that was never there: this process's share, and it is alone.
-fn fallback() -> Node {
+fn fallback() -> LeaseClient {
     let (memory, nodes) = (Memory::new(Memory::DEFAULT_KEYS), NonZeroU32::MIN);
     let keys = NonZeroUsize::new(1_000).unwrap();
-    let without = Without::Share { memory, nodes };
-    Node::new(engine("redis://127.0.0.1:1/"), 25, keys, without)
+    let fallback = Fallback::Share { memory, nodes };
+    LeaseClient::new(backend("redis://127.0.0.1:1/"), 25, keys, fallback)
 }
 
 async fn decide(
@@ -136,8 +134,8 @@ impl Store for InMemory {
         unreachable!()
     }
 
-    fn settle(&self, check: &Check<'_>) {
-        self.0.settle(check);
+    fn charge(&self, check: &Check<'_>) {
+        self.0.charge(check);
     }
 }
 
@@ -145,7 +143,7 @@ impl Store for InMemory {
 async fn admitted(store: &dyn Store, caller: &str, policies: &Arc<Policies>, requests: u32) -> u32 {
     let mut admitted = 0;
     for _ in 0..requests {
-        let outcome = decide(store, key(caller), policies, 1, Purpose::Charge).await;
+        let outcome = decide(store, key(caller), policies, 1, Purpose::Acquire).await;
         admitted += u32::from(outcome.verdicts.admit());
     }
     admitted
@@ -166,7 +164,7 @@ async fn every_store_charges_all_quotas_or_none() {
         let (small, large) = (Quota::per_hour(5), Quota::per_day(100));
         let both = policies(&[small, large]);
         assert_eq!(admitted(store, "alice", &both, 50).await, 5, "{name}");
-        let refused = decide(store, key("alice"), &both, 1, Purpose::Charge).await;
+        let refused = decide(store, key("alice"), &both, 1, Purpose::Acquire).await;
         let [first, second] = refused.verdicts.as_slice() else {
             panic!("{name}: two policies")
         };
@@ -187,7 +185,7 @@ async fn every_store_tells_how_long_to_wait() {
     for (name, store) in Stores::new().iter() {
         let policies = policies(&[Quota::per_hour(60).burst(2)]);
         assert_eq!(admitted(store, "alice", &policies, 3).await, 2, "{name}");
-        let refused = decide(store, key("alice"), &policies, 1, Purpose::Charge).await;
+        let refused = decide(store, key("alice"), &policies, 1, Purpose::Acquire).await;
         let after = refused.verdicts.retry_after().unwrap();
         assert!(
             after > 50 * SECOND && after <= 60 * SECOND,
@@ -202,7 +200,7 @@ async fn every_store_takes_the_cost_of_a_request() {
         let policies = policies(&[Quota::per_hour(10)]);
         let mut outcomes = Vec::new();
         for cost in [4, 4, 4, 2, 1, 11] {
-            let outcome = decide(store, key("alice"), &policies, cost, Purpose::Charge).await;
+            let outcome = decide(store, key("alice"), &policies, cost, Purpose::Acquire).await;
             outcomes.push(outcome.verdicts.admit());
         }
         assert_eq!(outcomes, [true, true, false, true, false, false], "{name}");
@@ -221,10 +219,10 @@ async fn every_store_peeks_without_a_charge_and_settles_afterwards() {
             key: key("alice"),
             policies: &policies,
             cost: NonZeroU32::new(5).unwrap(),
-            purpose: Purpose::Charge,
+            purpose: Purpose::Acquire,
             now: u64::try_from(Clock::System.monotonic().as_nanos()).unwrap(),
         };
-        store.settle(&check);
+        store.charge(&check);
         // The charge is on its way; 5 were charged although 3 were there.
         let mut peeked = decide(store, key("alice"), &policies, 1, Purpose::Peek).await;
         while peeked.verdicts.admit() {
@@ -270,8 +268,8 @@ async fn every_store_admits_sixty_four_callers_at_once_a_burst_and_no_more() {
     for (name, store) in &Stores::new().all {
         let admitted = admitted_at_once(&[Arc::clone(store)], &policies).await;
         // Who waits for a purchase that brings less than was wanted is turned away, so some may be left.
-        let least = if *name == "leased" { 500 } else { 1_000 };
-        assert!((least..=1_000).contains(&admitted), "{name}: {admitted}");
+        let floor = if *name == "leased" { 500 } else { 1_000 };
+        assert!((floor..=1_000).contains(&admitted), "{name}: {admitted}");
     }
 }
 
@@ -294,7 +292,7 @@ async fn a_busy_caller_is_served_from_leases_and_the_server_is_asked_rarely() {
     let policies = policies(&[Quota::per_day(100_000)]);
     let mut sources = Vec::new();
     for _ in 0..5_000 {
-        let outcome = decide(&node, key("alice"), &policies, 1, Purpose::Charge).await;
+        let outcome = decide(&node, key("alice"), &policies, 1, Purpose::Acquire).await;
         assert!(outcome.verdicts.admit());
         sources.push(outcome.source);
     }
@@ -312,17 +310,40 @@ async fn who_was_refused_is_refused_again_without_asking() {
         let node = store(&server.url(), percent);
         let policies = policies(&[Quota::per_hour(3), Quota::per_day(1_000)]);
         let caller = key(&format!("caller {percent}"));
-        while decide(&node, caller, &policies, 1, Purpose::Charge)
+        while decide(&node, caller, &policies, 1, Purpose::Acquire)
             .await
             .verdicts
             .admit()
         {}
         let before = server.calls();
         for _ in 0..100 {
-            let outcome = decide(&node, caller, &policies, 1, Purpose::Charge).await;
+            let outcome = decide(&node, caller, &policies, 1, Purpose::Acquire).await;
             assert!(!outcome.verdicts.admit());
         }
         assert_eq!(server.calls(), before, "{percent} percent");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_key_counts_within_five_seconds() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    for (percent, quota) in [(0, Quota::per_day(3)), (25, Quota::per_day(100))] {
+        let hands = ManualClock::at(1_800_000_000);
+        let backend = backend(&server.url()).with_clock(Clock::from(hands.clone()));
+        let keys = NonZeroUsize::new(1_000).unwrap();
+        let node = LeaseClient::new(backend, percent, keys, Fallback::Closed);
+        let (caller, policies) = (key(&format!("caller {percent}")), policies(&[quota]));
+        let ask = || decide(&node, caller, &policies, 1, Purpose::Acquire);
+        while ask().await.verdicts.admit() {}
+        server.ask("FLUSHALL");
+        let before = server.calls();
+        hands.advance(5 * SECOND - Duration::from_millis(100));
+        assert!(!ask().await.verdicts.admit(), "refused without asking");
+        assert_eq!(server.calls(), before);
+        hands.advance(Duration::from_millis(100));
+        assert!(ask().await.verdicts.admit(), "{percent} percent");
     }
 }
 
@@ -332,18 +353,17 @@ async fn leases_end_with_the_clock_of_the_node() {
         return;
     };
     let hands = ManualClock::at(1_800_000_000);
-    let client = ::redis::Client::open(server.url()).unwrap();
-    let engine = Arc::new(Engine::new(client, Clock::from(hands.clone())));
-    let node = Node::new(
-        engine,
+    let backend = backend(&server.url()).with_clock(Clock::from(hands.clone()));
+    let node = LeaseClient::new(
+        backend,
         25,
         NonZeroUsize::new(1_000).unwrap(),
-        Without::Closed,
+        Fallback::Closed,
     );
     let policies = policies(&[Quota::per_day(100_000)]);
     for _ in 0..200 {
         assert!(
-            decide(&node, key("alice"), &policies, 1, Purpose::Charge)
+            decide(&node, key("alice"), &policies, 1, Purpose::Acquire)
                 .await
                 .verdicts
                 .admit()
@@ -352,7 +372,7 @@ async fn leases_end_with_the_clock_of_the_node() {
     let before = server.calls();
     hands.advance(SECOND);
     assert!(
-        decide(&node, key("alice"), &policies, 1, Purpose::Charge)
+        decide(&node, key("alice"), &policies, 1, Purpose::Acquire)
             .await
             .verdicts
             .admit()
@@ -364,17 +384,16 @@ async fn leases_end_with_the_clock_of_the_node() {
 fn a_flood_of_callers_takes_no_more_memory_than_was_said_and_a_busy_one_is_remembered() {
     let policies = policies(&[Quota::per_second(1_000)]);
     for most in [2, 63, 1_000, 65_536] {
-        let leases = Leases::new(25, NonZeroUsize::new(most).unwrap());
+        let leases = LeaseTable::new(25, NonZeroUsize::new(most).unwrap());
         let id = |name: u32| Id::new(key(&name.to_string()), &policies);
-        let open = |name| {
-            leases
-                .open(id(name), &policies, |_, opened| opened)
-                .unwrap()
-        };
+        let open = |name| leases.open(id(name), &policies, |_, opened| opened);
         open(0);
         for stranger in 1..2 * most as u32 + 1_000 {
-            assert_eq!(open(stranger), Opened::Now);
-            assert!(most < 63 || open(0) == Opened::Before, "{most}, {stranger}");
+            assert_eq!(open(stranger), Opened::New);
+            assert!(
+                most < 63 || open(0) == Opened::Existing,
+                "{most}, {stranger}"
+            );
         }
         assert!(leases.len() <= most, "{} of {most}", leases.len());
         assert!(leases.len() >= most / 3, "{} of {most}", leases.len());
@@ -388,7 +407,7 @@ async fn what_is_stored_names_nobody_and_expires() {
     };
     let node = store(&server.url(), 0);
     let policies = policies(&[Quota::per_minute(60), Quota::per_hour(5)]);
-    decide(&node, key("alice"), &policies, 1, Purpose::Charge).await;
+    decide(&node, key("alice"), &policies, 1, Purpose::Acquire).await;
     let keys = server.ask("KEYS *");
     let keys: Vec<&str> = keys
         .lines()
@@ -411,10 +430,10 @@ async fn what_is_stored_names_nobody_and_expires() {
             .parse()
             .unwrap();
         assert!((1..=720_000).contains(&ttl), "{ttl}");
-        let arrival = server.ask(&format!("GET {key}"));
+        let tat = server.ask(&format!("GET {key}"));
         assert!(
-            arrival.lines().nth(1).unwrap().len() == 19,
-            "nanoseconds: {arrival}"
+            tat.lines().nth(1).unwrap().len() == 19,
+            "nanoseconds: {tat}"
         );
     }
 }
@@ -459,21 +478,21 @@ async fn a_server_whose_clock_was_set_back_locks_nobody_out() {
     let Some(server) = Server::start() else {
         return;
     };
-    let (engine, one) = (engine(&server.url()), [Order::exactly(1)]);
+    let (backend, one) = (backend(&server.url()), [LeaseRequest::exactly(1)]);
     let policies = policies(&[Quota::per(1, Duration::from_millis(100))]);
-    for action in [Action::Charge, Action::Peek] {
-        ask(&engine, Action::Settle, key("alice"), &policies, &one).await;
-        // All that was ever owed lies a year ahead.
+    for action in [Action::Acquire, Action::Peek] {
+        ask(&backend, Action::Charge, key("alice"), &policies, &one).await;
+        // All that was ever debt lies a year ahead.
         let ahead = Clock::System.unix_time() + 365 * 24 * 3_600 * SECOND;
         server.ask(&format!("SET {} {}", stored(&server), ahead.as_nanos()));
-        let reply = ask(&engine, action, key("alice"), &policies, &one).await;
+        let reply = ask(&backend, action, key("alice"), &policies, &one).await;
         assert!(!reply.granted);
         assert_eq!(
-            reply.answers[0].owed, 200_000_000,
-            "as much as can ever be owed"
+            reply.answers[0].debt, 200_000_000,
+            "as much as can ever be debt"
         );
         tokio::time::sleep(Duration::from_millis(210)).await;
-        let reply = ask(&engine, Action::Charge, key("alice"), &policies, &one).await;
+        let reply = ask(&backend, Action::Acquire, key("alice"), &policies, &one).await;
         assert!(reply.granted, "{reply:?}");
     }
 }
@@ -483,9 +502,9 @@ async fn what_another_program_wrote_under_a_callers_name_stops_nobody() {
     let Some(server) = Server::start() else {
         return;
     };
-    let (engine, one) = (engine(&server.url()), [Order::exactly(1)]);
+    let (backend, one) = (backend(&server.url()), [LeaseRequest::exactly(1)]);
     let policies = policies(&[Quota::per_hour(2)]);
-    ask(&engine, Action::Charge, key("alice"), &policies, &one).await;
+    ask(&backend, Action::Acquire, key("alice"), &policies, &one).await;
     let name = stored(&server);
     for garbage in [
         "SET {name} nan",
@@ -498,11 +517,11 @@ async fn what_another_program_wrote_under_a_callers_name_stops_nobody() {
         let answer = server.ask(&garbage.replace("{name}", &name));
         assert!(!answer.starts_with('-'), "{answer}");
         for granted in [true, true, false] {
-            let reply = ask(&engine, Action::Charge, key("alice"), &policies, &one).await;
+            let reply = ask(&backend, Action::Acquire, key("alice"), &policies, &one).await;
             assert_eq!(reply.granted, granted, "{garbage}");
         }
     }
-    assert_eq!(engine.record().errors, 0);
+    assert_eq!(backend.stats().errors, 0);
 }
 
 #[tokio::test]
@@ -510,7 +529,7 @@ async fn the_longest_and_the_smallest_quotas_are_numbers_for_the_server_too() {
     let Some(server) = Server::start() else {
         return;
     };
-    let engine = engine(&server.url());
+    let backend = backend(&server.url());
     for (quota, permits) in [
         (Quota::per(1, Duration::MAX).burst(u32::MAX), 1),
         (Quota::per(1, Duration::from_secs(100 << 22)), 1),
@@ -519,16 +538,21 @@ async fn the_longest_and_the_smallest_quotas_are_numbers_for_the_server_too() {
     ] {
         let policies = policies(&[quota]);
         let alice = key(&format!("{quota:?}"));
-        for action in [Action::Peek, Action::Charge, Action::Settle, Action::Settle] {
-            let order = [Order::exactly(permits.max(1))];
-            let reply = ask(&engine, action, alice, &policies, &order).await;
+        for action in [
+            Action::Peek,
+            Action::Acquire,
+            Action::Charge,
+            Action::Charge,
+        ] {
+            let request = [LeaseRequest::exactly(permits.max(1))];
+            let reply = ask(&backend, action, alice, &policies, &request).await;
             assert!(
-                action == Action::Settle || reply.granted == (permits > 0),
+                action == Action::Charge || reply.granted == (permits > 0),
                 "{quota:?} {action:?}: {reply:?}"
             );
         }
-        let more = [Order::exactly(u32::MAX)];
-        let refused = ask(&engine, Action::Charge, alice, &policies, &more).await;
+        let more = [LeaseRequest::exactly(u32::MAX)];
+        let refused = ask(&backend, Action::Acquire, alice, &policies, &more).await;
         assert!(!refused.granted, "{quota:?}");
     }
 }
@@ -538,15 +562,15 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
     let Some(server) = Server::start() else {
         return;
     };
-    let engine = engine(&server.url());
+    let backend = backend(&server.url());
     let policies = policies(&[Quota::per_minute(60)]);
     for _ in 0..3 {
         let reply = ask(
-            &engine,
-            Action::Charge,
+            &backend,
+            Action::Acquire,
             key("alice"),
             &policies,
-            &[Order::exactly(1)],
+            &[LeaseRequest::exactly(1)],
         )
         .await;
         assert!(reply.granted);
@@ -572,15 +596,22 @@ fn operators_see_an_outage_its_length_and_its_errors() {
         .unwrap();
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
-            let engine = engine(&server.url());
+            let backend = backend(&server.url());
             let policies = policies(&[Quota::per_hour(2), Quota::per_day(2)]);
-            let orders = [Order::exactly(1); 2];
-            ask(&engine, Action::Charge, key("alice"), &policies, &orders).await;
+            let requests = [LeaseRequest::exactly(1); 2];
+            ask(
+                &backend,
+                Action::Acquire,
+                key("alice"),
+                &policies,
+                &requests,
+            )
+            .await;
             assert_eq!(told("portcullis_ratelimit_store_up"), None, "no outage yet");
 
             server.kill();
-            while engine.is_up(engine.now()) {
-                let answer = engine.ask(Action::Charge, key("alice"), &policies, &orders);
+            while backend.is_up(backend.now()) {
+                let answer = backend.run(Action::Acquire, key("alice"), &policies, &requests);
                 assert!(answer.await.is_err());
             }
             for policy in ["p0", "p1"] {
@@ -591,12 +622,12 @@ fn operators_see_an_outage_its_length_and_its_errors() {
             assert_eq!(told("portcullis_ratelimit_store_up"), Some(0.0));
 
             server.restart();
-            while !engine.is_up(engine.now()) {
+            while !backend.is_up(backend.now()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             assert_eq!(told("portcullis_ratelimit_store_up"), Some(1.0));
             let degraded = told("portcullis_ratelimit_store_degraded_seconds");
-            assert_eq!(degraded, Some(engine.record().degraded.as_secs_f64()));
+            assert_eq!(degraded, Some(backend.stats().degraded.as_secs_f64()));
         });
     });
 }
@@ -646,17 +677,31 @@ async fn number_in_line(stream: &mut BufStream<TcpStream>) -> std::io::Result<us
 #[tokio::test]
 async fn what_the_script_never_says_is_not_believed() {
     let policies = policies(&[Quota::per_hour(10)]);
-    let order = [Order {
-        need: 1,
-        want: 4,
-        least: 0,
+    let request = [LeaseRequest {
+        min: 1,
+        desired: 4,
+        floor: 0,
     }];
-    let generous = engine(&impostor("*3\r\n:1\r\n:0\r\n:4294967295\r\n").await);
-    let reply = ask(&generous, Action::Charge, key("alice"), &policies, &order).await;
+    let generous = backend(&impostor("*3\r\n:1\r\n:0\r\n:4294967295\r\n").await);
+    let reply = ask(
+        &generous,
+        Action::Acquire,
+        key("alice"),
+        &policies,
+        &request,
+    )
+    .await;
     assert_eq!(reply.answers[0].permits, 4);
-    let merciless = engine(&impostor("*3\r\n:0\r\n:9223372036854775807\r\n:0\r\n").await);
-    let reply = ask(&merciless, Action::Charge, key("alice"), &policies, &order).await;
-    assert_eq!(reply.answers[0].owed, 2 * 3_600_000_000_000);
+    let merciless = backend(&impostor("*3\r\n:0\r\n:9223372036854775807\r\n:0\r\n").await);
+    let reply = ask(
+        &merciless,
+        Action::Acquire,
+        key("alice"),
+        &policies,
+        &request,
+    )
+    .await;
+    assert_eq!(reply.answers[0].debt, 2 * 3_600_000_000_000);
 
     for nonsense in [
         "*0\r\n",
@@ -672,17 +717,17 @@ async fn what_the_script_never_says_is_not_believed() {
         "-HUSH-HUSH secret\r\n",
         "HTTP/1.1 400 Bad Request\r\n\r\n",
     ] {
-        let engine = engine(&impostor(nonsense).await);
+        let backend = backend(&impostor(nonsense).await);
         for _ in 0..5 {
-            let reply = engine
-                .ask(Action::Charge, key("alice"), &policies, &order)
+            let reply = backend
+                .run(Action::Acquire, key("alice"), &policies, &request)
                 .await;
             assert!(reply.is_err(), "{nonsense:?}: {reply:?}");
         }
-        let record = engine.record();
+        let record = backend.stats();
         assert!(record.is_open, "{nonsense:?}");
         assert!(
-            matches!(record.last, Some("server" | "connection")),
+            matches!(record.last_error, Some("server" | "connection")),
             "{record:?}"
         );
     }
@@ -691,7 +736,7 @@ async fn what_the_script_never_says_is_not_believed() {
 /// What the test asks, at which quotas.
 type Asked = (Vec<(u32, u32, u32)>, Vec<Vec<(u32, u32, u32)>>);
 
-/// Quotas as (permits a second, burst, divisor of the rate), and orders as (need, more that is wanted, least).
+/// Quotas as (permits a second, burst, divisor of the rate), and requests as (min, more that is wanted, floor).
 fn asked() -> impl Strategy<Value = Asked> {
     let quota = (
         1..5_000_u32,
@@ -700,9 +745,9 @@ fn asked() -> impl Strategy<Value = Asked> {
     );
     (1..4_usize).prop_flat_map(move |count| {
         let quotas = prop::collection::vec(quota.clone(), count);
-        let order = (1..20_u32, 0..60_u32, 0..20_u32);
-        let orders = prop::collection::vec(prop::collection::vec(order, count), 1..25);
-        (quotas, orders)
+        let request = (1..20_u32, 0..60_u32, 0..20_u32);
+        let requests = prop::collection::vec(prop::collection::vec(request, count), 1..25);
+        (quotas, requests)
     })
 }
 
@@ -715,7 +760,7 @@ fn the_script_decides_as_the_arithmetic_in_memory_does() {
         .enable_all()
         .build()
         .unwrap();
-    let engine = engine(&server.url());
+    let backend = backend(&server.url());
     let mut runner = TestRunner::new(Config::with_cases(200));
     let callers = std::cell::Cell::new(0_u64);
     let result = runner.run(&asked(), |(quotas, rounds)| {
@@ -728,55 +773,55 @@ fn the_script_decides_as_the_arithmetic_in_memory_does() {
         let mut central = vec![Central::default(); quotas.len()];
         let mut now = 0;
         for round in rounds {
-            let orders: Vec<Order> = round
+            let requests: Vec<LeaseRequest> = round
                 .iter()
-                .map(|(need, more, least)| Order {
-                    need: *need,
-                    want: need + more,
-                    least: *least,
+                .map(|(min, more, floor)| LeaseRequest {
+                    min: *min,
+                    desired: min + more,
+                    floor: *floor,
                 })
                 .collect();
-            let reply = runtime.block_on(ask(&engine, Action::Charge, key, &policies, &orders));
-            // Only the server knows when it was asked; what it says is owed of one quota tells it for the others.
+            let reply = runtime.block_on(ask(&backend, Action::Acquire, key, &policies, &requests));
+            // Only the server knows when it was asked; what it says is debt of one quota tells it for the others.
             let elapsed = central
                 .iter()
                 .zip(&reply.answers)
                 .find_map(|(central, answer)| {
-                    (answer.owed > 0).then(|| central.arrival_at(now).saturating_sub(answer.owed))
+                    (answer.debt > 0).then(|| central.debt_at(now).saturating_sub(answer.debt))
                 });
             match elapsed {
                 Some(elapsed) => now += elapsed,
                 None => {
                     now = central
                         .iter()
-                        .map(|central| central.arrival())
+                        .map(|central| central.tat())
                         .max()
                         .unwrap_or(now)
                         .max(now)
                 }
             }
-            let look = |(central, (policy, order)): (
+            let look = |(central, (policy, request)): (
                 &Central,
-                (&crate::rate_limit::policy::Policy, &Order),
-            )| { central.look(&policy.gcra, now, *order) };
+                (&crate::rate_limit::policy::Policy, &LeaseRequest),
+            )| { central.peek(&policy.gcra, now, *request) };
             let looks: Vec<_> = central
                 .iter()
-                .zip(policies.iter().zip(&orders))
+                .zip(policies.iter().zip(&requests))
                 .map(look)
                 .collect();
             let granted = looks.iter().all(|(_, permits)| permits.is_some());
             prop_assert_eq!(reply.granted, granted, "{:?} {:?}", looks, reply);
-            for ((owed, permits), answer) in looks.iter().zip(&reply.answers) {
-                prop_assert_eq!(*owed, answer.owed);
+            for ((debt, permits), answer) in looks.iter().zip(&reply.answers) {
+                prop_assert_eq!(*debt, answer.debt);
                 if granted {
                     prop_assert_eq!(*permits, Some(answer.permits));
                 }
             }
             if granted {
-                for ((central, policy), order) in
-                    central.iter_mut().zip(policies.iter()).zip(&orders)
+                for ((central, policy), request) in
+                    central.iter_mut().zip(policies.iter()).zip(&requests)
                 {
-                    central.charge(&policy.gcra, now, *order);
+                    central.charge(&policy.gcra, now, *request);
                 }
             }
         }

@@ -41,8 +41,8 @@ impl Store for Slow {
         })
     }
 
-    fn settle(&self, check: &Check<'_>) {
-        self.states.settle(check);
+    fn charge(&self, check: &Check<'_>) {
+        self.states.charge(check);
     }
 }
 

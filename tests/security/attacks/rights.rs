@@ -1,7 +1,7 @@
 //! Verified callers who reach for what is not theirs.
 
 use http::Method;
-use portcullis::{RequireRoleLayer, Rule, Rules};
+use portcullis::{RequireLayer, RequireRoleLayer, Rule, Rules};
 use serde_json::json;
 
 use super::board::Board;
@@ -48,14 +48,14 @@ pub(crate) async fn mount(board: &mut Board) {
             Rule::all([Rule::role("b"), Rule::role("c")]),
         ]),
     ]);
-    let nested = stack((site.auth.clone(), RequireRoleLayer::rule(nested)));
+    let nested = stack((site.auth.clone(), RequireLayer::new(nested)));
     let good = token().roles(["x", "b", "c"]).sign();
     assert_eq!(present(&nested, &good).await, "200", "control");
     let around = token().roles(["b", "c"]).sign();
     board.row("way-round-a-nested-rule", present(&nested, &around).await);
 
     let methods = Rules::from(Rule::role("reader")).method(Method::DELETE, Rule::role("admin"));
-    let methods = stack((site.auth.clone(), RequireRoleLayer::rule(methods)));
+    let methods = stack((site.auth.clone(), RequireLayer::new(methods)));
     let reader = token().role("reader").sign();
     assert_eq!(present(&methods, &reader).await, "200", "control");
     let mut delete = request(Some(&reader));
@@ -65,7 +65,7 @@ pub(crate) async fn mount(board: &mut Board) {
     let nobody = stack((site.auth.clone(), RequireRoleLayer::any([] as [&str; 0])));
     let all = token().roles(["admin", ""]).sign();
     board.row("rule-of-no-roles", present(&nobody, &all).await);
-    let not = RequireRoleLayer::rule(Rule::not(Rule::subject("mallory")));
+    let not = RequireLayer::new(Rule::not(Rule::subject("mallory")));
     let not = stack((site.auth.clone().optional(), not));
     board.row("nobody-is-not-mallory", attempt(&not, request(None)).await);
 }

@@ -1,50 +1,29 @@
-//! How often nodes that lease ask the store, how much of a quota they get to use, and how far beyond it they go, for 1 to 64
-//! nodes: the library's own leases, in simulated time, beside nodes that count for themselves and synchronise counters.
+//! Simulates 1 to 64 nodes that lease: how often they call the store, how much of a quota they use,
+//! and by how much they exceed it, beside nodes that count locally and synchronize their counters.
 //!
 //! ```sh
-//! cargo bench --bench lease_sim                          # prints the table, fails where it is broken
-//! cargo bench --bench lease_sim -- docs/rate-limits.svg  # and draws the chart of docs/rate-limits.md
+//! cargo test --release --lib lease::simulation -- --ignored --nocapture
+//! LEASE_CHART=docs/rate-limits.svg cargo test --release --lib lease::simulation -- --ignored
 //! ```
 //!
-//! Requests come at random (Poisson), every node gets as many; a question takes 0.5 ms there and back. Every figure is the
-//! mean of several runs of 10 s that begin with a full bucket, and the bound is held in each of them. All chance comes from
-//! fixed seeds, so the bench prints the same every time.
-
-#![allow(missing_docs)]
-
-#[allow(dead_code, unused_imports, unreachable_pub)]
-#[path = "../src/rate_limit/central.rs"]
-mod central;
-#[allow(dead_code, unused_imports, unreachable_pub)]
-#[path = "../src/rate_limit/gcra.rs"]
-mod gcra;
-#[allow(dead_code, unused_imports, unreachable_pub)]
-#[path = "../src/rate_limit/lease.rs"]
-mod lease;
-#[allow(dead_code, unused_imports, unreachable_pub)]
-#[path = "../src/rate_limit/quota.rs"]
-mod quota;
-/// Where the sources above look for each other.
-mod rate_limit {
-    #[allow(unused_imports)]
-    pub(crate) use super::{central, quota};
-}
+//! Requests arrive at random (Poisson), equally many at each node; a call takes 0.5 ms there and
+//! back. Every figure is the mean of several runs of 10 s that begin with a full bucket, and the
+//! bound is checked in each of them. The seeds are fixed, so every run prints the same.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Write;
 use std::num::NonZeroU32;
-use std::process::ExitCode;
 
-use central::Central;
-use gcra::Gcra;
-use lease::{Lease, Order, Terms};
-use quota::Quota;
+use super::{Lease, LeaseRequest, LeaseTerms};
+use crate::rate_limit::central::Central;
+use crate::rate_limit::gcra::Gcra;
+use crate::rate_limit::quota::Quota;
 
 const SECOND: u64 = 1_000_000_000;
-const HALF_WAY: u64 = 250_000;
+const HALF_TRIP: u64 = 250_000;
 const START: u64 = 3_600 * SECOND;
-/// Nodes learn what they are asked for; then it counts.
+/// Nodes measure their demand first; these requests are not counted.
 const WARM_UP: u64 = 2 * SECOND;
 const RUN: u64 = 10 * SECOND;
 const LONG_RUN: u64 = 100 * SECOND;
@@ -57,7 +36,7 @@ struct Scene {
     rate: u32,
     burst: u32,
     nodes: usize,
-    /// Requests, by what the quota admits.
+    /// Requests, as a multiple of what the quota admits.
     demand: f64,
     run: u64,
 }
@@ -66,29 +45,29 @@ struct Scene {
 #[derive(Clone, Copy)]
 enum Limiter {
     Leased,
-    /// Counters that are synchronised every so often.
-    Synchronised(u64),
+    /// Counters that are synchronized at this interval.
+    Synchronized(u64),
 }
 
-/// What was found in several runs.
+/// The result of several runs.
 #[derive(Clone, Copy)]
 struct Found {
-    /// To the store, by request.
-    questions: f64,
-    /// Of what one exact limiter admits.
+    /// Calls to the store, per request.
+    calls: f64,
+    /// Admitted requests, as a part of what one exact limiter admits.
     used: f64,
-    /// The most that any window held beyond the rate.
+    /// The most requests that any window held beyond the rate.
     beyond: f64,
-    /// The most that any second held, by the rate.
+    /// The most requests that any second held, as a multiple of the rate.
     fullest: f64,
 }
 
-/// What came of it.
+/// The counts of one run.
 #[derive(Default)]
 struct Tally {
     requests: u64,
-    /// Questions to the store.
-    questions: u64,
+    /// Calls to the store.
+    calls: u64,
     /// When requests were admitted, from the start.
     admitted: Vec<u64>,
     /// How many one exact limiter would have admitted.
@@ -99,32 +78,32 @@ struct Tally {
 #[derive(Default)]
 struct Node {
     lease: Lease,
-    buys: bool,
+    is_requesting: bool,
     waiting: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Request,
-    /// An order arrives at the store.
+    /// A request arrives at the store.
     Arrives {
-        order: [u32; 3],
+        request: [u32; 3],
         sent: u64,
     },
     /// The store's answer arrives; `granted` is 0 for a refusal.
     Returns {
-        order: [u32; 3],
+        request: [u32; 3],
         sent: u64,
-        owed: u64,
+        debt: u64,
         granted: u32,
     },
-    /// One request was asked about, and nothing else.
+    /// A request was sent for itself alone.
     Alone,
 }
 
-/// Events in the order of their time.
+/// Events in the request of their time.
 #[derive(Default)]
-struct Agenda(BinaryHeap<Reverse<(u64, usize, Event)>>);
+struct Queue(BinaryHeap<Reverse<(u64, usize, Event)>>);
 
 /// Splitmix64.
 struct Random(u64);
@@ -144,13 +123,13 @@ impl Scene {
         let runs: Vec<Tally> = (1..=SEEDS)
             .map(|seed| match limiter {
                 Limiter::Leased => self.leased(seed),
-                Limiter::Synchronised(every) => self.synchronised(seed, every),
+                Limiter::Synchronized(every) => self.synchronized(seed, every),
             })
             .collect();
         let mean = |of: fn(&Tally) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
         let most = |of: &dyn Fn(&Tally) -> f64| runs.iter().map(of).fold(0.0, f64::max);
         Found {
-            questions: mean(Tally::questions_per_request),
+            calls: mean(Tally::calls_per_request),
             used: mean(Tally::utilisation),
             beyond: most(&|run| run.beyond(self.rate)),
             fullest: most(&|run| run.fullest_second() as f64 / f64::from(self.rate)),
@@ -159,15 +138,15 @@ impl Scene {
 
     fn leased(&self, seed: u64) -> Tally {
         let gcra = Gcra::new(&self.quota());
-        let terms = Terms::new(gcra, PERCENT);
-        let (mut random, mut agenda) = (Random(seed), Agenda::default());
+        let terms = LeaseTerms::new(gcra, PERCENT);
+        let (mut random, mut queue) = (Random(seed), Queue::default());
         let (mut central, mut exact) = (Central::default(), 0);
         let mut nodes: Vec<Node> = (0..self.nodes).map(|_| Node::default()).collect();
         let mut tally = Tally::default();
         for number in 0..self.nodes {
-            agenda.add(START + random.gap(self.mean_gap()), number, Event::Request);
+            queue.add(START + random.gap(self.mean_gap()), number, Event::Request);
         }
-        while let Some(Reverse((now, number, event))) = agenda.0.pop() {
+        while let Some(Reverse((now, number, event))) = queue.0.pop() {
             if now > START + WARM_UP + self.run {
                 break;
             }
@@ -177,74 +156,74 @@ impl Scene {
                 Event::Request => {
                     tally.requests += counts;
                     let step = gcra.decide(exact, now, NonZeroU32::MIN);
-                    exact = step.arrival;
+                    exact = step.tat;
                     tally.exact += counts * u64::from(step.verdict.retry_after.is_none());
-                    agenda.add(now + random.gap(self.mean_gap()), number, Event::Request);
-                    node.lease.note(&terms, now, 1);
+                    queue.add(now + random.gap(self.mean_gap()), number, Event::Request);
+                    node.lease.record_demand(&terms, now, 1);
                     if terms.leases(1) && node.lease.permits(now) > 0 {
                         node.lease.spend(1);
                         tally.admitted.push(now);
-                        if !node.buys
-                            && let Some(order) = node.lease.order_ahead(&terms, now)
+                        if !node.is_requesting
+                            && let Some(request) = node.lease.request_ahead(&terms, now)
                         {
-                            tally.questions += counts;
-                            node.send(order, now, number, &mut agenda);
+                            tally.calls += counts;
+                            node.send(request, now, number, &mut queue);
                         }
-                    } else if node.lease.refuses(&terms, now, 1).is_some() {
+                    } else if node.lease.local_refusal(&terms, now, 1).is_some() {
                     } else if !terms.leases(1) {
-                        tally.questions += counts;
-                        agenda.add(now + HALF_WAY, number, Event::Alone);
+                        tally.calls += counts;
+                        queue.add(now + HALF_TRIP, number, Event::Alone);
                     } else {
                         node.waiting += 1;
-                        if !node.buys {
-                            tally.questions += counts;
-                            let order = node.lease.order(&terms, now, 1);
-                            node.send(order, now, number, &mut agenda);
+                        if !node.is_requesting {
+                            tally.calls += counts;
+                            let request = node.lease.request(&terms, now, 1);
+                            node.send(request, now, number, &mut queue);
                         }
                     }
                 }
                 Event::Alone => {
-                    let (owed, granted) = central.charge(&gcra, now, Order::exactly(1));
+                    let (debt, granted) = central.charge(&gcra, now, LeaseRequest::exactly(1));
                     node.lease
-                        .owes(now - HALF_WAY, owed + gcra.price(granted.unwrap_or(0)));
+                        .set_debt(now - HALF_TRIP, debt + gcra.price(granted.unwrap_or(0)));
                     tally.admitted.extend(granted.map(|_| now));
                 }
-                Event::Arrives { order, sent } => {
-                    let (owed, granted) = central.charge(&gcra, now, read(order));
+                Event::Arrives { request, sent } => {
+                    let (debt, granted) = central.charge(&gcra, now, read(request));
                     let granted = granted.unwrap_or(0);
                     let answer = Event::Returns {
-                        order,
+                        request,
                         sent,
-                        owed,
+                        debt,
                         granted,
                     };
-                    agenda.add(now + HALF_WAY, number, answer);
+                    queue.add(now + HALF_TRIP, number, answer);
                 }
                 Event::Returns {
-                    order,
+                    request,
                     sent,
-                    owed,
+                    debt,
                     granted,
                 } => {
-                    node.buys = false;
-                    node.lease.owes(sent, owed + gcra.price(granted));
+                    node.is_requesting = false;
+                    node.lease.set_debt(sent, debt + gcra.price(granted));
                     if granted > 0 {
                         node.lease.granted(&terms, sent, now, granted);
                     } else {
-                        let spread = (random.next() >> 32) as u32;
-                        node.lease.refused(&terms, now, read(order), spread);
+                        let jitter = (random.next() >> 32) as u32;
+                        node.lease.refused(&terms, now, read(request), jitter);
                     }
                     while node.waiting > 0 && node.lease.permits(now) > 0 {
                         node.waiting -= 1;
                         node.lease.spend(1);
                         tally.admitted.push(now);
                     }
-                    if granted < order[1] {
+                    if granted < request[1] {
                         node.waiting = 0;
                     } else if node.waiting > 0 {
-                        tally.questions += counts;
-                        let order = node.lease.order(&terms, now, 1);
-                        node.send(order, now, number, &mut agenda);
+                        tally.calls += counts;
+                        let request = node.lease.request(&terms, now, 1);
+                        node.send(request, now, number, &mut queue);
                     }
                 }
             }
@@ -252,33 +231,33 @@ impl Scene {
         tally
     }
 
-    /// Nodes that count for themselves within calendar seconds, and add their counts together every so often, as Kong
-    /// (`sync_rate`) and limitador (`redis_cached`) do.
-    fn synchronised(&self, seed: u64, every: u64) -> Tally {
+    /// Nodes that count locally within calendar seconds, and add up their counts at an interval,
+    /// as Kong (`sync_rate`) and limitador (`redis_cached`) do.
+    fn synchronized(&self, seed: u64, every: u64) -> Tally {
         let gcra = Gcra::new(&self.quota());
         let mut exact = 0;
         let mut random = Random(seed);
-        let mut agenda = Agenda::default();
+        let mut queue = Queue::default();
         let mut tally = Tally::default();
-        // For each node: its window, what it knew of all nodes when it last asked, what it has added since.
+        // For each node: its window, the last known sum of all nodes, and its own count since then.
         let mut nodes = vec![(0_u64, 0_u64, 0_u64); self.nodes];
         let mut all = (0_u64, 0_u64);
         let mut next_sync: Vec<u64> = (0..self.nodes)
             .map(|_| START + random.next() % every)
             .collect();
         for number in 0..self.nodes {
-            agenda.add(START + random.gap(self.mean_gap()), number, Event::Request);
+            queue.add(START + random.gap(self.mean_gap()), number, Event::Request);
         }
-        while let Some(Reverse((now, number, _))) = agenda.0.pop() {
+        while let Some(Reverse((now, number, _))) = queue.0.pop() {
             if now > START + WARM_UP + self.run {
                 break;
             }
             let counts = u64::from(now >= START + WARM_UP);
             tally.requests += counts;
             let step = gcra.decide(exact, now, NonZeroU32::MIN);
-            exact = step.arrival;
+            exact = step.tat;
             tally.exact += counts * u64::from(step.verdict.retry_after.is_none());
-            agenda.add(now + random.gap(self.mean_gap()), number, Event::Request);
+            queue.add(now + random.gap(self.mean_gap()), number, Event::Request);
             let window = now / SECOND;
             let (of, known, added) = &mut nodes[number];
             if *of != window {
@@ -291,7 +270,7 @@ impl Scene {
                 next_sync[number] = now + every;
                 all.1 += *added;
                 (*known, *added) = (all.1, 0);
-                tally.questions += counts;
+                tally.calls += counts;
             }
             if *known + *added < u64::from(self.rate) {
                 *added += 1;
@@ -302,28 +281,32 @@ impl Scene {
     }
 }
 
-fn read([need, want, least]: [u32; 3]) -> Order {
-    Order { need, want, least }
+fn read([min, desired, floor]: [u32; 3]) -> LeaseRequest {
+    LeaseRequest {
+        min,
+        desired,
+        floor,
+    }
 }
 
 // === impl Node ===
 
 impl Node {
-    fn send(&mut self, order: Order, sent: u64, number: usize, agenda: &mut Agenda) {
-        self.buys = true;
-        let order = [order.need, order.want, order.least];
-        agenda.add(sent + HALF_WAY, number, Event::Arrives { order, sent });
+    fn send(&mut self, request: LeaseRequest, sent: u64, number: usize, queue: &mut Queue) {
+        self.is_requesting = true;
+        let request = [request.min, request.desired, request.floor];
+        queue.add(sent + HALF_TRIP, number, Event::Arrives { request, sent });
     }
 }
 
 // === impl Tally ===
 
 impl Tally {
-    fn questions_per_request(&self) -> f64 {
-        self.questions as f64 / self.requests as f64
+    fn calls_per_request(&self) -> f64 {
+        self.calls as f64 / self.requests as f64
     }
 
-    /// What was admitted, by what one exact limiter would have.
+    /// Admitted requests, as a part of what one exact limiter would have admitted.
     fn utilisation(&self) -> f64 {
         let counted = self
             .admitted
@@ -332,7 +315,7 @@ impl Tally {
         counted.count() as f64 / self.exact as f64
     }
 
-    /// The most that any window held beyond the rate.
+    /// The most requests that any window held beyond the rate.
     fn beyond(&self, rate: u32) -> f64 {
         let (mut level, mut worst, mut last) = (0.0_f64, 0.0_f64, START);
         for time in &self.admitted {
@@ -343,7 +326,7 @@ impl Tally {
         worst
     }
 
-    /// The most that any window of one second held.
+    /// The most requests that any window of one second held.
     fn fullest_second(&self) -> usize {
         let mut from = 0;
         let count = |(to, time): (usize, &u64)| {
@@ -361,9 +344,9 @@ impl Tally {
     }
 }
 
-// === impl Agenda ===
+// === impl Queue ===
 
-impl Agenda {
+impl Queue {
     fn add(&mut self, at: u64, number: usize, event: Event) {
         self.0.push(Reverse((at, number, event)));
     }
@@ -388,8 +371,8 @@ impl Random {
 
 const DEMANDS: [f64; 4] = [0.5, 1.0, 2.0, 10.0];
 
-/// Rate, burst, nodes; and for each demand how many questions a request may cost and how much must be used, as an earlier
-/// simulation of the same algorithm found.
+/// Rate, burst, nodes; and for each demand the calls per request and the used part, as an earlier
+/// simulation of the same algorithm found them.
 type Row = (u32, u32, usize, [(f64, f64); 4]);
 
 #[rustfmt::skip]
@@ -407,15 +390,18 @@ const TABLE: [Row; 11] = [
     (10, 20, 16, [(1.0, 1.0), (1.0, 1.0), (0.935, 1.0), (0.685, 1.0)]),
 ];
 
-/// More questions than were expected, and half of the last digit.
-const MOST_QUESTIONS: f64 = 1.2;
+/// Tolerances; `ROUNDED` is half of the last digit.
+const MAX_CALLS_RATIO: f64 = 1.2;
 const ROUNDED: f64 = 0.0005;
-const LEAST_USED: f64 = 0.95;
+const MIN_USED_RATIO: f64 = 0.95;
 
-fn main() -> ExitCode {
+#[test]
+#[ignore = "a long run: a minute in release mode"]
+fn leases_keep_their_bound_and_their_cost() {
     let mut broken = Vec::new();
     println!(
-        "questions a request / used, at a demand of so many times the quota (leases of {PERCENT} %; * for {} s)",
+        "calls per request / used, by demand as a multiple of the quota (leases of {PERCENT} %; \
+         * for {} s)",
         LONG_RUN / SECOND
     );
     println!(
@@ -428,14 +414,10 @@ fn main() -> ExitCode {
     let chart = Chart::measure();
     chart.print();
     broken.extend(chart.broken());
-    let mut arguments = std::env::args().skip(1);
-    if let Some(file) = arguments.find(|argument| argument.ends_with(".svg")) {
+    if let Ok(file) = std::env::var("LEASE_CHART") {
         std::fs::write(file, chart.draw()).expect("the file");
     }
-    for line in &broken {
-        eprintln!("BROKEN: {line}");
-    }
-    ExitCode::from(u8::from(!broken.is_empty()))
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 fn print_row((rate, burst, nodes, expected): Row) -> Vec<String> {
@@ -446,7 +428,7 @@ fn print_row((rate, burst, nodes, expected): Row) -> Vec<String> {
         demand,
         run,
     };
-    let terms = Terms::new(Gcra::new(&scene(1.0, RUN).quota()), PERCENT);
+    let terms = LeaseTerms::new(Gcra::new(&scene(1.0, RUN).quota()), PERCENT);
     let bound = f64::from(burst) + terms.excess() as f64;
     let (mut broken, mut worst) = (Vec::new(), 0.0_f64);
     let mut hold = |holds: bool, what: String| {
@@ -455,33 +437,24 @@ fn print_row((rate, burst, nodes, expected): Row) -> Vec<String> {
         }
     };
     print!("{rate:>7}/s {burst:>6} {nodes:>5}   ");
-    for (demand, (questions, used)) in DEMANDS.into_iter().zip(expected) {
+    for (demand, (calls, used)) in DEMANDS.into_iter().zip(expected) {
         let found = scene(demand, RUN).find(Limiter::Leased);
-        print!(
-            "{:<14}",
-            format!("{:.3} / {:.3}", found.questions, found.used)
-        );
+        print!("{:<14}", format!("{:.3} / {:.3}", found.calls, found.used));
         worst = worst.max(found.beyond / bound);
-        let most = (questions + ROUNDED) * MOST_QUESTIONS;
+        let most = (calls + ROUNDED) * MAX_CALLS_RATIO;
         hold(
-            found.questions <= most,
-            format!(
-                "demand {demand}: {:.3} questions, not {questions}",
-                found.questions
-            ),
+            found.calls <= most,
+            format!("demand {demand}: {:.3} calls, not {calls}", found.calls),
         );
         hold(
-            found.used >= used * LEAST_USED,
+            found.used >= used * MIN_USED_RATIO,
             format!("demand {demand}: {:.3} used, not {used}", found.used),
         );
     }
-    // Where demand equals the quota, chance decides when the bucket is first empty, and from then on purchases are small: in
-    // the long run more is asked, and less used. Printed, and held to nothing but the bound.
+    // If demand equals the quota, it is random when the bucket is first empty; from then on leases
+    // are small, so in a long run there are more calls and less is used. Only the bound is checked.
     let long = scene(1.0, LONG_RUN).find(Limiter::Leased);
-    print!(
-        "{:<14}",
-        format!("{:.3} / {:.3}", long.questions, long.used)
-    );
+    print!("{:<14}", format!("{:.3} / {:.3}", long.calls, long.used));
     worst = worst.max(long.beyond / bound);
     println!(" {worst:.2}");
     hold(worst <= 1.0, format!("beyond the bound, {worst:.3} of it"));
@@ -491,19 +464,19 @@ fn print_row((rate, burst, nodes, expected): Row) -> Vec<String> {
 /// A quota of 1,000 a second with a burst of 250, leased and by counters, for 1 to 64 nodes.
 struct Chart(Vec<Point>);
 
-/// For each of the limiters.
+/// One value per limiter.
 struct Point {
     nodes: usize,
-    /// At twice the demand.
+    /// At a demand of twice the quota.
     busy: [Found; 3],
-    /// At ten times the demand.
+    /// At a demand of ten times the quota.
     attacked: [Found; 3],
 }
 
-/// One of the chart's three pictures.
+/// One of the three panels of the chart.
 struct Panel {
     title: &'static str,
-    /// Between two lines of the grid.
+    /// Between two grid lines.
     step: f64,
     lines: u32,
     read: fn(&Point, usize) -> f64,
@@ -516,33 +489,33 @@ const LIMITERS: [(&str, &str, Limiter); 3] = [
     (
         "counters, every 100 ms",
         "#d98200",
-        Limiter::Synchronised(SECOND / 10),
+        Limiter::Synchronized(SECOND / 10),
     ),
     (
         "counters, every second",
         "#c0392b",
-        Limiter::Synchronised(SECOND),
+        Limiter::Synchronized(SECOND),
     ),
 ];
 
 const PANELS: [Panel; 3] = [
     Panel {
-        title: "most in any second, by the rate (demand x 10)",
+        title: "most requests in any second, of the rate (demand x 10)",
         step: 1.0,
         lines: 9,
         read: |point, limiter| point.attacked[limiter].fullest,
     },
     Panel {
-        title: "used, of the quota (demand x 2)",
+        title: "used part of the quota (demand x 2)",
         step: 0.25,
         lines: 9,
         read: |point, limiter| point.busy[limiter].used,
     },
     Panel {
-        title: "questions a request (demand x 2)",
+        title: "calls per request (demand x 2)",
         step: 0.1,
         lines: 9,
-        read: |point, limiter| point.busy[limiter].questions,
+        read: |point, limiter| point.busy[limiter].calls,
     },
 ];
 
@@ -568,7 +541,7 @@ impl Chart {
         Self(points.into())
     }
 
-    /// A burst of a quarter, leases of a quarter of that.
+    /// A burst of a quarter of the rate, and leases of a quarter of that burst.
     fn broken(&self) -> impl Iterator<Item = String> {
         let points = self
             .0
@@ -609,11 +582,11 @@ impl Chart {
             self.draw_panel(panel, &mut svg);
             svg.push_str("</g>\n");
         }
-        for (i, (name, colour, _)) in LIMITERS.iter().enumerate() {
+        for (i, (name, color, _)) in LIMITERS.iter().enumerate() {
             let x = 220 + 240 * i;
             let _ = writeln!(
                 svg,
-                "<text x=\"{x}\" y=\"370\" fill=\"{colour}\">\u{25cf} {name}</text>"
+                "<text x=\"{x}\" y=\"370\" fill=\"{color}\">\u{25cf} {name}</text>"
             );
         }
         svg.push_str("</svg>\n");
@@ -644,14 +617,14 @@ impl Chart {
         svg.push_str(
             "<text x=\"192\" y=\"347\" text-anchor=\"middle\" font-size=\"11\">nodes</text>\n",
         );
-        for (limiter, (_, colour, _)) in LIMITERS.iter().enumerate() {
+        for (limiter, (_, color, _)) in LIMITERS.iter().enumerate() {
             let points = self.0.iter().enumerate();
             let points = points
                 .map(|(i, point)| format!("{:.1},{:.1}", x(i), y((panel.read)(point, limiter))));
             let points: Vec<String> = points.collect();
             let _ = writeln!(
                 svg,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.5\"/>",
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2.5\"/>",
                 points.join(" ")
             );
         }

@@ -1,4 +1,4 @@
-//! When a store that fails is left alone, and when it is tried again.
+//! When a server that keeps failing is not called, and when it is tried again.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,12 +13,12 @@ pub(super) struct Breaker(Mutex<State>);
 struct State {
     /// Failures in a row.
     failures: u32,
-    /// While calls are kept from the store.
+    /// While calls are stopped.
     open: Option<Open>,
-    /// Calls that failed, ever.
+    /// Failed calls in total.
     errors: u64,
-    last: Option<&'static str>,
-    /// For how long calls were kept from the store, up to the last time that they were let pass again.
+    last_error: Option<&'static str>,
+    /// How long calls were stopped in total, without the outage that goes on.
     degraded: Duration,
 }
 
@@ -29,47 +29,49 @@ struct Open {
     probe_at: u64,
 }
 
-/// What a call may do.
+/// What a caller of the server may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
+    /// Call.
     Go,
-    /// It may not go, and should see to it that a probe does.
+    /// Start a probe, and do not call.
     Probe,
+    /// Do not call.
     Stop,
 }
 
-/// What changed.
+/// How a result changed the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Transition {
     None,
     Opened,
     Closed,
 }
 
-/// What has happened so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) is_open: bool,
-    pub(super) errors: u64,
-    pub(super) last: Option<&'static str>,
-    pub(super) degraded: Duration,
+/// The history of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BreakerStats {
+    pub(crate) is_open: bool,
+    pub(crate) errors: u64,
+    pub(crate) last_error: Option<&'static str>,
+    pub(crate) degraded: Duration,
 }
 
-/// So many failures in a row are no accident.
+/// Failures in a row that stop the calls.
 const FAILURES: u32 = 5;
 
-/// Between two probes, and before the first.
-const PAUSE: u64 = 250_000_000;
+/// Nanoseconds before the first probe, and between two.
+const PROBE_INTERVAL: u64 = 250_000_000;
 
 // === impl Breaker ===
 
 impl Breaker {
-    /// Only one call in a pause is told to probe.
+    /// One call per interval is told to probe.
     pub(super) fn pass(&self, now: u64) -> Pass {
         match &mut self.lock().open {
             None => Pass::Go,
             Some(open) if open.probe_at <= now => {
-                open.probe_at = now.saturating_add(PAUSE);
+                open.probe_at = now.saturating_add(PROBE_INTERVAL);
                 Pass::Probe
             }
             Some(_) => Pass::Stop,
@@ -79,43 +81,44 @@ impl Breaker {
     /// A call was answered in time.
     pub(super) fn succeeded(&self) {
         let mut state = self.lock();
-        // A call that went out before the others failed proves nothing; a probe does.
+        // While the breaker is open only a probe counts: this call was sent before the failures.
         if state.open.is_none() {
             state.failures = 0;
         }
     }
 
     /// A call was not answered, or with an error.
-    pub(super) fn failed(&self, now: u64, why: &'static str) -> Turn {
+    pub(super) fn failed(&self, now: u64, error: &'static str) -> Transition {
         let mut state = self.lock();
         state.errors += 1;
-        state.last = Some(why);
-        state.count(now)
+        state.last_error = Some(error);
+        state.count_failure(now)
     }
 
-    /// A request waited in vain for another's call. It counts as much as if it had made one of its own.
-    pub(super) fn missed(&self, now: u64) -> Turn {
-        self.lock().count(now)
+    /// A request waited in vain for the call of another. It counts as a failure of its own, but not
+    /// as a failed call.
+    pub(super) fn missed(&self, now: u64) -> Transition {
+        self.lock().count_failure(now)
     }
 
     /// A probe was answered in time.
-    pub(super) fn recovered(&self, now: u64) -> Turn {
+    pub(super) fn recovered(&self, now: u64) -> Transition {
         let mut state = self.lock();
         state.failures = 0;
         let Some(open) = state.open.take() else {
-            return Turn::None;
+            return Transition::None;
         };
         state.degraded += Duration::from_nanos(now.saturating_sub(open.since));
-        Turn::Closed
+        Transition::Closed
     }
 
-    pub(super) fn record(&self, now: u64) -> Record {
+    pub(super) fn stats(&self, now: u64) -> BreakerStats {
         let state = self.lock();
         let since = state.open.map_or(now, |open| open.since);
-        Record {
+        BreakerStats {
             is_open: state.open.is_some(),
             errors: state.errors,
-            last: state.last,
+            last_error: state.last_error,
             degraded: state.degraded + Duration::from_nanos(now.saturating_sub(since)),
         }
     }
@@ -128,16 +131,16 @@ impl Breaker {
 // === impl State ===
 
 impl State {
-    fn count(&mut self, now: u64) -> Turn {
+    fn count_failure(&mut self, now: u64) -> Transition {
         self.failures = self.failures.saturating_add(1);
         if self.open.is_some() || self.failures < FAILURES {
-            return Turn::None;
+            return Transition::None;
         }
         self.open = Some(Open {
             since: now,
-            probe_at: now.saturating_add(PAUSE),
+            probe_at: now.saturating_add(PROBE_INTERVAL),
         });
-        Turn::Opened
+        Transition::Opened
     }
 }
 
@@ -149,73 +152,88 @@ mod tests {
 
     fn opened() -> Breaker {
         let breaker = Breaker::default();
-        let turns: Vec<_> = (0..FAILURES)
+        let transitions: Vec<_> = (0..FAILURES)
             .map(|_| breaker.failed(0, "timeout"))
             .collect();
-        assert_eq!(turns.last(), Some(&Turn::Opened));
-        assert!(turns.iter().rev().skip(1).all(|turn| *turn == Turn::None));
+        assert_eq!(transitions.last(), Some(&Transition::Opened));
+        assert!(
+            transitions
+                .iter()
+                .rev()
+                .skip(1)
+                .all(|transition| *transition == Transition::None)
+        );
         breaker
     }
 
     #[test]
-    fn five_failures_in_a_row_stop_the_calls() {
+    fn five_failures_in_a_row_stop_calls() {
         let breaker = opened();
         assert_eq!(breaker.pass(0), Pass::Stop);
         assert_eq!(breaker.pass(249 * MS), Pass::Stop);
     }
 
     #[test]
-    fn four_failures_and_an_answer_stop_nothing() {
+    fn four_failures_and_a_success_stop_nothing() {
         let breaker = Breaker::default();
         for _ in 0..3 {
-            (0..FAILURES - 1).for_each(|_| assert_eq!(breaker.failed(0, "timeout"), Turn::None));
+            (0..FAILURES - 1)
+                .for_each(|_| assert_eq!(breaker.failed(0, "timeout"), Transition::None));
             breaker.succeeded();
             assert_eq!(breaker.pass(0), Pass::Go);
         }
     }
 
     #[test]
-    fn those_who_wait_for_one_call_count_each() {
+    fn each_waiter_of_a_failed_call_counts() {
         let breaker = Breaker::default();
         breaker.failed(0, "timeout");
-        let turns = [(); 4].map(|()| breaker.missed(0));
-        assert_eq!(turns, [Turn::None, Turn::None, Turn::None, Turn::Opened]);
-        assert_eq!(breaker.record(0).errors, 1);
+        let transitions = [(); 4].map(|()| breaker.missed(0));
+        assert_eq!(
+            transitions,
+            [
+                Transition::None,
+                Transition::None,
+                Transition::None,
+                Transition::Opened
+            ]
+        );
+        assert_eq!(breaker.stats(0).errors, 1);
     }
 
     #[test]
-    fn one_call_in_a_pause_is_told_to_probe() {
+    fn one_probe_per_interval() {
         let breaker = opened();
         assert_eq!(breaker.pass(250 * MS), Pass::Probe);
         assert_eq!(breaker.pass(251 * MS), Pass::Stop);
-        assert_eq!(breaker.failed(260 * MS, "timeout"), Turn::None);
+        assert_eq!(breaker.failed(260 * MS, "timeout"), Transition::None);
         assert_eq!(breaker.pass(499 * MS), Pass::Stop);
         assert_eq!(breaker.pass(500 * MS), Pass::Probe);
     }
 
     #[test]
-    fn a_probe_that_is_answered_lets_calls_pass_and_a_late_answer_does_not() {
+    fn only_a_probe_closes_the_breaker() {
         let breaker = opened();
         breaker.succeeded();
         assert_eq!(breaker.pass(1), Pass::Stop);
-        assert_eq!(breaker.recovered(900 * MS), Turn::Closed);
+        assert_eq!(breaker.recovered(900 * MS), Transition::Closed);
         assert_eq!(breaker.pass(900 * MS), Pass::Go);
-        assert_eq!(breaker.recovered(901 * MS), Turn::None);
+        assert_eq!(breaker.recovered(901 * MS), Transition::None);
         // Five more failures are needed, not one.
-        assert_eq!(breaker.failed(902 * MS, "timeout"), Turn::None);
+        assert_eq!(breaker.failed(902 * MS, "timeout"), Transition::None);
     }
 
     #[test]
-    fn time_without_the_store_adds_up() {
+    fn outages_add_up() {
         let breaker = opened();
-        assert_eq!(breaker.record(30 * MS).degraded, Duration::from_millis(30));
+        assert_eq!(breaker.stats(30 * MS).degraded, Duration::from_millis(30));
         breaker.recovered(400 * MS);
         for _ in 0..FAILURES {
             breaker.failed(1_000 * MS, "io");
         }
-        let record = breaker.record(1_100 * MS);
-        assert_eq!(record.degraded, Duration::from_millis(500));
-        assert_eq!((record.errors, record.last), (10, Some("io")));
-        assert!(record.is_open);
+        let stats = breaker.stats(1_100 * MS);
+        assert_eq!(stats.degraded, Duration::from_millis(500));
+        assert_eq!((stats.errors, stats.last_error), (10, Some("io")));
+        assert!(stats.is_open);
     }
 }

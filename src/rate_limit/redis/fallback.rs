@@ -1,4 +1,4 @@
-//! What decides while the store does not answer.
+//! Decisions while the store does not answer.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use crate::rate_limit::policy::Policy;
 use crate::rate_limit::store::{Check, Outcome, Source, StoreError};
 
 /// What decides while the store does not answer.
-pub(super) enum Without {
+pub(super) enum Fallback {
     /// This process's share of each quota.
     Share { memory: Memory, nodes: NonZeroU32 },
-    /// Nothing: requests pass.
+    /// Requests pass.
     Open,
-    /// Nothing: requests are refused.
+    /// Requests are refused.
     Closed,
 }
 
-// === impl Without ===
+// === impl Fallback ===
 
-impl Without {
-    /// An error is 503.
+impl Fallback {
+    /// An error becomes 503.
     pub(super) fn decide(&self, check: &Check<'_>) -> Result<Outcome, StoreError> {
         match self {
             Self::Closed => Err(StoreError),
@@ -44,11 +44,11 @@ impl Without {
         }
     }
 
-    /// Charges what can no more be refused.
-    pub(super) fn settle(&self, check: &Check<'_>) {
+    /// Charges permits that were used already.
+    pub(super) fn charge(&self, check: &Check<'_>) {
         if let Self::Share { memory, nodes } = self {
             let policies = &Arc::new(check.policies.shared_by(*nodes));
-            memory.settle(&Check { policies, ..*check });
+            memory.charge(&Check { policies, ..*check });
         }
     }
 }
