@@ -1,6 +1,7 @@
-//! An axum service whose callers are authenticated, limited and authorized.
+//! An axum service that authenticates, limits and authorizes its callers.
 //!
-//! `cargo run --example axum_api` starts it beside an issuer of its own and prints `curl` lines to try.
+//! `cargo run --example axum_api` starts the service with an issuer of its own and prints `curl` lines
+//! to try. `axum_production` adds what a service needs in production.
 
 use std::error::Error;
 
@@ -8,7 +9,7 @@ use axum::{Router, routing::get};
 use portcullis::{Identity, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, TestIssuer};
 use tokio::net::TcpListener;
 
-/// The ten lines.
+/// All that a service needs.
 fn app(issuer: &str) -> Result<Router, portcullis::ConfigError> {
     let auth = JwtAuthLayer::from_issuer(issuer, "orders-api")?;
     let limit = RateLimitLayer::new(Quota::per_second(50).burst(100)).by_subject();
@@ -33,14 +34,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .role(role)
             .sign()
     };
-    println!(
-        "curl -i -H 'Authorization: Bearer {}' {url}",
-        token("reader")
-    );
-    println!(
-        "curl -i -H 'Authorization: Bearer {}' {url}",
-        token("guest")
-    );
+    for role in ["reader", "guest"] {
+        println!("curl -i -H 'Authorization: Bearer {}' {url}", token(role));
+    }
     println!("curl -i {url}");
     if std::env::args().any(|argument| argument == "--check") {
         tokio::spawn(server.into_future());
@@ -49,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(server.await?)
 }
 
-/// What the lines above answer.
+/// The responses to the lines that were printed.
 async fn check(url: &str, [reader, guest]: [String; 2]) -> Result<(), Box<dyn Error>> {
     let client = reqwest::Client::new();
     let answer = client.get(url).bearer_auth(reader).send().await?;
@@ -70,6 +66,10 @@ async fn check(url: &str, [reader, guest]: [String; 2]) -> Result<(), Box<dyn Er
 
     let missing = url.replace("orders", "nothing");
     let answer = client.get(missing).send().await?;
-    assert_eq!(answer.status(), 401, "`layer` guards the fallback too");
+    assert_eq!(
+        answer.status(),
+        401,
+        "`layer` is in front of the fallback too, `route_layer` is not"
+    );
     Ok(())
 }

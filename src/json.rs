@@ -6,7 +6,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
+use crate::names::Names;
 use crate::rejection::Reason;
 
 /// A JSON string, borrowed unless it holds escapes.
@@ -135,6 +137,12 @@ impl<'t> Members<'t> {
             }
         };
         Ok(name.map(|name| &**name))
+    }
+
+    /// Whether a member of this name was read.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        let mut names = self.first.iter().take(self.used).chain(&self.more);
+        names.any(|own| *own == *name)
     }
 }
 
@@ -320,5 +328,73 @@ impl<'de> Deserialize<'de> for OneOrMany<'de> {
         }
 
         deserializer.deserialize_any(Names)
+    }
+}
+
+// === lists of names ===
+
+/// How one string is split into names.
+#[derive(Clone, Copy)]
+pub(crate) enum Spelling {
+    /// The whole string is one name.
+    One,
+    /// Names between spaces (RFC 8693 section 4.2).
+    Spaced,
+}
+
+/// Adds the names of a string, or of an array of strings.
+struct List<'n> {
+    names: &'n mut Names,
+    spelling: Spelling,
+}
+
+/// Adds the names of `value`.
+pub(crate) fn read_list<E: Error>(
+    value: &RawValue,
+    spelling: Spelling,
+    names: &mut Names,
+) -> Result<(), E> {
+    let json = value.get();
+    // Reserves once for usual lists.
+    let separators = json.bytes().filter(|byte| b" ,".contains(byte));
+    names.reserve(separators.count().min(15) + 1, json.len());
+    let mut json = serde_json::Deserializer::from_str(json);
+    let list = List { names, spelling };
+    list.deserialize(&mut json).map_err(E::custom)
+}
+
+// === impl List ===
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of strings")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        match self.spelling {
+            Spelling::One => self.names.push(text),
+            Spelling::Spaced => text
+                .split(' ')
+                .filter(|name| !name.is_empty())
+                .for_each(|name| self.names.push(name)),
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(Text(name)) = seq.next_element()? {
+            self.names.push(&name);
+        }
+        Ok(())
     }
 }

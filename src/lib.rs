@@ -19,11 +19,6 @@ compile_error!(
 #[cfg(all(test, feature = "rust-crypto"))]
 extern crate self as portcullis;
 
-/// The snippets of the documents are compiled and run.
-#[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../docs/authorization.md")]
-mod documents {}
-
 mod algorithm;
 mod answer;
 mod caller_scope;
@@ -36,6 +31,8 @@ mod duration;
 mod error;
 mod flight;
 mod gate;
+#[cfg(all(doc, feature = "full"))]
+pub mod guide;
 mod identity;
 mod json;
 pub mod manifest;

@@ -186,7 +186,7 @@ fn the_token_cache_keeps_its_bound() {
         ("many roles", 400, json!({ "profile": 1, "roles": letters })),
     ];
     for (shape, tokens, claims) in shapes {
-        let issuer = Issuer::with_secret(ISSUER, SECRET).unwrap();
+        let issuer = Issuer::new(ISSUER).with_secret(SECRET).unwrap();
         let issuer = issuer.audience("orders-api").max_token_bytes(64 << 10);
         let auth = JwtAuthLayer::new([issuer]).unwrap().token_cache(BOUND);
         let mut service = ServiceBuilder::new()

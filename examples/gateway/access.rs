@@ -1,4 +1,5 @@
-//! One line and one count for each request, once its response has gone or its client has.
+//! The access log: one line and one metric per request, written when the response has been sent or
+//! the client has disconnected.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::gateway::Gateway;
 
-/// What is told of a request. It is told when this goes.
+/// The access-log record of a request; written on drop.
 pub(crate) struct Entry {
     gateway: Arc<Gateway>,
     decisions: DecisionLog,
@@ -30,8 +31,8 @@ pub(crate) struct Entry {
     bytes: u64,
 }
 
-/// A response body that ends an entry when it ends.
-struct Told {
+/// A response body that finishes its record when it ends.
+struct LoggedBody {
     body: Body,
     entry: Entry,
 }
@@ -39,7 +40,7 @@ struct Told {
 // === impl Entry ===
 
 impl Entry {
-    /// Begins one, and lets the layers below write their decisions to it.
+    /// Starts a record and lets the layers below add their decisions to it.
     pub(crate) fn begin(
         gateway: Arc<Gateway>,
         client: ClientAddress,
@@ -63,20 +64,21 @@ impl Entry {
         }
     }
 
-    /// Ends with the body of the response.
+    /// Finishes the record when the response body ends.
     pub(crate) fn end_with(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         let rejection = response.extensions().get::<Rejection>();
         self.code = rejection.map(|rejection| rejection.reason().code());
         let id = HeaderValue::from_str(&self.id).ok();
-        let mut response = response.map(|body| Body::new(Told { body, entry: self }));
+        let mut response = response.map(|body| Body::new(LoggedBody { body, entry: self }));
         if let Some(id) = id {
             response.headers_mut().insert("x-request-id", id);
         }
         response
     }
 
-    /// `policy=event`, and the code of a refusal; in the order of the layers.
+    /// The caller, and `policy=event` for each decision with the code of a rejection, in the order
+    /// of the layers.
     fn decisions(&self) -> (Option<Identity>, String) {
         let mut caller = None;
         let mut list = Vec::new();
@@ -96,7 +98,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         let route = self.route.as_deref().unwrap_or("none").to_owned();
-        // Those who go before there is a response are told apart from all statuses.
+        // A client that disconnects before the response has a separate status.
         let status = self
             .status
             .map_or_else(|| "gone".to_owned(), |status| status.to_string());
@@ -129,7 +131,7 @@ impl Drop for Entry {
     }
 }
 
-impl HttpBody for Told {
+impl HttpBody for LoggedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -153,12 +155,12 @@ impl HttpBody for Told {
     }
 }
 
-/// What nobody reads is not written either: it would cost as much as all layers together.
+/// Skips the line if its level is disabled: formatting it costs as much as all layers together.
 fn is_logged() -> bool {
     tracing::enabled!(target: "access", tracing::Level::INFO)
 }
 
-/// Metrics keep a label for ever, and anybody can make methods up.
+/// Metric labels live forever and clients can invent methods, so unknown methods share one label.
 fn known(method: &Method) -> &'static str {
     const KNOWN: [&str; 8] = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
@@ -167,7 +169,8 @@ fn known(method: &Method) -> &'static str {
     known.unwrap_or("other")
 }
 
-/// The client's own where it is plain, so that one id leads through all services; else a new one.
+/// Keeps the client's request ID if it is plain, so that one ID follows a request through all
+/// services. Otherwise generates one.
 fn request_id(request: &mut Request) -> String {
     use std::hash::{BuildHasher, RandomState};
     const NAME: &str = "x-request-id";
@@ -178,7 +181,7 @@ fn request_id(request: &mut Request) -> String {
         (1..=64).contains(&id.len()) && id.bytes().all(is_plain)
     };
     let own = headers.get(NAME).and_then(|id| id.to_str().ok());
-    // Every `RandomState` has other keys.
+    // Every `RandomState` has different keys.
     let new = || format!("{:016x}", RandomState::new().hash_one(NAME));
     let id = own.filter(is_plain).map_or_else(new, str::to_owned);
     if let Ok(value) = HeaderValue::from_str(&id) {

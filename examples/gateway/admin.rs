@@ -1,4 +1,4 @@
-//! What operators ask: is it alive, is it ready, how much does it do, what does it let through.
+//! The admin listener: liveness, readiness, metrics, routes and revocations.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,12 +33,12 @@ pub(crate) fn router(process: Arc<Process>, address: SocketAddr) -> Router {
     if !address.ip().is_loopback() {
         return router;
     }
-    router.layer(middleware::from_fn(only_by_a_name_of_this_machine))
+    router.layer(middleware::from_fn(require_local_host))
 }
 
-/// Whoever has a name may let it lead to this machine, and a page of that name reads in an operator's browser what is
-/// answered here (DNS rebinding).
-async fn only_by_a_name_of_this_machine(request: Request, next: Next) -> Response {
+/// Rejects requests with a foreign `Host`, because any domain can resolve to this machine, and a
+/// page of that domain could read the admin endpoints in an operator's browser (DNS rebinding).
+async fn require_local_host(request: Request, next: Next) -> Response {
     let header = request.headers().get(HOST);
     let header = header.map(|host| host.to_str().unwrap_or_default());
     let asked = header.or(request.uri().authority().map(Authority::as_str));
@@ -52,16 +52,16 @@ async fn only_by_a_name_of_this_machine(request: Request, next: Next) -> Respons
     if asked.is_none_or(is_ours) {
         return next.run(request).await;
     }
-    let text = "this machine is asked by its address, or as localhost\n";
+    let text = "use the address of this machine, or localhost, as the host\n";
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
-/// As clients are refused; `Allow` comes from the router.
+/// Uses the same error format as for clients. The router adds `Allow`.
 async fn refuse(reason: Reason, request: Request) -> Response {
     answer(reason.into(), Protocol::of(&request))
 }
 
-/// Ready as long as tokens of every issuer can be verified, and the process does not end.
+/// Ready if tokens of every issuer can be verified and the process is not shutting down.
 async fn readyz(State(process): State<Arc<Process>>) -> impl IntoResponse {
     let gateway = process.gateway();
     let issuers: Vec<_> = gateway.keys.iter().flat_map(JwksCache::status).collect();
@@ -76,8 +76,9 @@ async fn readyz(State(process): State<Arc<Process>>) -> impl IntoResponse {
             "last_error": status.last_error,
         })
     });
-    // It makes no gateway unready: `on_error` says what becomes of requests.
-    let store = gateway.kept.store().map(|store| {
+    // A store that is down does not make the gateway unready: `on_error` decides how requests are
+    // handled.
+    let store = gateway.state.store().map(|store| {
         let status = store.status();
         json!({
             "up": status.is_up,
@@ -110,7 +111,7 @@ async fn routes(State(process): State<Arc<Process>>) -> Json<Value> {
     Json(routes.map(|(own, guarded)| route(own, guarded)).collect())
 }
 
-/// What the configuration says of a route, and what the layers say that were made of it.
+/// What the configuration contains about a route, and what its layers report.
 fn route(own: &Route, guarded: &Entry) -> Value {
     let methods = own.methods.as_ref().map(|methods| {
         let names = methods.iter().map(Method::as_str);

@@ -1,4 +1,4 @@
-//! The client's body on its way: never more of it than is allowed, and known to be broken where it is.
+//! Request bodies: enforces the size limit and records whether the client aborted.
 
 use std::error::Error;
 use std::fmt;
@@ -16,28 +16,29 @@ use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// A body that fails once it has more bytes than it may.
+/// A body that fails once it exceeds the limit.
 ///
-/// Its failure breaks the request to the upstream off, which therefore never takes a part for the whole. What nobody has
-/// read of it when it goes is read for a while and thrown away: a client that is still sending would find the connection
-/// broken, and not the answer that says why.
+/// The failure aborts the request to the upstream, so the upstream never takes a part for the
+/// whole. If the body is dropped before its end, a bounded part of the rest is read and discarded:
+/// a client that is still sending would otherwise see a broken connection instead of the response.
 pub(crate) struct Limited {
     body: Body,
     left: u64,
-    fate: Fate,
-    /// Whether the client sends nothing before it is told to go on, which the first read does (RFC 9110 section 10.1.1).
+    outcome: BodyOutcome,
+    /// Whether the client waits for `100 Continue`, which the first read sends (RFC 9110 section
+    /// 10.1.1).
     is_held: bool,
 }
 
-/// What became of a body, for whoever sent it.
+/// The outcome of a body, for the code that forwards it.
 #[derive(Clone, Default)]
-pub(crate) struct Fate(Arc<AtomicU8>);
+pub(crate) struct BodyOutcome(Arc<AtomicU8>);
 
-/// A body has more bytes than it may.
+/// The body exceeds the limit.
 #[derive(Debug)]
 struct TooLarge;
 
-/// How long a refused client may go on to send.
+/// How long the rest of a rejected body is read.
 const LINGER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -48,15 +49,15 @@ const BROKEN: u8 = 2;
 // === impl Limited ===
 
 impl Limited {
-    pub(crate) fn new(body: Body, max: u64, headers: &HeaderMap) -> (Self, Fate) {
-        let fate = Fate::default();
+    pub(crate) fn new(body: Body, max: u64, headers: &HeaderMap) -> (Self, BodyOutcome) {
+        let outcome = BodyOutcome::default();
         let limited = Self {
             body,
             left: max,
-            fate: fate.clone(),
+            outcome: outcome.clone(),
             is_held: headers.contains_key(EXPECT),
         };
-        (limited, fate)
+        (limited, outcome)
     }
 }
 
@@ -73,12 +74,13 @@ impl HttpBody for Limited {
         if !matches!(frame, Some(Ok(_))) {
             self.body = Body::empty();
         }
-        // Some servers merge trailers into the headers, and one that was removed would be back.
+        // Trailers are dropped, because some servers merge them into the headers and would accept a
+        // header that was removed.
         let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
         let length = match &frame {
             Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
             Some(Err(_)) => {
-                self.fate.0.store(BROKEN, Ordering::Relaxed);
+                self.outcome.0.store(BROKEN, Ordering::Relaxed);
                 0
             }
             None => 0,
@@ -86,7 +88,7 @@ impl HttpBody for Limited {
         match self.left.checked_sub(length) {
             Some(left) => self.left = left,
             None => {
-                self.fate.0.store(TOO_LARGE, Ordering::Relaxed);
+                self.outcome.0.store(TOO_LARGE, Ordering::Relaxed);
                 return Poll::Ready(Some(Err(axum::Error::new(TooLarge))));
             }
         }
@@ -115,14 +117,14 @@ impl Drop for Limited {
     }
 }
 
-// === impl Fate ===
+// === impl BodyOutcome ===
 
-impl Fate {
+impl BodyOutcome {
     pub(crate) fn is_too_large(&self) -> bool {
         self.0.load(Ordering::Relaxed) == TOO_LARGE
     }
 
-    /// Whether the client broke it off or framed it wrongly.
+    /// Whether the client aborted the body or framed it incorrectly.
     pub(crate) fn is_broken(&self) -> bool {
         self.0.load(Ordering::Relaxed) == BROKEN
     }
@@ -154,17 +156,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_may_have_what_it_may_have_and_no_more() {
+    async fn body_over_limit_fails() {
         for (max, fits) in [(2, false), (3, true)] {
-            let (body, fate) = Limited::new(Body::from("abc"), max, &HeaderMap::new());
+            let (body, outcome) = Limited::new(Body::from("abc"), max, &HeaderMap::new());
             assert_eq!(to_bytes(Body::new(body), 9).await.is_ok(), fits);
-            assert_eq!((fate.is_good(), fate.is_too_large()), (fits, !fits));
-            assert!(!fate.is_broken());
+            assert_eq!((outcome.is_good(), outcome.is_too_large()), (fits, !fits));
+            assert!(!outcome.is_broken());
         }
     }
 
     #[tokio::test]
-    async fn trailers_stay_here() {
+    async fn trailers_are_not_forwarded() {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-user-id", HeaderValue::from_static("root"));
         let frames = [Frame::data(Bytes::from("abc")), Frame::trailers(trailers)];

@@ -10,23 +10,27 @@ use crate::config::model::{
     Access, Configuration, CorsPreflight, IdentityHeader, Place, RevocationStore, Route,
 };
 use crate::consumers::Consumers;
-use crate::gateway::{Gateway, Unbuildable, Way, template};
-use crate::kept::{Keeping, Kept};
+use crate::gateway::{Gateway, ReadyRoute, Unbuildable, template};
 use crate::proxy::Proxy;
+use crate::reload_state::{ReloadState, StateBuilder};
 use crate::stack::Common;
 use crate::table::Table;
 use crate::tls;
 
-pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gateway, Unbuildable> {
-    let mut keeping = Keeping::from(before);
-    let (issuers, keys) = issuers(&configuration, &mut keeping)?;
+pub(crate) fn gateway(
+    configuration: Configuration,
+    before: &ReloadState,
+) -> Result<Gateway, Unbuildable> {
+    let mut state = StateBuilder::from(before);
+    let (issuers, keys) = issuers(&configuration, &mut state)?;
     let consumers = Arc::new(Consumers::of(&configuration));
     let store = &configuration.rate_limit_store;
-    keeping.store(store).map_err(anywhere)?;
+    state.store(store).map_err(anywhere)?;
     let failed_auth = configuration.failed_auth_limit.as_ref().map(|limit| {
-        let layer = keeping.limit("failed_auth".to_owned());
+        let layer = state.limit("failed_auth".to_owned());
         let layer = layer.named("failed-auth")?.by_address();
-        // Whom it counts has been found already. Without any proxy it warns that there may be one.
+        // The client address is already in the request's extensions. Without trusted proxies the
+        // layer logs a warning that there may be one.
         let proxies = configuration.trusted_proxies.networks();
         let layer = layer.trusted_proxies(proxies.map(|network| network.to_string()))?;
         Ok(layer
@@ -36,41 +40,41 @@ pub(crate) fn gateway(configuration: Configuration, before: &Kept) -> Result<Gat
     });
     let common = Common {
         failed_auth: failed_auth.transpose().map_err(anywhere)?,
-        auth: auth(&configuration, issuers, &keeping).map_err(anywhere)?,
+        auth: auth(&configuration, issuers, &state).map_err(anywhere)?,
         identity: identity(&configuration, &consumers)?,
         consumers: Arc::clone(&consumers),
         realm: configuration.realm.clone(),
         cors_preflight: configuration.cors_preflight,
     };
-    let (mut ways, mut guarded) = (Vec::new(), Vec::new());
+    let (mut routes, mut guarded) = (Vec::new(), Vec::new());
     for route in &configuration.routes {
-        let (way, entry) = way(route, &common, &configuration, &mut keeping)?;
+        let (ready, entry) = ready(route, &common, &configuration, &mut state)?;
         guarded.push(entry);
-        ways.push((route.host.clone(), route.path.clone(), Arc::new(way)));
+        routes.push((route.host.clone(), route.path.clone(), Arc::new(ready)));
     }
     let tls = configuration.tls.as_ref();
     let tls = tls.map(|tls| tls::server(tls).map_err(at(&tls.place)));
     Ok(Gateway {
-        table: Table::new(ways),
+        table: Table::new(routes),
         guarded,
         consumers,
         keys,
         tls: tls.transpose()?,
-        kept: keeping.now,
+        state: state.now,
         configuration,
     })
 }
 
 fn issuers(
     configuration: &Configuration,
-    keeping: &mut Keeping<'_>,
+    state: &mut StateBuilder<'_>,
 ) -> Result<(Vec<Issuer>, Vec<JwksCache>), Unbuildable> {
     let mut policies = Vec::new();
     let mut caches = Vec::new();
     for issuer in &configuration.issuers {
         let policy = issuer.policy().map_err(at(&issuer.place))?;
         let policy = policy.max_token_bytes(issuer.max_token_bytes);
-        match keeping.keys(issuer).map_err(at(&issuer.place))? {
+        match state.keys(issuer).map_err(at(&issuer.place))? {
             None => policies.push(policy),
             Some(keys) => {
                 policies.push(policy.with_keys(keys.clone()));
@@ -84,7 +88,7 @@ fn issuers(
 fn auth(
     configuration: &Configuration,
     issuers: Vec<Issuer>,
-    keeping: &Keeping<'_>,
+    state: &StateBuilder<'_>,
 ) -> Result<Option<JwtAuthLayer>, ConfigError> {
     if issuers.is_empty() {
         return Ok(None);
@@ -100,7 +104,7 @@ fn auth(
         auth = auth.websocket_protocol();
     }
     if let Some(RevocationStore::Memory) = configuration.revocation {
-        auth = auth.revocations(keeping.now.revocations.clone());
+        auth = auth.revocations(state.now.revocations.clone());
     }
     if configuration.cors_preflight == CorsPreflight::Pass {
         auth = auth.pass_cors_preflight();
@@ -129,28 +133,28 @@ fn identity(
     Ok((!headers.is_empty()).then_some(layer))
 }
 
-fn way(
+fn ready(
     route: &Route,
     common: &Common,
     configuration: &Configuration,
-    keeping: &mut Keeping<'_>,
-) -> Result<(Way, Entry), Unbuildable> {
+    state: &mut StateBuilder<'_>,
+) -> Result<(ReadyRoute, Entry), Unbuildable> {
     if common.auth.is_none() && !matches!(route.access, Access::Public) {
         return Err(at(&route.place)("name an issuer, or make the route public"));
     }
-    let clients = keeping.clients(route).map_err(at(&route.place))?;
+    let clients = state.clients(route).map_err(at(&route.place))?;
     let cookie = configuration.token_sources.cookie.as_deref();
     let proxy = Proxy::new(route, clients, cookie).map_err(at(&route.place))?;
-    let pile = common.before(proxy.into_stack(), route, keeping);
-    let pile = pile.map_err(at(&route.place))?;
+    let stack = common.before(proxy.into_stack(), route, state);
+    let stack = stack.map_err(at(&route.place))?;
     let template: Arc<str> = template(route).into();
-    let guarded = pile.entry(&template);
-    let way = Way {
+    let guarded = stack.entry(&template);
+    let ready = ReadyRoute {
         template,
         methods: route.methods.clone(),
-        stack: pile.stack,
+        stack: stack.stack,
     };
-    Ok((way, guarded))
+    Ok((ready, guarded))
 }
 
 fn at<E: Display>(place: &Place) -> impl Fn(E) -> Unbuildable {

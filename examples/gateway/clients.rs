@@ -1,4 +1,5 @@
-//! The HTTP clients that speak to upstreams. They follow no redirects and read no proxy settings from the environment.
+//! HTTP clients for upstreams. They follow no redirects and ignore proxy settings of the
+//! environment.
 
 use std::time::Duration;
 
@@ -14,35 +15,35 @@ use crate::tls;
 
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
 
-/// Clients that trust the same authorities. Clones share the connections.
+/// Clients that trust the same authorities. Clones share connections.
 #[derive(Clone)]
 pub(crate) struct Clients {
-    /// HTTP/1.1, and over TLS HTTP/2 where the upstream prefers it.
+    /// HTTP/1.1, or HTTP/2 over TLS if the upstream prefers it.
     pub(crate) any: HttpClient,
-    /// HTTP/1.1 alone, whose `Host` may be another than the upstream's.
+    /// HTTP/1.1 only, so that `Host` may differ from the upstream's.
     pub(crate) http1: HttpClient,
-    /// HTTP/2 alone, without asking where there is no TLS. gRPC needs it.
+    /// HTTP/2 only, with prior knowledge if there is no TLS. gRPC needs it.
     pub(crate) http2: HttpClient,
 }
 
-/// Who vouches for upstreams.
+/// The authorities trusted for upstreams.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Authorities {
-    /// Nobody has to, without TLS.
+    /// No TLS.
     None,
     System,
-    /// In PEM.
+    /// Certificates in PEM.
     These(Vec<u8>),
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The largest head of a response, and what one connection may keep of a body.
+/// The maximum size of a response head, and of the buffered part of a body per connection.
 const BUFFER: usize = 32 * 1024;
-/// What one HTTP/2 stream may keep of a body that its client does not take.
+/// The buffered part of a body per HTTP/2 stream.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// What a connection may keep: of more streams than an upstream is likely to allow, so that those that nobody reads never
-/// leave too little for the others.
+/// The buffered data per HTTP/2 connection. Covers more streams than an upstream is likely to
+/// allow, so that unread streams cannot block the others.
 const CONNECTION_WINDOW: u32 = 1024 * STREAM_WINDOW;
 
 // === impl Clients ===
@@ -105,7 +106,7 @@ fn client(builder: &mut Builder, connector: HttpsConnector<HttpConnector>) -> Ht
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .http1_max_buf_size(BUFFER)
-        // A connection that many requests share must not fail them all for long once its peer is gone.
+        // Many requests share a connection, so a dead peer must be detected quickly.
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)

@@ -1,4 +1,4 @@
-//! Partner applications that are known by name.
+//! Named partner applications.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use portcullis::{Identity, Quota, Rule};
 
 use crate::config::model::{Callers, Configuration, Consumer, ConsumerFilter};
 
-/// All of them. A subject that is a consumer of its own is that one, whatever client it uses.
+/// All consumers. If both the subject and the client of a token match a consumer, the subject wins.
 #[derive(Default)]
 pub(crate) struct Consumers {
     by_subject: BTreeMap<String, Consumer>,
@@ -37,12 +37,12 @@ impl Consumers {
         Some(&self.find(caller)?.name)
     }
 
-    /// What the plan of the caller's consumer admits.
+    /// The quota of the plan that the caller's consumer has.
     pub(crate) fn quota(&self, caller: &Identity) -> Option<Quota> {
         self.plans.get(self.find(caller)?.plan.as_ref()?).copied()
     }
 
-    /// Who may pass; `None` if anybody may.
+    /// The rule for a consumer filter; `None` if it admits every caller.
     pub(crate) fn rule(&self, filter: &ConsumerFilter) -> Option<Rule> {
         match filter {
             ConsumerFilter::Any => None,
@@ -58,7 +58,7 @@ impl Consumers {
         if clients.is_empty() || others.is_empty() {
             return any(subjects.into_iter().chain(clients));
         }
-        // Who is a consumer of its own is none of its client's.
+        // A subject that is a consumer itself does not count as a consumer of its client.
         let clients = any(clients) & !any(others);
         if subjects.is_empty() {
             return clients;

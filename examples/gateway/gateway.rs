@@ -1,4 +1,5 @@
-//! The gateway: what a configuration says, in force. A reload builds another one, and requests under way keep theirs.
+//! The gateway built from a configuration. A reload builds a new one; requests in progress keep the
+//! gateway that accepted them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,41 +18,41 @@ use tower::ServiceExt;
 use crate::build;
 use crate::config::model::{Configuration, CorsPreflight, Place, Route};
 use crate::consumers::Consumers;
-use crate::entrance;
-use crate::kept::Kept;
+use crate::reload_state::ReloadState;
 use crate::serve::Connection;
 use crate::stack::Stack;
 use crate::table::{Found, Table};
+use crate::target;
 
-/// A configuration in force.
+/// An active configuration.
 pub(crate) struct Gateway {
-    pub(crate) table: Table<Arc<Way>>,
+    pub(crate) table: Table<Arc<ReadyRoute>>,
     pub(crate) configuration: Configuration,
-    /// What stands before each route of the configuration, in its order.
+    /// The layers of each route, in the order of the configuration.
     pub(crate) guarded: Vec<Entry>,
     pub(crate) consumers: Arc<Consumers>,
-    /// The keys of every issuer that does not share a secret.
+    /// The key caches of all issuers that do not use a shared secret.
     pub(crate) keys: Vec<JwksCache>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// For the next one.
-    pub(crate) kept: Kept,
+    /// The state that the next reload takes over.
+    pub(crate) state: ReloadState,
 }
 
-/// A route, ready to be taken.
-pub(crate) struct Way {
+/// A route with its layers.
+pub(crate) struct ReadyRoute {
     pub(crate) template: Arc<str>,
     pub(crate) methods: Option<Vec<Method>>,
     pub(crate) stack: Stack,
 }
 
-/// What the library refused of a configuration that was read without a complaint.
+/// A configuration that was read without errors, but that the library rejected.
 #[derive(Debug)]
 pub(crate) struct Unbuildable {
     pub(crate) place: Option<Place>,
     pub(crate) problem: String,
 }
 
-/// What a route that names no methods takes, among others.
+/// The methods that `Allow` lists for a route that does not restrict its methods.
 const USUAL: [Method; 7] = [
     Method::GET,
     Method::HEAD,
@@ -65,8 +66,11 @@ const USUAL: [Method; 7] = [
 // === impl Gateway ===
 
 impl Gateway {
-    /// Takes over what `before` leaves.
-    pub(crate) fn new(configuration: Configuration, before: &Kept) -> Result<Self, Unbuildable> {
+    /// Builds the gateway and takes over the state of its predecessor.
+    pub(crate) fn new(
+        configuration: Configuration,
+        before: &ReloadState,
+    ) -> Result<Self, Unbuildable> {
         build::gateway(configuration, before)
     }
 
@@ -75,27 +79,27 @@ impl Gateway {
         proxies.client(connection.peer.ip(), headers)
     }
 
-    /// The route of a request.
-    pub(crate) fn find(&self, request: &Request) -> Result<Arc<Way>, Reason> {
-        let target = entrance::target(request).ok_or(Reason::BadPath)?;
+    /// Returns the route for a request.
+    pub(crate) fn find(&self, request: &Request) -> Result<Arc<ReadyRoute>, Reason> {
+        let target = target::target(request).ok_or(Reason::BadPath)?;
         match self
             .table
             .find(target.host.as_deref(), request.uri().path())
         {
-            Found::Route(way) => Ok(way),
+            Found::Route(route) => Ok(route),
             Found::Nothing => Err(Reason::NoRoute),
             Found::Ambiguous => Err(Reason::BadPath),
         }
     }
 
-    /// Passes a request on by its route, or refuses it.
-    pub(crate) async fn pass(&self, way: &Way, request: Request) -> Response {
+    /// Forwards the request through the layers of its route, or rejects it.
+    pub(crate) async fn pass(&self, route: &ReadyRoute, request: Request) -> Response {
         let protocol = Protocol::of(&request);
-        // It would tell the client what the gateway says to the upstream.
-        if way.methods.is_none() && request.method() == Method::TRACE {
+        // A TRACE response would show the client which headers the gateway sends to the upstream.
+        if route.methods.is_none() && request.method() == Method::TRACE {
             return answer(Rejection::method_not_allowed(&USUAL), protocol);
         }
-        if let Some(allowed) = &way.methods
+        if let Some(allowed) = &route.methods
             && !allowed.contains(request.method())
             && !self.is_preflight(allowed, &request)
         {
@@ -104,13 +108,13 @@ impl Gateway {
         if request.body().size_hint().lower() > self.configuration.max_body {
             return answer(Reason::BodyTooLarge.into(), protocol);
         }
-        match way.stack.clone().oneshot(request).await {
+        match route.stack.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
 
-    /// A true preflight asks about another method than its own.
+    /// Whether this is a CORS preflight for one of the allowed methods.
     fn is_preflight(&self, allowed: &[Method], request: &Request) -> bool {
         let headers = request.headers();
         let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD);
@@ -122,13 +126,13 @@ impl Gateway {
     }
 }
 
-/// A refusal in the protocol of the request.
+/// Renders a rejection in the protocol of the request.
 pub(crate) fn answer(rejection: Rejection, protocol: Protocol) -> Response {
     let response = rejection.into_response::<Body>(protocol);
     response.map(Body::new)
 }
 
-/// How a route is named in logs and metrics.
+/// The name of a route in logs and metrics.
 pub(crate) fn template(route: &Route) -> String {
     format!(
         "{}{}",

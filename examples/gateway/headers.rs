@@ -1,4 +1,4 @@
-//! What changes in the headers on the way through.
+//! Rewrites headers between client and upstream.
 
 use std::net::IpAddr;
 
@@ -11,23 +11,24 @@ use portcullis::client_address::{AddressSource, ClientAddress};
 
 use crate::config::model::UpstreamHost;
 
-/// What this gateway knows of the client by itself.
+/// What the gateway itself knows about the client.
 pub(crate) struct ClientSide {
     pub(crate) client: ClientAddress,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
-    /// The host that an HTTP/2 client asked for; an HTTP/1.1 client says it in `Host`.
+    /// The authority of an HTTP/2 request. HTTP/1.1 sends it in `Host`.
     pub(crate) host: Option<HeaderValue>,
 }
 
-/// What of a client's headers is the route's choice.
+/// Route settings that affect the client's headers.
 pub(crate) struct Rewriting<'a> {
     pub(crate) host: UpstreamHost,
-    /// The cookie that tokens come in.
+    /// The name of the cookie that carries tokens.
     pub(crate) cookie: Option<&'a str>,
 }
 
-/// About one connection, whatever `Connection` says (RFC 9110 section 7.6.1), or meant for this gateway.
+/// Hop-by-hop headers, whether or not `Connection` lists them (RFC 9110 section 7.6.1), and headers
+/// meant for this gateway.
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("http2-settings"),
@@ -44,16 +45,16 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What this gateway says of the client. Only a trusted proxy's word goes on with its own.
-const SAID_HERE: [HeaderName; 4] = [
+/// Headers that the gateway sets. A trusted proxy's values are extended, all others replaced.
+const SET_HERE: [HeaderName; 4] = [
     FORWARDED,
     X_FORWARDED_FOR,
     X_FORWARDED_HOST,
     X_FORWARDED_PROTO,
 ];
 
-/// What upstreams take for the client's address, name or certificate, or for the path, the method, the host or the scheme,
-/// in place of the real ones.
+/// Headers that upstreams may believe to carry the client's address, name or certificate, or to
+/// override the path, method, host or scheme.
 const NEVER_PASSED: [&str; 46] = [
     "cf-connecting-ip",
     "cf-connecting-ipv6",
@@ -103,35 +104,40 @@ const NEVER_PASSED: [&str; 46] = [
     "x-url-scheme",
 ];
 
-/// The same, whatever follows.
+/// Prefixes of such headers.
 const NEVER_PASSED_FROM: [&str; 4] = ["x-amzn-mtls-", "x-forwarded-", "x-original-", "x-ssl-"];
 
-/// Makes the client's headers the upstream's.
+/// Whether a header of this name is removed on the way to the upstream.
+pub(crate) fn is_never_passed(name: &str) -> bool {
+    let begins = |own: &&str| {
+        name.get(..own.len())
+            .is_some_and(|start| is_same_name(own, start))
+    };
+    NEVER_PASSED.iter().any(|own| is_same_name(own, name)) || NEVER_PASSED_FROM.iter().any(begins)
+}
+
+/// Turns the client's headers into the headers for the upstream.
 pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting<'_>) {
     let takes_trailers = list(headers, &TE).any(|coding| coding == "trailers");
     remove_hop_by_hop(headers);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    // On public routes nobody has taken it out. Only propagation puts one back, further in.
+    // On public routes no layer has removed it. Only propagation, which runs after this, sets it
+    // again.
     headers.remove(AUTHORIZATION);
-    // Upgrades are refused, so all it could bring is a token.
+    // Upgrades are rejected, so this header could only carry a token.
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
     join_cookies(headers, how.cookie);
 
     let host = headers.remove(HOST).or(side.host);
     let is_behind_proxy = side.client.is_behind_proxy();
-    let said = SAID_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
-    remove_all(headers, |name| {
-        let begins = |own: &&str| {
-            name.get(..own.len())
-                .is_some_and(|start| are_one(own, start))
-        };
-        NEVER_PASSED.iter().any(|own| are_one(own, name)) || NEVER_PASSED_FROM.iter().any(begins)
-    });
+    let received = SET_HERE.map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>());
+    remove_all(headers, is_never_passed);
     let [mut forwarded, mut hops, hosts, schemes] =
-        said.map(|values| if is_behind_proxy { values } else { vec![] });
-    // A proxy writes one of the two and passes on what the client made up in the other, host and scheme included.
+        received.map(|values| if is_behind_proxy { values } else { vec![] });
+    // A proxy writes one of the two headers and passes the client's value of the other on,
+    // including host and scheme.
     if !hops.is_empty() {
         forwarded.clear();
     }
@@ -146,7 +152,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
         &forwarded,
         (!forwarded.is_empty()).then_some(for_peer),
     );
-    // A proxy that says it in `Forwarded` alone has said who the client is all the same.
+    // A proxy that sends only `Forwarded` has identified the client, too.
     let client = side.client.ip().to_string();
     let peer = side.client.peer().to_string();
     let hop = if hops.is_empty() && client != peer {
@@ -160,17 +166,18 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, side: ClientSide, how: &Rewriting
         X_FORWARDED_PROTO,
         schemes.into_iter().next_back().unwrap_or(scheme),
     );
-    // Of several lines the last is the proxy's.
+    // If there are several lines, the proxy added the last one.
     if let Some(host) = hosts.into_iter().next_back().or_else(|| host.clone()) {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    // Without one the HTTP client adds the upstream's own.
+    // If the header is missing, the HTTP client adds the upstream's own host.
     if let (UpstreamHost::Client, Some(host)) = (how.host, host) {
         headers.insert(HOST, host);
     }
 }
 
-/// One line for all (RFC 9110 section 5.3), since some servers read only the first, or only the last.
+/// Combines all lines into one (RFC 9110 section 5.3), since some servers read only the first or
+/// only the last.
 fn append(headers: &mut HeaderMap, name: HeaderName, values: &[HeaderValue], more: Option<String>) {
     let values = values.iter().map(HeaderValue::as_bytes);
     let values: Vec<_> = values.chain(more.as_deref().map(str::as_bytes)).collect();
@@ -182,7 +189,7 @@ fn append(headers: &mut HeaderMap, name: HeaderName, values: &[HeaderValue], mor
     }
 }
 
-/// An address in `Forwarded` (RFC 7239 section 6).
+/// Formats an address for `Forwarded` (RFC 7239 section 6).
 fn quoted(client: ClientAddress) -> String {
     match client.peer() {
         IpAddr::V4(peer) => peer.to_string(),
@@ -190,10 +197,10 @@ fn quoted(client: ClientAddress) -> String {
     }
 }
 
-/// Removes what is about one connection, and what `Connection` nominates, which must be nothing that is for everybody on the
-/// way.
+/// Removes hop-by-hop headers and the headers that `Connection` lists, except end-to-end headers that
+/// a client must not be able to remove.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let is_for_all = |name: &str| name == HOST || SAID_HERE.iter().any(|own| own == name);
+    let is_for_all = |name: &str| name == HOST || SET_HERE.iter().any(|own| own == name);
     let nominated: Vec<_> = list(headers, &CONNECTION)
         .filter(|name| !is_for_all(name))
         .collect();
@@ -205,13 +212,13 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// An offer of HTTP/2 may be ignored; anything else the client would wait for.
+/// An offer of HTTP/2 (`h2c`) may be ignored. For any other upgrade the client would wait.
 pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     list(headers, &UPGRADE).any(|protocol| protocol != "h2c")
 }
 
-/// HTTP/2 may split cookies into several fields, which HTTP/1.1 does not allow (RFC 9113 section 8.2.3). A token in one
-/// of them stays here.
+/// Joins cookies that HTTP/2 has split into several fields, which HTTP/1.1 does not allow (RFC 9113
+/// section 8.2.3), and removes the token cookie.
 fn join_cookies(headers: &mut HeaderMap, token: Option<&str>) {
     let is_token = |cookie: &&[u8]| {
         let name = cookie
@@ -245,8 +252,9 @@ fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// Many servers turn all separators into one: `x_forwarded.for` is `X-Forwarded-For` to them.
-fn are_one(own: &str, name: &str) -> bool {
+/// Compares names as servers do that map all separators to one: they read `x_forwarded.for` as
+/// `X-Forwarded-For`.
+fn is_same_name(own: &str, name: &str) -> bool {
     let fold = |byte: u8| {
         if byte.is_ascii_alphanumeric() {
             byte
@@ -257,7 +265,7 @@ fn are_one(own: &str, name: &str) -> bool {
     own.bytes().eq(name.bytes().map(fold))
 }
 
-/// The elements of a list, over all its lines, in lower case.
+/// The elements of a list header over all its lines, in lower case.
 fn list(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = String> {
     let lines = headers.get_all(name).iter();
     let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()));

@@ -1,6 +1,7 @@
-//! A gateway in front of services that know nothing of tokens, to be forked.
+//! An API gateway for services that do not verify tokens themselves. Copy it and adapt it.
 //!
-//! `cargo run --example gateway` runs a whole demonstration in one process and prints `curl` lines to try. See README.md.
+//! `cargo run --example gateway` runs a complete demonstration in one process and prints `curl`
+//! commands to try. See README.md.
 
 mod access;
 mod admin;
@@ -10,18 +11,18 @@ mod clients;
 mod config;
 mod consumers;
 mod demo;
-mod entrance;
-mod exchange;
 mod gateway;
 mod headers;
-mod kept;
 mod preset;
 mod process;
 mod proxy;
+mod reload_state;
 mod revocations;
 mod serve;
 mod stack;
+mod stall_guard;
 mod table;
+mod target;
 mod telemetry;
 mod tls;
 mod watch;
@@ -38,18 +39,18 @@ use clap::Parser;
 
 use config::model::{Configuration, KeySource, LimitKey};
 use gateway::Gateway;
-use kept::Kept;
 use process::{Bound, Process};
+use reload_state::ReloadState;
 use telemetry::Log;
 
-/// A gateway that verifies tokens. Without arguments: a demonstration with services of its own.
+/// A gateway that verifies tokens. Without arguments it runs a demonstration with its own services.
 #[derive(Parser)]
 struct Arguments {
-    /// Walks through the demonstration and ends, with exit code 0 only if all went as it should.
+    /// Runs the demonstration's self-test; the exit code is 0 only if every step succeeds.
     #[arg(long, conflicts_with = "issuer")]
     demo_check: bool,
 
-    /// Leaves one part of the gateway out, which the walk-through has to notice.
+    /// Disables one part of the gateway. The self-test must then fail.
     #[arg(long = "break", value_name = "PART", requires = "demo_check")]
     without: Option<demo::Part>,
 
@@ -57,15 +58,15 @@ struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["issuer", "demo_check"])]
     config: Option<PathBuf>,
 
-    /// Validates the configuration, prints what is in force without its secrets, and ends.
+    /// Validates the configuration, prints the effective values without secrets, and exits.
     #[arg(long, requires = "config")]
     check: bool,
 
-    /// The issuer whose tokens are accepted, exactly as their `iss` claim spells it.
+    /// The issuer whose tokens are accepted, spelled exactly as in the `iss` claim.
     #[arg(long, value_name = "URL", requires_all = ["audience", "upstream"])]
     issuer: Option<String>,
 
-    /// The name that tokens for this gateway have in `aud`.
+    /// The audience (`aud`) of tokens for this gateway.
     #[arg(long, value_name = "NAME", requires = "issuer")]
     audience: Option<String>,
 
@@ -73,11 +74,11 @@ struct Arguments {
     #[arg(long, value_name = "URL", requires = "issuer", value_parser = config::upstream)]
     upstream: Option<Uri>,
 
-    /// Where the issuer's keys are, if its metadata should not be asked.
+    /// The URL of the issuer's key set. Default: taken from the issuer's metadata.
     #[arg(long, value_name = "URL", requires = "issuer")]
     jwks_uri: Option<String>,
 
-    /// Where this gateway listens; 127.0.0.1:8080 if not given.
+    /// The address to listen on. Default: 127.0.0.1:8080.
     #[arg(long, value_name = "ADDRESS", requires = "issuer")]
     listen: Option<SocketAddr>,
 }
@@ -101,7 +102,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             for warning in &configuration.warnings {
                 eprintln!("warning: {warning}");
             }
-            Gateway::new(configuration, &Kept::default())?;
+            Gateway::new(configuration, &ReloadState::default())?;
             print!("{shown}");
             return Ok(());
         }
@@ -118,7 +119,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     demo::run().await
 }
 
-/// One route, for every caller whom the issuer knows.
+/// One route that admits every caller with a valid token of the issuer.
 fn from_flags(arguments: &Arguments) -> Option<Configuration> {
     let listen = arguments.listen.unwrap_or(([127, 0, 0, 1], 8080).into());
     let mut configuration = preset::configuration(listen);
@@ -136,7 +137,7 @@ fn from_flags(arguments: &Arguments) -> Option<Configuration> {
     Some(configuration)
 }
 
-/// Serves until it is told to end. A configuration that came from a file is read again when that changes.
+/// Serves until a signal ends the process. A configuration file is reloaded when it changes.
 async fn gateway(
     configuration: Configuration,
     file: Option<(PathBuf, Log)>,
@@ -146,7 +147,7 @@ async fn gateway(
     let gateway = process.gateway();
     let configuration = &gateway.configuration;
     let bound = Bound::to(configuration)?;
-    let told = serve::told_to_end()?;
+    let shutdown = serve::shutdown_signal()?;
     let scheme = if gateway.tls.is_some() {
         "https"
     } else {
@@ -156,7 +157,7 @@ async fn gateway(
     if let Some(admin) = &bound.admin {
         println!("admin on http://{}", admin.local_addr()?);
     }
-    watch::tell(&configuration.warnings, &[]);
+    watch::log_warnings(&configuration.warnings, &[]);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = %bound.listener.local_addr()?,
@@ -169,6 +170,6 @@ async fn gateway(
     watch::warm(&gateway);
     tokio::spawn(watch::watch(Arc::clone(&process), file));
     drop(gateway);
-    process.serve(bound, told).await;
+    process.serve(bound, shutdown).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Configurations that come from no file: every setting at its default.
+//! Configurations that do not come from a file.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -16,10 +16,10 @@ use crate::config::model::{
     Propagate, RateLimit, RateLimitStore, Route, UpstreamHost,
 };
 
-/// Nothing is let through yet. Upstreams are told who is calling, and which roles and scopes they have.
+/// A configuration without routes. Identity headers carry the subject, roles and scopes.
 pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
     let header = |name, value| IdentityHeader {
-        place: here(),
+        place: command_line(),
         name: HeaderName::from_static(name),
         value,
     };
@@ -53,7 +53,7 @@ pub(crate) fn configuration(listen: SocketAddr) -> Configuration {
 
 pub(crate) fn issuer(issuer: &str, audience: &str, keys: KeySource) -> IssuerSettings {
     IssuerSettings {
-        place: here(),
+        place: command_line(),
         issuer: issuer.to_owned(),
         keys,
         ca: None,
@@ -71,10 +71,10 @@ pub(crate) fn issuer(issuer: &str, audience: &str, keys: KeySource) -> IssuerSet
     }
 }
 
-/// For any verified caller.
+/// A route that admits every verified caller.
 pub(crate) fn route(path: &str, upstream: Uri) -> Route {
     Route {
-        place: here(),
+        place: command_line(),
         path: path.to_owned(),
         host: None,
         methods: None,
@@ -102,7 +102,7 @@ pub(crate) fn limit(
 ) -> RateLimit {
     let count = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
     RateLimit {
-        place: here(),
+        place: command_line(),
         name: name.to_owned(),
         key,
         allowance: Allowance::Fixed(Limit {
@@ -113,7 +113,7 @@ pub(crate) fn limit(
     }
 }
 
-/// What is refused of such a configuration was given on the command line.
-fn here() -> Place {
+/// The place that errors name: these values were given on the command line.
+fn command_line() -> Place {
     Place::Variable(Arc::from("the command line"))
 }

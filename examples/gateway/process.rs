@@ -1,4 +1,5 @@
-//! The process: a gateway that can be replaced while it serves, and what operators ask about it.
+//! The process: an active gateway that can be replaced while it serves, and its state for
+//! operators.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -22,23 +23,23 @@ use crate::admin;
 use crate::body::Limited;
 use crate::config::model::Configuration;
 use crate::gateway::{Gateway, Unbuildable, answer};
-use crate::kept::Kept;
+use crate::reload_state::ReloadState;
 use crate::serve::{self, Connection, OPERATORS, Servers};
 
-/// What all requests and all operators see.
+/// State shared by all requests and by the admin listener.
 pub(crate) struct Process {
     gateway: ArcSwap<Gateway>,
     is_draining: AtomicBool,
     pub(crate) metrics: PrometheusHandle,
 }
 
-/// Where the gateway listens.
+/// The bound listeners.
 pub(crate) struct Bound {
     pub(crate) listener: TcpListener,
     pub(crate) admin: Option<TcpListener>,
 }
 
-/// How long a load balancer has to notice that no new requests should come.
+/// How long load balancers have to notice that the process is shutting down.
 const NOTICE: Duration = Duration::from_secs(2);
 
 // === impl Bound ===
@@ -55,8 +56,7 @@ impl Bound {
 }
 
 fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    serve::listen(address)
-        .map_err(|error| format!("`{key}`: {address} cannot be listened on: {error}"))
+    serve::listen(address).map_err(|error| format!("`{key}`: cannot listen on {address}: {error}"))
 }
 
 // === impl Process ===
@@ -66,7 +66,7 @@ impl Process {
         configuration: Configuration,
         metrics: PrometheusHandle,
     ) -> Result<Arc<Self>, Unbuildable> {
-        let gateway = Gateway::new(configuration, &Kept::default())?;
+        let gateway = Gateway::new(configuration, &ReloadState::default())?;
         Ok(Arc::new(Self {
             gateway: ArcSwap::from_pointee(gateway),
             is_draining: AtomicBool::new(false),
@@ -86,9 +86,9 @@ impl Process {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// Serves until it is told to end: first nobody is told to come any more, then nobody is let in any more, and then
-    /// the requests under way may end.
-    pub(crate) async fn serve(self: Arc<Self>, bound: Bound, told: impl Future<Output = ()>) {
+    /// Serves until `shutdown` completes. Then reports itself as not ready, stops accepting
+    /// connections after a delay, and finally waits for the requests in progress.
+    pub(crate) async fn serve(self: Arc<Self>, bound: Bound, shutdown: impl Future<Output = ()>) {
         let mut servers = Servers::default();
         let mut operators = Servers::default();
         let has_operators = bound.admin.is_some();
@@ -105,7 +105,7 @@ impl Process {
             let router = admin::router(Arc::clone(&self), address);
             operators.start(admin, || None, router, OPERATORS);
         }
-        told.await;
+        shutdown.await;
         tracing::info!("draining");
         self.is_draining.store(true, Ordering::Relaxed);
         if has_operators {
@@ -130,16 +130,16 @@ impl Process {
         let extensions = request.extensions_mut();
         extensions.insert(client);
         let (mut parts, body) = request.into_parts();
-        let (body, fate) = Limited::new(body, gateway.configuration.max_body, &parts.headers);
-        parts.extensions.insert(fate);
+        let (body, outcome) = Limited::new(body, gateway.configuration.max_body, &parts.headers);
+        parts.extensions.insert(outcome);
         let mut request = Request::from_parts(parts, Body::new(body));
         let mut entry = Entry::begin(Arc::clone(&gateway), client, &mut request);
         let response = match gateway.find(&request) {
-            Ok(way) => {
-                entry.route = Some(Arc::clone(&way.template));
-                let template = RouteTemplate(Arc::clone(&way.template));
+            Ok(route) => {
+                entry.route = Some(Arc::clone(&route.template));
+                let template = RouteTemplate(Arc::clone(&route.template));
                 request.extensions_mut().insert(template);
-                gateway.pass(&way, request).await
+                gateway.pass(&route, request).await
             }
             Err(reason) => answer(reason.into(), protocol).map(Body::new),
         };

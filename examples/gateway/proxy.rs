@@ -1,4 +1,4 @@
-//! Passes a request on to an upstream service, and the answer back, both as streams.
+//! Forwards requests to an upstream service and returns its responses, both as streams.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use portcullis::{Caller, ConfigError, Protocol, Reason, TokenPropagationLayer};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::body::Fate;
+use crate::body::BodyOutcome;
 use crate::clients::{Clients, HttpClient};
 use crate::config::model::{Propagate, Route, UpstreamHost};
 use crate::gateway::answer;
@@ -25,7 +25,7 @@ use crate::serve::Connection;
 use crate::stack::Stack;
 use crate::telemetry::Causes;
 
-/// The way to one upstream.
+/// A client for one upstream.
 #[derive(Clone)]
 pub(crate) struct Proxy(Arc<Settings>);
 
@@ -82,7 +82,7 @@ impl Proxy {
         }))
     }
 
-    /// The upstream's answer, or a refusal that says why there is none.
+    /// Returns the upstream's response, or a rejection if there is none.
     async fn forward(self, request: Request) -> Response {
         let protocol = Protocol::of(&request);
         match self.exchange(request, protocol).await {
@@ -97,15 +97,15 @@ impl Proxy {
         }
         let is_grpc = matches!(protocol, Protocol::Grpc(_));
         let client = if is_grpc { &self.0.grpc } else { &self.0.http }.clone();
-        let fate = request.extensions().get::<Fate>().cloned();
-        let fate = fate.unwrap_or_default();
+        let outcome = request.extensions().get::<BodyOutcome>().cloned();
+        let outcome = outcome.unwrap_or_default();
         let mut request = self.outbound(request)?;
         if !is_grpc {
             frame_for_http1(&mut request);
         }
         let upstream = &self.0.authority;
         match tokio::time::timeout(self.0.timeout, client.oneshot(request)).await {
-            // Nobody asked for another protocol.
+            // The gateway never asks for a protocol upgrade.
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Reason::UpstreamUnreachable)
             }
@@ -117,21 +117,22 @@ impl Proxy {
                 headers::remove_hop_by_hop(response.headers_mut());
                 Ok(response)
             }
-            Ok(Err(_)) if fate.is_too_large() => Err(Reason::BodyTooLarge),
-            Ok(Err(_)) if fate.is_broken() => Ok(StatusCode::BAD_REQUEST.into_response()),
+            Ok(Err(_)) if outcome.is_too_large() => Err(Reason::BodyTooLarge),
+            Ok(Err(_)) if outcome.is_broken() => Ok(StatusCode::BAD_REQUEST.into_response()),
             Ok(Err(error)) => {
                 let error = Causes(&error);
                 tracing::warn!(%upstream, %error, "unreachable");
                 Err(Reason::UpstreamUnreachable)
             }
             Err(_) => {
-                tracing::warn!(%upstream, "no answer in time");
+                tracing::warn!(%upstream, "no response in time");
                 Err(Reason::UpstreamTimeout)
             }
         }
     }
 
-    /// The request as the upstream gets it. Of the client's request it has what is copied here, and nothing else.
+    /// Builds the request to the upstream. Only what is copied here is taken from the client's
+    /// request.
     fn outbound(&self, request: Request) -> Result<Request, Reason> {
         let (mut parts, body) = request.into_parts();
         let extensions = &mut parts.extensions;
@@ -159,7 +160,7 @@ impl Proxy {
         *request.method_mut() = parts.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = parts.headers;
-        // For propagation, which may send this caller's token and nobody else's.
+        // Propagation sends the token of exactly this caller.
         let caller = extensions.remove::<Caller>();
         request
             .extensions_mut()
@@ -167,7 +168,7 @@ impl Proxy {
         Ok(request)
     }
 
-    /// The same path and query there, byte for byte.
+    /// The same path and query at the upstream, byte for byte.
     fn uri(&self, path_and_query: Option<PathAndQuery>) -> Result<Uri, InvalidUriParts> {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(self.0.scheme.clone());
@@ -177,13 +178,15 @@ impl Proxy {
     }
 }
 
-/// The route says so in as many words, hence also in clear, of which its configuration warns.
+/// The route configures this origin explicitly, so plain HTTP is allowed, too. The configuration
+/// warns about it.
 fn forward_to(origin: &str) -> Result<TokenPropagationLayer, ConfigError> {
     TokenPropagationLayer::forward_to([origin])
         .or_else(|_| TokenPropagationLayer::dangerous_forward_to_http([origin]))
 }
 
-/// What HTTP/2 says in its frames, HTTP/1.1 says in headers. Where HTTP/2 is spoken, the client leaves them out.
+/// HTTP/1.1 needs framing headers where HTTP/2 uses frames. If the upstream speaks HTTP/2, the
+/// client removes them.
 fn frame_for_http1(request: &mut Request) {
     let (length, is_empty) = (
         request.body().size_hint().exact(),
@@ -191,11 +194,11 @@ fn frame_for_http1(request: &mut Request) {
     );
     let headers = request.headers_mut();
     match length {
-        // In one spelling, once, whatever HTTP/2 had.
+        // Written once, in one spelling, whatever the HTTP/2 request had.
         Some(length) if !is_empty || headers.contains_key(CONTENT_LENGTH) => {
             headers.insert(CONTENT_LENGTH, length.into());
         }
-        // A GET whose length is unknown would be sent without its body.
+        // Without this header, a GET with a body of unknown length would be sent without its body.
         None if !is_empty => {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }

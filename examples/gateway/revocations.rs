@@ -1,4 +1,4 @@
-//! `/revocations` of the admin listener: what is revoked, and what else is to be.
+//! `/revocations` on the admin listener: lists revocations and adds new ones.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::gateway::{Gateway, answer};
 use crate::process::Process;
 use crate::serve::Connection;
 
-/// Longer than any issuer and subject together.
+/// Larger than any issuer and subject together.
 const MAX_BODY: usize = 16 * 1024;
-/// How many revocations a listing shows; there may be a million.
+/// The maximum number of listed revocations; there may be a million.
 const SHOWN: usize = 1000;
 
 pub(crate) fn routes() -> MethodRouter<Arc<Process>> {
     get(list).post(revoke)
 }
 
-/// The first to end come first. They have no names: none are kept.
+/// Lists revocations, the first to end first. They have no names, because only hashes are stored.
 async fn list(State(process): State<Arc<Process>>, request: Request) -> Response {
     let Some(revocations) = in_force(&process.gateway()) else {
         return answer(Reason::NoRoute.into(), Protocol::of(&request));
     };
-    // A million of them are read and sorted.
+    // Reads and sorts up to a million entries, so it runs on a blocking thread.
     let listed = tokio::task::spawn_blocking(move || listing(&revocations.entries())).await;
     listed.map_or_else(
         |_| StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -40,7 +40,7 @@ async fn list(State(process): State<Arc<Process>>, request: Request) -> Response
     )
 }
 
-/// Revokes at once, for remembered tokens too.
+/// Adds a revocation. It applies at once, to cached tokens too.
 async fn revoke(
     State(process): State<Arc<Process>>,
     Extension(connection): Extension<Connection>,
@@ -52,12 +52,13 @@ async fn revoke(
         return answer(Reason::NoRoute.into(), protocol);
     };
     let (parts, body) = request.into_parts();
-    // Whoever can open this port may revoke, and an operator's browser can. Its pages may not.
+    // Every process that can reach this port may revoke. A browser on the operator's machine can
+    // reach it too, so requests from web pages are refused.
     if parts.headers.contains_key(ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "this is not for pages in a browser");
+        return problem(StatusCode::FORBIDDEN, "requests from web pages are refused");
     }
     if !is_json(&parts.headers) {
-        let detail = "send a revocation as application/json";
+        let detail = "send the revocation as application/json";
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
     }
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
@@ -69,17 +70,18 @@ async fn revoke(
     };
     let document: Value = serde_json::from_slice(&body).unwrap_or_default();
     let issuer = document["issuer"].as_str().unwrap_or_default();
-    // A slash too few, and nothing would be revoked without anybody noticing.
+    // A missing slash would otherwise produce a revocation that matches no token, without any
+    // error.
     let issuers = gateway.configuration.issuers.iter();
     let issuers: Vec<&str> = issuers.map(|issuer| &*issuer.issuer).collect();
     if !issuers.contains(&issuer) {
-        let detail = format!("no such issuer here, there are {}", issuers.join(", "));
+        let detail = format!("unknown issuer, expected one of {}", issuers.join(", "));
         return problem(StatusCode::UNPROCESSABLE_ENTITY, detail);
     }
     let kind = revocation.kind().as_str();
     let in_force = match revocations.revoke(revocation) {
         Ok(_) => true,
-        // Every token that it concerns has expired, which may be a mistake in a time.
+        // All matching tokens have expired, so nothing was stored. The time may be wrong.
         Err(RevokeError::AlreadyOver) => false,
         Err(error @ RevokeError::Full) => {
             tracing::error!(%error, "not revoked");
@@ -91,9 +93,9 @@ async fn revoke(
     Json(json!({ "in_force": in_force })).into_response()
 }
 
-/// `None` where tokens are valid until they expire.
+/// Returns `None` if the configuration has no revocation store.
 fn in_force(gateway: &Gateway) -> Option<Revocations> {
-    let revocations = &gateway.kept.revocations;
+    let revocations = &gateway.state.revocations;
     gateway
         .configuration
         .revocation
@@ -112,14 +114,14 @@ fn listing(entries: &[Entry]) -> Value {
     })
 }
 
-/// Forms in web pages can send anything but this without asking first.
+/// Web pages cannot send this content type without a CORS preflight.
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|own| own.to_str().ok());
     let media_type = content_type.and_then(|own| own.split(';').next());
     media_type.is_some_and(|own| own.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// A problem of the operator's, in the words of whoever found it.
+/// A problem with the operator's request, with the detail of the component that found it.
 fn problem(status: StatusCode, detail: impl Display) -> Response {
     let document = json!({
         "type": "about:blank",

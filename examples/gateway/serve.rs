@@ -1,4 +1,4 @@
-//! Servers that end together, after the requests under way.
+//! Servers that shut down together, after the requests in progress.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,16 +25,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tower::{Service, ServiceExt};
 
-use crate::exchange::Exchanges;
+use crate::stall_guard::Exchanges;
 
-/// Servers in this process.
+/// The servers of this process.
 #[derive(Default)]
 pub(crate) struct Servers {
     tasks: JoinSet<()>,
     end: watch::Sender<bool>,
 }
 
-/// The connection that a request came by.
+/// The connection that a request came from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
@@ -42,41 +42,44 @@ pub(crate) struct Connection {
     pub(crate) scheme: &'static str,
 }
 
-/// How long requests under way may take once the process is told to end.
+/// How long requests in progress may take during a shutdown.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long a client may take for a handshake, or for its first bytes.
+/// The timeout for a TLS handshake and for the first bytes of a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may wait for the head of its next request: longer than balancers keep theirs, which would
-/// otherwise send a request just when it is closed here.
+/// How long an idle connection may wait for the head of its next request. Longer than the idle
+/// timeout of common load balancers, which could otherwise send a request at the moment when the
+/// connection is closed here.
 const IDLE: Duration = Duration::from_secs(75);
-/// How HTTP/2 begins (RFC 9113 section 3.4).
+/// The HTTP/2 connection preface (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = SECOND;
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a client may take nothing of an answer, which else would keep an upstream's connection or stream for ever;
-/// twice that at worst. And how long, at least, an HTTP/2 connection may have no requests.
+/// The longest time in which a client may read nothing of a response, because a stalled response
+/// occupies a connection or stream of the upstream. Checked periodically, so it can take twice as
+/// long. Also the minimum idle time of an HTTP/2 connection.
 const STALL: Duration = Duration::from_secs(60);
-/// How many connections operators may have.
+/// The maximum number of admin connections.
 pub(crate) const OPERATORS: usize = 32;
-/// The file descriptors that no client may take: for operators, issuers, stores and files.
+/// File descriptors reserved for the admin listener, issuers, stores and files.
 const RESERVE: usize = OPERATORS + 96;
-/// What Linux lets a process have at first, for where the system does not tell.
+/// The default soft limit of Linux, used if the system does not report one.
 const DESCRIPTORS: usize = 1024;
-/// The largest head of a request, and what one connection may keep of a body, or one stream where it has many.
+/// The maximum size of a request head, and of the buffered part of a body per HTTP/1.1 connection
+/// or HTTP/2 stream.
 const BUFFER: usize = 32 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How many connections the system keeps until they are accepted, if it lets us say. A thousand may come at once.
+/// The length of the accept queue. A thousand connections may arrive at once.
 const BACKLOG: u32 = 4096;
 
-/// What a connection is told.
-struct Told {
+/// Signals that a connection receives.
+struct Signals {
     end: watch::Receiver<bool>,
-    /// There is no room for another, and those that wait for a next request go.
-    crowd: watch::Receiver<()>,
+    /// The server has no free connection: idle connections should close.
+    is_full: watch::Receiver<()>,
 }
 
-/// Warnings of which one a second is enough.
+/// Limits a repeated warning to one per second.
 #[derive(Default)]
 struct Warnings {
     last: Option<Instant>,
@@ -85,8 +88,8 @@ struct Warnings {
 // === impl Servers ===
 
 impl Servers {
-    /// Serves each request with the [`Connection`] that it came by, and no more than so many connections at once. `tls` is
-    /// asked for each connection anew.
+    /// Serves at most `most` connections. Each request carries the [`Connection`] that it came
+    /// from. `tls` is called for each new connection, so a reload can change it.
     pub(crate) fn start<S>(
         &mut self,
         listener: TcpListener,
@@ -101,21 +104,21 @@ impl Servers {
         self.tasks.spawn(async move {
             let permits = Arc::new(Semaphore::new(most));
             let mut warnings = Warnings::default();
-            let crowd = watch::Sender::new(());
+            let is_full = watch::Sender::new(());
             loop {
                 let accepted = tokio::select! {
-                    accepted = accept(&listener, &permits, &crowd, &mut warnings) => accepted,
+                    accepted = accept(&listener, &permits, &is_full, &mut warnings) => accepted,
                     _ = end.wait_for(|end| *end) => break,
                 };
                 match accepted {
                     Ok((permit, stream, peer)) => {
                         let (tls, service) = (tls(), service.clone());
-                        let told = Told {
+                        let signals = Signals {
                             end: end.clone(),
-                            crowd: crowd.subscribe(),
+                            is_full: is_full.subscribe(),
                         };
                         tokio::spawn(async move {
-                            greet(stream, peer, tls, service, told).await;
+                            accept_connection(stream, peer, tls, service, signals).await;
                             drop(permit);
                         });
                     }
@@ -123,25 +126,26 @@ impl Servers {
                         if warnings.is_due() {
                             tracing::warn!(%error, "a connection could not be accepted");
                         }
-                        // Out of file descriptors, perhaps; some will be free again.
+                        // The process may be out of file descriptors; some are freed when
+                        // connections end.
                         sleep(Duration::from_millis(50)).await;
                     }
                 }
             }
             drop(listener);
-            // All of them are here once no connection has one.
+            // All permits are available again once the last connection has ended.
             let _ = permits
                 .acquire_many(u32::try_from(most).unwrap_or(u32::MAX))
                 .await;
         });
     }
 
-    /// Ends all servers, those that are idle at once.
+    /// Shuts all servers down. Idle connections close at once.
     pub(crate) async fn end(mut self) {
         self.end.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(GRACE, all).await.is_err() {
-            tracing::warn!("requests under way were cut off");
+            tracing::warn!("requests in progress were aborted");
         }
     }
 }
@@ -158,8 +162,8 @@ impl Warnings {
     }
 }
 
-/// How many clients may be connected: each may need a connection to an upstream as well. Those beyond wait in the
-/// listener's queue, and operators are still let in.
+/// The maximum number of client connections. Each may need a connection to an upstream as well.
+/// Further connections wait in the accept queue; admin connections are counted separately.
 pub(crate) fn most() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let most = descriptors(&limits).saturating_sub(RESERVE) / 2;
@@ -177,21 +181,21 @@ fn descriptors(limits: &str) -> usize {
     }
 }
 
-/// The next connection, once there is room for it.
+/// Accepts the next connection when there is room for it.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-    crowd: &watch::Sender<()>,
+    is_full: &watch::Sender<()>,
     warnings: &mut Warnings,
 ) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
     let permit = loop {
         if permits.available_permits() == 0 {
-            crowd.send_replace(());
+            is_full.send_replace(());
             if warnings.is_due() {
-                tracing::warn!("as many connections as may be: raise `ulimit -n`");
+                tracing::warn!("connection limit reached: raise `ulimit -n`");
             }
         }
-        // Some that were busy may wait for a next request by then.
+        // A connection that was busy may be idle by then.
         if let Ok(permit) = timeout(SECOND, Arc::clone(permits).acquire_owned()).await {
             break permit.map_err(io::Error::other)?;
         }
@@ -200,37 +204,37 @@ async fn accept(
     Ok((permit, stream, peer))
 }
 
-/// Listens as [`TcpListener::bind`] does, but for more who come at once.
+/// Listens as [`TcpListener::bind`] does, with a longer accept queue.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // Elsewhere it would let two processes listen on one port.
+    // On other platforms this option would let two processes listen on one port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-async fn greet<S>(
+async fn accept_connection<S>(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     service: S,
-    told: Told,
+    signals: Signals,
 ) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // Small answers must not wait for the client's acknowledgement of the last one.
+    // Otherwise a small response waits until the client acknowledges the previous one.
     let _ = stream.set_nodelay(true);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let connection = Connection { peer, scheme };
     let Some(tls) = tls else {
-        // A connection on which nothing comes is nobody's.
+        // A connection without a first byte is closed after the timeout.
         if let Ok(Ok(version)) = timeout(PATIENCE, version(&stream)).await {
-            serve(stream, connection, version, service, told).await;
+            serve(stream, connection, version, service, signals).await;
         }
         return;
     };
@@ -240,14 +244,14 @@ async fn greet<S>(
                 Some(b"h2") => Version::HTTP_2,
                 _ => Version::HTTP_11,
             };
-            serve(stream, connection, version, service, told).await;
+            serve(stream, connection, version, service, signals).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-        Err(_) => tracing::debug!("a handshake took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake timed out"),
     }
 }
 
-/// HTTP/2 where its preface comes first.
+/// Returns HTTP/2 if the connection starts with its preface.
 async fn version(stream: &TcpStream) -> io::Result<Version> {
     let mut first = [0; PREFACE.len()];
     let mut pause = PAUSE;
@@ -257,7 +261,8 @@ async fn version(stream: &TcpStream) -> io::Result<Version> {
             None | Some([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(PREFACE) => return Ok(Version::HTTP_2),
             Some(some) if !PREFACE.starts_with(some) => return Ok(Version::HTTP_11),
-            // What was read is ready again at once. It rarely comes in two parts, but on purpose in many.
+            // Peeked bytes stay readable, so the loop has to pause. A preface rarely arrives in two
+            // parts unless a client splits it on purpose.
             Some(_) => {
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -266,8 +271,13 @@ async fn version(stream: &TcpStream) -> io::Result<Version> {
     }
 }
 
-async fn serve<I, S>(stream: I, connection: Connection, version: Version, service: S, told: Told)
-where
+async fn serve<I, S>(
+    stream: I,
+    connection: Connection,
+    version: Version,
+    service: S,
+    signals: Signals,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -289,18 +299,21 @@ where
     };
     let served = builder.serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served.into_owned());
-    let Told { mut end, mut crowd } = told;
+    let Signals {
+        mut end,
+        mut is_full,
+    } = signals;
     let mut end = pin!(async move { end.wait_for(|end| *end).await.is_ok() });
     let mut is_ending = false;
     let mut first = pin!(sleep(PATIENCE));
-    // Those that share an HTTP/2 connection take their time to open their first stream.
+    // An HTTP/2 client may open its first stream late, because the connection is shared.
     let mut is_new = !is_http2;
     let mut looks = interval_at(Instant::now() + STALL, STALL);
     loop {
         tokio::select! {
             result = &mut served => {
                 if let Err(error) = result {
-                    tracing::debug!(error, "a connection broke");
+                    tracing::debug!(error, "connection failed");
                 }
                 return;
             }
@@ -308,7 +321,7 @@ where
                 is_ending = true;
                 served.as_mut().graceful_shutdown();
             }
-            Ok(()) = crowd.changed(), if !is_ending => {
+            Ok(()) = is_full.changed(), if !is_ending => {
                 if exchanges.are_over() {
                     is_ending = true;
                     served.as_mut().graceful_shutdown();
@@ -317,16 +330,17 @@ where
             () = &mut first, if is_new => {
                 is_new = false;
                 if !exchanges.has_begun() {
-                    tracing::debug!("the head of a first request took too long");
+                    tracing::debug!("timeout while waiting for the first request head");
                     return;
                 }
             }
             _ = looks.tick() => {
                 let seen = exchanges.look();
                 if seen.cut > 0 {
-                    tracing::debug!(answers = seen.cut, "a client took nothing for too long");
+                    tracing::debug!(answers = seen.cut, "aborted responses that the client did not read");
                 }
-                // Of HTTP/1.1 nothing can come behind an answer that was cut off, and an idle connection was told to end.
+                // After an aborted response, nothing can follow on an HTTP/1.1 connection. An idle
+                // connection has already been asked to shut down.
                 if !is_http2 && seen.cut > 0 || is_ending && seen.is_idle {
                     return;
                 }
@@ -355,8 +369,9 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// Ends at Ctrl-C, or SIGTERM where there is such a thing. From this call on neither kills the process.
-pub(crate) fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+/// Completes on Ctrl-C, and on SIGTERM where it exists. From this call on, neither signal kills the
+/// process.
+pub(crate) fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -395,10 +410,10 @@ mod tests {
         scheme: "http",
     };
 
-    /// Counts the answers that are kept.
-    struct Kept(Arc<AtomicUsize>);
+    /// Counts the responses that are still held.
+    struct Held(Arc<AtomicUsize>);
 
-    impl Drop for Kept {
+    impl Drop for Held {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
@@ -406,31 +421,31 @@ mod tests {
 
     type Parts = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>> + Send>>;
 
-    /// A connection whose requests are all answered with these parts.
+    /// A connection that answers each request with these parts.
     fn connection(
         version: Version,
         parts: fn() -> Parts,
     ) -> (DuplexStream, Arc<AtomicUsize>, JoinHandle<()>) {
         let (client, server) = duplex(1024);
-        let kept = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&kept);
+        let held = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&held);
         let service = tower::service_fn(move |_: Request| {
             count.fetch_add(1, Ordering::SeqCst);
-            let kept = Kept(Arc::clone(&count));
+            let held = Held(Arc::clone(&count));
             let parts = futures_util::StreamExt::map(parts(), move |part| {
-                let _ = &kept;
+                let _ = &held;
                 part
             });
             async move { Ok(Response::new(Body::from_stream(parts))) }
         });
         let (ends, end) = watch::channel(false);
-        let (crowds, crowd) = watch::channel(());
-        let told = Told { end, crowd };
+        let (is_fulls, is_full) = watch::channel(());
+        let signals = Signals { end, is_full };
         let served = tokio::spawn(async move {
-            serve(server, CONNECTION, version, service, told).await;
-            drop((ends, crowds));
+            serve(server, CONNECTION, version, service, signals).await;
+            drop((ends, is_fulls));
         });
-        (client, kept, served)
+        (client, held, served)
     }
 
     fn endless() -> Parts {
@@ -443,18 +458,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_cut_off() {
-        let (mut client, kept, served) = connection(Version::HTTP_11, endless);
+    async fn stalled_client_is_cut_off() {
+        let (mut client, held, served) = connection(Version::HTTP_11, endless);
         let started = Instant::now();
         client.write_all(HEAD).await.unwrap();
         served.await.unwrap();
         assert!(started.elapsed() >= STALL && started.elapsed() <= STALL * 2);
-        assert_eq!(kept.load(Ordering::SeqCst), 0);
+        assert_eq!(held.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_little_is_not() {
-        let (mut client, kept, served) = connection(Version::HTTP_11, endless);
+    async fn slow_client_is_not_cut_off() {
+        let (mut client, held, served) = connection(Version::HTTP_11, endless);
         client.write_all(HEAD).await.unwrap();
         let mut some = vec![0; 64 * 1024];
         for _ in 0..20 {
@@ -462,20 +477,20 @@ mod tests {
             client.read_exact(&mut some).await.unwrap();
         }
         assert!(!served.is_finished());
-        assert_eq!(kept.load(Ordering::SeqCst), 1);
+        assert_eq!(held.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_upstream_may_be_silent() {
-        let (mut client, kept, served) = connection(Version::HTTP_11, silent);
+    async fn silent_upstream_is_not_cut_off() {
+        let (mut client, held, served) = connection(Version::HTTP_11, silent);
         client.write_all(HEAD).await.unwrap();
         sleep(STALL * 20).await;
         assert!(!served.is_finished());
-        assert_eq!(kept.load(Ordering::SeqCst), 1);
+        assert_eq!(held.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_first_head_has_less_time_than_the_next() {
+    async fn first_head_has_shorter_timeout() {
         let (mut client, _, served) = connection(Version::HTTP_11, silent);
         let started = Instant::now();
         client.write_all(&HEAD[..HEAD.len() - 1]).await.unwrap();
@@ -489,8 +504,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_http_2_stream_that_nobody_reads_goes_and_the_others_stay() {
-        let (client, kept, served) = connection(Version::HTTP_2, endless);
+    async fn unread_http2_stream_ends_alone() {
+        let (client, held, served) = connection(Version::HTTP_2, endless);
         let mut client_side = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         client_side.timer(TokioTimer::new());
         let client = client_side.handshake(TokioIo::new(client)).await;
@@ -499,7 +514,7 @@ mod tests {
         let request = || hyper::Request::new(Body::empty());
         let unread = requests.send_request(request()).await.unwrap();
         let mut read = requests.send_request(request()).await.unwrap().into_body();
-        assert_eq!(kept.load(Ordering::SeqCst), 2);
+        assert_eq!(held.load(Ordering::SeqCst), 2);
         for _ in 0..10 {
             sleep(STALL / 3).await;
             for _ in 0..30 {
@@ -507,14 +522,14 @@ mod tests {
                 assert!(frame.unwrap().is_ok());
             }
         }
-        assert_eq!(kept.load(Ordering::SeqCst), 1);
+        assert_eq!(held.load(Ordering::SeqCst), 1);
         drop((read, unread));
-        // And a connection that nobody uses ends.
+        // An idle connection is closed.
         timeout(STALL * 3, served).await.unwrap().unwrap();
     }
 
     #[test]
-    fn some_descriptors_are_left_for_others() {
+    fn descriptors_are_reserved() {
         let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096                 files\n";
         assert_eq!(descriptors(limits), 1024);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The layers that stand before one route.
+//! The layers of one route.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,71 +16,73 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::config::model::{Access, Allowance, CorsPreflight, Limit, LimitKey, RateLimit, Route};
 use crate::consumers::Consumers;
-use crate::kept::Keeping;
+use crate::reload_state::StateBuilder;
 
-/// A service behind any number of layers.
+/// A type-erased service behind any number of layers.
 pub(crate) type Stack = BoxCloneSyncService<Request, Response<Body>, Infallible>;
 
-/// What all routes have in common.
+/// The layers that all routes share.
 pub(crate) struct Common {
-    /// By address, of refusals of invalid tokens alone.
+    /// Per address; counts rejected tokens only.
     pub(crate) failed_auth: Option<RateLimitLayer>,
-    /// `None` only where every route is public.
+    /// `None` if every route is public.
     pub(crate) auth: Option<JwtAuthLayer>,
-    /// `None` where upstreams are told nothing.
+    /// `None` if no identity headers are configured.
     pub(crate) identity: Option<IdentityHeadersLayer>,
     pub(crate) consumers: Arc<Consumers>,
     pub(crate) realm: String,
     pub(crate) cors_preflight: CorsPreflight,
 }
 
-/// Layers on top of each other, and what is below them.
-pub(crate) struct Pile {
+/// The layers of a route and the service below them.
+pub(crate) struct RouteStack {
     pub(crate) stack: Stack,
-    /// From the inside.
+    /// Innermost first.
     layers: Vec<Box<dyn Describe>>,
 }
 
 // === impl Common ===
 
 impl Common {
-    /// What requests pass on their way to `upstream`, built from the inside.
+    /// Builds the layers in front of `upstream`, from the inside out.
     pub(crate) fn before(
         &self,
         upstream: Stack,
         route: &Route,
-        keeping: &mut Keeping<'_>,
-    ) -> Result<Pile, ConfigError> {
-        // Outermost: a flood is stopped before any signature is verified. Inside, none but callers use up what they share.
+        state: &mut StateBuilder<'_>,
+    ) -> Result<RouteStack, ConfigError> {
+        // Limits by address are outermost, so that a flood is rejected before any signature is
+        // verified. All other limits are inside authentication, so that only verified callers use
+        // up a shared quota.
         let is_outermost = |limit: &&RateLimit| limit.key == LimitKey::Address;
         let (outermost, inside): (Vec<_>, Vec<_>) =
             route.rate_limits.iter().rev().partition(is_outermost);
-        let mut pile = Pile {
+        let mut stack = RouteStack {
             stack: upstream,
             layers: Vec::new(),
         };
         if let Some(rules) = route.access.rules() {
-            pile.put(self.require("require", rules, route)?);
+            stack.put(self.require("require", rules, route)?);
             if let Some(rule) = self.consumers.rule(&route.consumers) {
-                pile.put(self.require("consumers", rule.into(), route)?);
+                stack.put(self.require("consumers", rule.into(), route)?);
             }
         }
         for limit in inside {
-            pile.put(self.limit(limit, route, keeping)?);
+            stack.put(self.limit(limit, route, state)?);
         }
         if let Some(identity) = &self.identity {
-            pile.put(identity.clone());
+            stack.put(identity.clone());
         }
         if let (Access::Verified { .. }, Some(auth)) = (&route.access, &self.auth) {
-            pile.put(auth.clone());
+            stack.put(auth.clone());
             if let Some(failed_auth) = &self.failed_auth {
-                pile.put(failed_auth.clone());
+                stack.put(failed_auth.clone());
             }
         }
         for limit in outermost {
-            pile.put(self.limit(limit, route, keeping)?);
+            stack.put(self.limit(limit, route, state)?);
         }
-        Ok(pile)
+        Ok(stack)
     }
 
     fn require(
@@ -103,12 +105,12 @@ impl Common {
         &self,
         limit: &RateLimit,
         route: &Route,
-        keeping: &mut Keeping<'_>,
+        state: &mut StateBuilder<'_>,
     ) -> Result<RateLimitLayer, ConfigError> {
         let host = route.host.as_deref().unwrap_or("*");
         let place = format!("{host} {} {}", route.path, limit.name);
-        let layer = keeping.limit(place).named(&limit.name)?;
-        // A store counts together what it cannot tell apart.
+        let layer = state.limit(place).named(&limit.name)?;
+        // The store counts requests with equal keys together: separate them by route.
         let layer = layer.per_route();
         let layer = match &limit.key {
             LimitKey::Subject => layer.by_subject(),
@@ -121,7 +123,7 @@ impl Common {
             Allowance::Fixed(limit) => layer.with_quota(limit.quota()),
             Allowance::Plan(others) => {
                 let consumers = Arc::clone(&self.consumers);
-                // The layer's own quota is for those without a plan: other callers, and preflights.
+                // The layer's own quota applies to callers without a plan and to CORS preflights.
                 let others = others.as_ref().map_or(Quota::UNLIMITED, Limit::quota);
                 let layer = layer.with_quota(others);
                 layer.quota_for(move |caller| consumers.quota(caller))
@@ -131,9 +133,9 @@ impl Common {
     }
 }
 
-// === impl Pile ===
+// === impl RouteStack ===
 
-impl Pile {
+impl RouteStack {
     fn put<L>(&mut self, layer: L)
     where
         L: Layer<Stack> + Describe + 'static,
@@ -150,7 +152,7 @@ impl Pile {
         self.layers.push(Box::new(layer));
     }
 
-    /// What the layers say of themselves.
+    /// The manifest entry of the route: what its layers enforce.
     pub(crate) fn entry(&self, route: &str) -> Entry {
         let mut entry = Entry::new(route);
         let outermost_first = self.layers.iter().rev();
@@ -159,7 +161,7 @@ impl Pile {
     }
 }
 
-/// No box round a body that is in one already.
+/// Avoids a second box around a body that is already boxed.
 fn boxed(body: ResponseBody<Body>) -> Body {
     match body.into_inner() {
         Ok(inner) => inner,

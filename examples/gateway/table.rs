@@ -1,10 +1,11 @@
-//! Which route a request belongs to: the longest path on segment boundaries, then one for its host before one for any.
+//! Finds the route of a request: the longest matching path prefix on segment boundaries; at equal
+//! length, a route for the request's host before a route for any host.
 
 use std::collections::BTreeSet;
 
-use crate::entrance::{decode, is_dots};
+use crate::target::{decode, is_dots};
 
-/// Routes by place.
+/// Routes, sorted by precedence.
 pub(crate) struct Table<R>(Vec<Row<R>>);
 
 struct Row<R> {
@@ -14,25 +15,26 @@ struct Row<R> {
 }
 
 struct Segment {
-    /// As the route has it, which is how requests must have it.
+    /// The path as configured. Requests must match it byte for byte.
     own: String,
-    /// As servers may have it.
+    /// The percent-decoded path, as many servers see it.
     decoded: String,
 }
 
-/// What a path led to.
+/// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<R> {
     Route(R),
     Nothing,
-    /// An upstream that decodes twice, cuts parameters off or ignores case would find another route.
+    /// A server that decodes twice, strips path parameters or ignores case would choose a different
+    /// route.
     Ambiguous,
 }
 
 // === impl Table ===
 
 impl<R: Clone> Table<R> {
-    /// From hosts, paths and routes.
+    /// Builds the table from hosts, paths and routes.
     pub(crate) fn new(routes: impl IntoIterator<Item = (Option<String>, String, R)>) -> Self {
         let rows = routes.into_iter().map(|(host, path, route)| Row {
             host,
@@ -92,12 +94,13 @@ impl Segment {
     }
 }
 
-/// A slash at the end begins no further segment that a route could name.
+/// The segments of a path. A trailing slash does not start another segment.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// What servers may take a path for: decoded once or twice, without parameters, and with dots resolved after that.
+/// All the ways in which servers may read a path: decoded once or twice, without parameters, and
+/// with dot segments resolved afterwards.
 fn readings(path: &str) -> BTreeSet<String> {
     let mut readings = BTreeSet::from([path.to_owned()]);
     for read in [decoded, decoded, without_parameters, resolved] {
@@ -127,7 +130,7 @@ fn resolved(path: &str) -> Option<String> {
     let mut resolved = Vec::new();
     for segment in path.split('/') {
         match segment.trim() {
-            // After several decodings there may be empty ones, which some servers merge away.
+            // Repeated decoding may produce empty segments, which some servers merge.
             "" | "." => {}
             ".." => drop(resolved.pop()),
             _ => resolved.push(segment),
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_wins_and_then_the_host() {
+    fn longest_path_wins_then_host() {
         check("a", "/", Found::Route("all"));
         check("a", "/api/adminx", Found::Route("all"));
         check("a", "/api/admin", Found::Route("admin"));
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_two_readings_is_refused_where_they_lead_to_two_routes() {
+    fn ambiguous_path_between_routes_is_refused() {
         for path in [
             "/api/%61dmin",
             "/api/%2561dmin",
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_may_have_letters_that_paths_cannot() {
+    fn route_path_may_contain_encoded_letters() {
         let table = Table::new([
             (None, "/".to_owned(), "all"),
             (None, "/caf%C3%A9".to_owned(), "cafe"),
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_without_a_route_has_none() {
+    fn unknown_path_has_no_route() {
         let table = Table::new([(None, "/api".to_owned(), ())]);
         assert_eq!(table.find(None, "/"), Found::Nothing);
         assert_eq!(table.find(None, "/API"), Found::Nothing);

@@ -9,14 +9,14 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// Changes what is logged while the process runs.
+/// Changes the log level while the process runs.
 #[derive(Clone)]
 pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
 
-/// An error and what caused it, from the outside in.
+/// Displays an error followed by its sources, outermost first.
 pub(crate) struct Causes<'e>(pub(crate) &'e (dyn Error + 'static));
 
-/// From one millisecond to ten seconds, and for decisions from one microsecond.
+/// Buckets from 1 ms to 10 s; for decisions, from 1 µs to 100 ms.
 const SECONDS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -27,7 +27,7 @@ const DECISION_SECONDS: [f64; 12] = [
 // === impl Log ===
 
 impl Log {
-    /// Starts it. `RUST_LOG` wins over what the configuration says.
+    /// Installs the subscriber. `RUST_LOG` takes precedence over the configuration.
     pub(crate) fn start(level: &str) -> Result<Self, Box<dyn Error>> {
         let (filter, handle) = reload::Layer::new(filter(level)?);
         let lines = tracing_subscriber::fmt::layer()
@@ -54,7 +54,7 @@ fn filter(level: &str) -> Result<EnvFilter, Box<dyn Error>> {
     Ok(EnvFilter::try_new(level)?)
 }
 
-/// For people who watch the demonstration: standard output is the banner's.
+/// Logs to stderr, because the demonstration prints its banner on stdout.
 pub(crate) fn log_to_stderr() {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
@@ -73,7 +73,7 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
-/// Counts from here on; what was counted before is lost.
+/// Installs the metrics recorder. Counts before this call are lost.
 pub(crate) fn metrics() -> Result<PrometheusHandle, Box<dyn Error>> {
     let decisions = Matcher::Full("portcullis_auth_duration_seconds".to_owned());
     let handle = PrometheusBuilder::new()

@@ -1,4 +1,4 @@
-//! TLS for those who connect here, and what both sides of it share.
+//! TLS for client connections, and what it shares with TLS to upstreams.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::config::model::Tls;
 
-/// A certificate or key that does not serve.
+/// A certificate or key that cannot be used.
 #[derive(Debug)]
 pub(crate) struct Unusable(String);
 
-/// A server with this certificate, for HTTP/2 and HTTP/1.1. Where there is an authority for clients, one without a
-/// certificate of it does not get in.
+/// A TLS configuration for HTTP/2 and HTTP/1.1. With a client authority, a client needs a
+/// certificate that this authority issued.
 pub(crate) fn server(tls: &Tls) -> Result<Arc<ServerConfig>, Unusable> {
     let chain = certificates(&tls.cert.content)?;
     let key = PrivateKeyDer::from_pem_slice(&tls.key.content).map_err(Unusable::new)?;
@@ -38,7 +38,7 @@ pub(crate) fn server(tls: &Tls) -> Result<Arc<ServerConfig>, Unusable> {
     Ok(Arc::new(config))
 }
 
-/// Those who vouch, in PEM.
+/// Trusted root certificates, from PEM.
 pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, Unusable> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
@@ -47,17 +47,19 @@ pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, Unusable> {
     Ok(roots)
 }
 
-/// One or more in PEM.
+/// One or more certificates, from PEM.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(Unusable::new("no certificate in it")),
+        Ok(certificates) if certificates.is_empty() => {
+            Err(Unusable::new("it contains no certificate"))
+        }
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(Unusable::new(error)),
     }
 }
 
-/// Named always: the process's default is whatever another crate has set.
+/// Always chosen explicitly: another crate may have installed a different process default.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
@@ -72,7 +74,7 @@ impl Unusable {
 
 impl Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TLS cannot be used: {}", self.0)
+        write!(f, "invalid TLS configuration: {}", self.0)
     }
 }
 

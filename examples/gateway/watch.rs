@@ -1,4 +1,4 @@
-//! The configuration is read again when its file or one that it names changes, and at SIGHUP.
+//! Reloads the configuration on SIGHUP, and when its file or a file that it names changes.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -14,23 +14,25 @@ use crate::gateway::Gateway;
 use crate::process::Process;
 use crate::telemetry::Log;
 
-/// How a file was when it was last looked at.
+/// Modification time and length of a file when it was last checked.
 type Stamp = Option<(SystemTime, u64)>;
 
-/// Where it listens, and where for operators.
+/// The addresses of the public listener and of the admin listener.
 type Addresses = (SocketAddr, Option<SocketAddr>);
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a reload waits for the keys of new issuers, so that their first requests need not.
+/// How long a reload waits for the keys of new issuers, so that their first requests do not have
+/// to.
 const WARMING: Duration = Duration::from_secs(5);
 
-/// Keeps an eye on `file`, and on the keys, which nobody would fetch before the first request otherwise. Never ends.
+/// Watches the configuration, and fetches missing keys before the first request needs them. Never
+/// returns.
 pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
     let mut hangups = Hangups::new();
     let running = addresses(&process.gateway().configuration);
     let mut seen = file.as_ref().map(|(file, _)| stamps(&process, file));
     loop {
-        let is_told = tokio::select! {
+        let is_signaled = tokio::select! {
             () = hangups.next() => true,
             () = tokio::time::sleep(SECOND) => false,
         };
@@ -39,8 +41,9 @@ pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
         let Some((file, log)) = &file else {
             continue;
         };
-        if is_told || seen != Some(stamps(&process, file)) {
-            // Before it is read: what changes meanwhile is seen the next time.
+        if is_signaled || seen != Some(stamps(&process, file)) {
+            // Taken before the files are read, so that a change during the reload is seen the next
+            // time.
             let before = stamps(&process, file);
             reload(&process, file, log, running).await;
             // The new configuration may name other files.
@@ -55,29 +58,26 @@ async fn reload(process: &Process, file: &Path, log: &Log, running: Addresses) {
     let before = process.gateway();
     let built = || -> Result<Gateway, Box<dyn Error>> {
         let configuration = config::load(file, std::env::vars_os())?;
-        Ok(Gateway::new(configuration, &before.kept)?)
+        Ok(Gateway::new(configuration, &before.state)?)
     };
     let gateway = match built().map_err(|problem| problem.to_string()) {
         Ok(gateway) => gateway,
         Err(problem) => {
             metrics::counter!("gateway_reloads_total", "result" => "refused").increment(1);
-            tracing::error!(
-                problem,
-                "reload refused, the old configuration stays in force"
-            );
+            tracing::error!(problem, "reload failed, the old configuration stays active");
             return;
         }
     };
     let (old, new) = (&before.configuration, &gateway.configuration);
     if ![running, addresses(old)].contains(&addresses(new)) {
-        tracing::warn!("another address to listen on needs a restart");
+        tracing::warn!("a changed listen address needs a restart");
     }
     if old.tls.is_some() != new.tls.is_some() {
-        tracing::warn!("connections change between plain and TLS from here on");
+        tracing::warn!("new connections change between plain HTTP and TLS");
     }
-    tell(&new.warnings, &old.warnings);
+    log_warnings(&new.warnings, &old.warnings);
     if let Err(error) = log.change(&new.log) {
-        tracing::warn!(%error, "what is logged stays as it was");
+        tracing::warn!(%error, "the log level could not be changed");
     }
     let _ = tokio::time::timeout(WARMING, all_warm(&gateway.keys)).await;
     let (issuers, routes) = (new.issuers.len(), new.routes.len());
@@ -86,9 +86,9 @@ async fn reload(process: &Process, file: &Path, log: &Log, running: Addresses) {
     tracing::info!(issuers, routes, "reloaded");
 }
 
-/// Warns of what has not been told already.
-pub(crate) fn tell(warnings: &[Problem], told: &[Problem]) {
-    let new = warnings.iter().filter(|warning| !told.contains(warning));
+/// Logs the warnings that are new.
+pub(crate) fn log_warnings(warnings: &[Problem], logged: &[Problem]) {
+    let new = warnings.iter().filter(|warning| !logged.contains(warning));
     new.for_each(|warning| tracing::warn!("{warning}"));
 }
 
@@ -96,7 +96,7 @@ fn addresses(configuration: &Configuration) -> Addresses {
     (configuration.listen, configuration.admin_listen)
 }
 
-/// Starts to fetch the keys that are missing.
+/// Starts to fetch missing keys.
 pub(crate) fn warm(gateway: &Gateway) {
     for keys in missing(&gateway.keys) {
         let keys = keys.clone();
@@ -107,7 +107,7 @@ pub(crate) fn warm(gateway: &Gateway) {
 async fn all_warm(keys: &[JwksCache]) {
     for keys in missing(keys) {
         if let Err(error) = keys.warm().await {
-            tracing::warn!(%error, "keys are missing");
+            tracing::warn!(%error, "keys could not be fetched");
         }
     }
 }
@@ -125,7 +125,7 @@ fn stamps(process: &Process, file: &Path) -> Vec<(PathBuf, Stamp)> {
     paths.map(|path| (path.clone(), stamp(&path))).collect()
 }
 
-/// Some volumes keep the time of a file and change its content, or the other way round.
+/// Both values are compared, because some volumes change only one of them.
 fn stamp(path: &Path) -> Stamp {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
@@ -148,7 +148,7 @@ fn named(configuration: &Configuration) -> Vec<&File> {
     tls.chain(issuers).chain(routes).collect()
 }
 
-/// The signal to reload, where there is such a thing.
+/// The reload signal, on platforms that have one.
 struct Hangups {
     #[cfg(unix)]
     signals: Option<tokio::signal::unix::Signal>,

@@ -13,7 +13,7 @@ pub const HEADER: &str = r#"{"alg":"HS256"}"#;
 
 /// An issuer whose tokens [`sign`] makes.
 pub fn issuer() -> Issuer {
-    let issuer = Issuer::with_secret(ISSUER, SECRET).unwrap();
+    let issuer = Issuer::new(ISSUER).with_secret(SECRET).unwrap();
     issuer.audience(AUDIENCE)
 }
 

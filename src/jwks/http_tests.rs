@@ -99,7 +99,7 @@ async fn keys_are_fetched_and_their_max_age_is_read() {
     });
     let hands = crate::clock::ManualClock::at(0);
     let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
-    let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
+    let cache = JwksCache::new([source.clock(hands.clone())]).unwrap();
     assert_eq!(
         server.seen(),
         Vec::<String>::new(),
@@ -229,7 +229,7 @@ async fn that_nothing_has_changed_is_neither_believed_for_a_new_kid_nor_for_ever
     });
     let hands = crate::clock::ManualClock::at(0);
     let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
-    let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
+    let cache = JwksCache::new([source.clock(hands.clone())]).unwrap();
     let issuer = cache.issuer("https://id/").unwrap();
     let find = |kid| issuer.find(Some(kid), Algorithm::ES256, LookupMode::MayWait);
     cache.warm().await.unwrap();
@@ -286,7 +286,7 @@ async fn the_place_is_discovered_again_every_day_while_the_old_one_answers() {
     server.page("/new", |_| json(["b"]));
     let hands = crate::clock::ManualClock::at(0);
     let source = JwksSource::discover(&server.origin).unwrap();
-    let cache = JwksCache::new([source.clock(hands.clone().into())]).unwrap();
+    let cache = JwksCache::new([source.clock(hands.clone())]).unwrap();
     let hours = |hours: u64| hands.advance(Duration::from_secs(hours * 3600));
     cache.warm().await.unwrap();
     hours(23);

@@ -1,72 +1,64 @@
-//! Verified tokens, so that the signature of a token that comes again is not verified again.
+//! The token cache: verification results by the text of the token, so that a signature is verified once.
 //!
-//! 1. Only a verified token enters, and only the very same text finds it: the whole token is compared.
-//! 2. What is found was true once. Whoever asks checks what may have changed since: the time, and whether the key is
-//!    still in force.
-//! 3. Memory is bounded by bytes. What was not asked for lately makes room, what has ended before that.
+//! 1. Only verified tokens are inserted, and the whole text of a token is compared on lookup.
+//! 2. A cached result may be outdated. The caller checks what can change: the time, the key and revocations.
+//! 3. The memory is bounded in bytes. Expired tokens are evicted first, then those that were not used recently.
 //!
-//! A cache belongs to one set of policies. A layer that is set up otherwise starts with an empty one.
+//! A cache belongs to the settings of one layer. A layer with other settings starts with an empty cache.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use crate::identity::Identity;
 use crate::jwks::Key;
 use crate::observe::TokenCacheMetrics;
+use crate::sharded::{IdentityBuildHasher, Sharded};
+use crate::sync::{read, write};
 
-/// Tokens that were verified, by their text.
 pub(super) struct TokenCache {
-    shards: Box<[Shard]>,
+    shards: Sharded<RwLock<Table>>,
     secret: [u64; 2],
     max_bytes: usize,
     metrics: TokenCacheMetrics,
 }
 
-/// What is remembered of a token.
-pub(super) struct Remembered {
+/// The result of a verification, and what its validity depends on.
+pub(super) struct CachedToken {
     pub(super) identity: Identity,
-    /// The key that verified it.
+    /// The key that verified the token.
     pub(super) key: Arc<Key>,
-    /// In which revision of its issuer's keys that key was seen last.
+    /// The generation of the issuer's key set in which that key was last found.
     pub(super) key_seen: AtomicU64,
-    /// Which policy it was verified by.
+    /// The index of the issuer in the verifier.
     pub(super) issuer: usize,
-    /// From when on it is valid, by the issuer's clock: the later of `nbf` and `iat`.
+    /// When the token becomes valid: the later of `nbf` and `iat`.
     pub(super) starts_at: u64,
 }
 
-// Alone in its cache lines, so that one processor's lock does not slow another's.
-#[derive(Default)]
-#[repr(align(128))]
-struct Shard(RwLock<Table>);
-
 #[derive(Default)]
 struct Table {
-    index: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
+    /// Positions in `entries` by the hash of the token.
+    index: HashMap<u64, usize, IdentityBuildHasher>,
     entries: Vec<Entry>,
     bytes: usize,
-    /// Where the search for room goes on.
+    /// The position at which eviction continues (CLOCK algorithm).
     hand: usize,
 }
-
-/// The index is keyed by hashes.
-#[derive(Default)]
-struct Hashed(u64);
 
 struct Entry {
     hash: u64,
     bytes: usize,
-    remembered: Remembered,
-    /// Set when it is found, cleared when the hand passes.
-    wanted: AtomicBool,
+    token: CachedToken,
+    /// Set by a cache hit, cleared when the hand passes.
+    used: AtomicBool,
 }
 
 const SHARDS: usize = 64;
 
-/// What an entry takes beyond its identity: its place in the table, and what the allocator rounds up.
+/// The memory of an entry beyond its identity: its place in the table, and what the allocator rounds up.
 const OVERHEAD: usize = 512;
 
 // === impl TokenCache ===
@@ -76,60 +68,59 @@ impl TokenCache {
 
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            shards: Sharded::new(SHARDS, RwLock::default),
             secret: [0, 1].map(|half| RandomState::new().hash_one(half)),
             max_bytes,
             metrics: TokenCacheMetrics::default(),
         }
     }
 
-    /// An empty one of the same size.
+    /// An empty cache of the same size.
     pub(super) fn emptied(&self) -> Self {
         Self::new(self.max_bytes)
     }
 
-    /// Whose token this is and which policy verified it, if it is remembered and `holds` says that all is still true.
+    /// The identity and the issuer of a cached token, if `is_still_valid` accepts it.
     ///
-    /// `holds` is asked under the lock, so that what it looks at need not be shared out: every processor would write to the
-    /// same counts.
+    /// The check runs under the read lock of the shard, so that a cache hit clones no reference count but the identity's:
+    /// all threads that verify one token would write to the same counters.
     pub(super) fn find(
         &self,
         token: &[u8],
-        holds: impl FnOnce(&Remembered) -> bool,
+        is_still_valid: impl FnOnce(&CachedToken) -> bool,
     ) -> Option<(Identity, usize)> {
         let hash = self.hash(token);
-        let table = self.shard(hash)?.0.read();
-        let table = table.unwrap_or_else(PoisonError::into_inner);
+        let table = read(self.shard(hash));
         let entry = table.entries.get(*table.index.get(&hash)?)?;
-        let remembered = &entry.remembered;
-        if remembered.identity.bearer().token() != token || !holds(remembered) {
+        let cached = &entry.token;
+        if cached.identity.bearer().token() != token || !is_still_valid(cached) {
             return None;
         }
-        // Written only when it changes, so that readers of one hot token do not fight for its memory.
-        if !entry.wanted.load(Ordering::Relaxed) {
-            entry.wanted.store(true, Ordering::Relaxed);
+        // A write only if it changes something keeps the cache line shared.
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
         }
-        Some((remembered.identity.cached(), remembered.issuer))
+        Some((cached.identity.cached(), cached.issuer))
     }
 
-    /// Whether what was found, if anything was, served.
-    pub(super) fn count(&self, served: bool) {
-        if served {
+    /// Counts a hit or a miss.
+    pub(super) fn count(&self, is_hit: bool) {
+        if is_hit {
             self.metrics.hit();
         } else {
             self.metrics.miss();
         }
     }
 
-    /// Remembers a token that was verified just now.
-    pub(super) fn insert(&self, remembered: Remembered, now: u64) {
-        let hash = self.hash(remembered.identity.bearer().token());
-        let bytes = remembered.identity.heap_bytes() + OVERHEAD;
+    /// Inserts a token that was just verified.
+    pub(super) fn insert(&self, token: CachedToken, now: u64) {
+        let hash = self.hash(token.identity.bearer().token());
+        let bytes = token.identity.heap_bytes() + OVERHEAD;
         let budget = self.max_bytes / SHARDS;
-        let Some(shard) = self.shard(hash).filter(|_| bytes <= budget) else {
+        if bytes > budget {
             return;
-        };
-        let mut table = shard.0.write().unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut table = write(self.shard(hash));
         if let Some(at) = table.index.get(&hash).copied() {
             table.remove(at);
         }
@@ -137,13 +128,13 @@ impl TokenCache {
         table.push(Entry {
             hash,
             bytes,
-            remembered,
-            wanted: AtomicBool::new(false),
+            token,
+            used: AtomicBool::new(false),
         });
     }
 
-    /// The end of a signature is as good as random, and nobody can choose it for a token that verifies. So one product under
-    /// a secret is enough, for an eighth of what a hash of the standard library costs.
+    /// A keyed product of the last 16 bytes. The end of a valid signature is practically random and cannot be chosen, so
+    /// this is enough, at an eighth of the cost of a general hash.
     fn hash(&self, token: &[u8]) -> u64 {
         let end = token.last_chunk().copied();
         let end = end.map_or(0, u128::from_ne_bytes);
@@ -152,8 +143,9 @@ impl TokenCache {
         (product >> 64) as u64 ^ product as u64
     }
 
-    fn shard(&self, hash: u64) -> Option<&Shard> {
-        self.shards.get((hash >> 32) as usize % SHARDS)
+    /// The table inside a shard uses the highest and the lowest bits, so the shard is chosen by the middle ones.
+    fn shard(&self, hash: u64) -> &RwLock<Table> {
+        self.shards.shard(hash.rotate_left(32))
     }
 }
 
@@ -168,8 +160,8 @@ impl fmt::Debug for TokenCache {
 // === impl Table ===
 
 impl Table {
-    /// Drops entries until no more than `allowed` bytes are left: those that have ended or were not asked for since the
-    /// hand last came by. Says how many.
+    /// Evicts entries until at most `allowed` bytes are left: expired ones, and those not used since the hand last passed.
+    /// Returns how many.
     fn make_room(&mut self, allowed: usize, now: u64) -> u64 {
         let mut evicted = 0;
         while self.bytes > allowed && !self.entries.is_empty() {
@@ -177,8 +169,8 @@ impl Table {
             let Some(entry) = self.entries.get(self.hand) else {
                 break;
             };
-            let ended = entry.remembered.identity.expires_at_secs() <= now;
-            if entry.wanted.swap(false, Ordering::Relaxed) && !ended {
+            let is_expired = entry.token.identity.expires_at_secs() <= now;
+            if entry.used.swap(false, Ordering::Relaxed) && !is_expired {
                 self.hand += 1;
             } else {
                 self.remove(self.hand);
@@ -198,30 +190,12 @@ impl Table {
         if at >= self.entries.len() {
             return;
         }
-        let gone = self.entries.swap_remove(at);
-        self.bytes -= gone.bytes;
-        self.index.remove(&gone.hash);
+        let removed = self.entries.swap_remove(at);
+        self.bytes -= removed.bytes;
+        self.index.remove(&removed.hash);
         if let Some(moved) = self.entries.get(at) {
             self.index.insert(moved.hash, at);
         }
-    }
-}
-
-// === impl Hashed ===
-
-impl Hasher for Hashed {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -233,12 +207,12 @@ mod tests {
     use crate::identity::Bearer;
     use crate::identity::tests::verified;
 
-    fn remembered(token: &str, expires_at: u64) -> Remembered {
+    fn cached(token: &str, expires_at: u64) -> CachedToken {
         let mut verified = verified();
         let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
         verified.bearer = Bearer::new(value);
         verified.expires_at = expires_at;
-        Remembered {
+        CachedToken {
             identity: Identity::new(verified),
             key: Arc::new(Key::hmac(&[7; 32]).unwrap()),
             key_seen: AtomicU64::new(0),
@@ -247,16 +221,16 @@ mod tests {
         }
     }
 
-    fn holds(cache: &TokenCache, token: &str) -> bool {
+    fn contains(cache: &TokenCache, token: &str) -> bool {
         cache.find(token.as_bytes(), |_| true).is_some()
     }
 
     #[test]
-    fn only_the_very_same_text_is_found() {
+    fn finds_only_the_same_text() {
         let cache = TokenCache::new(1 << 20);
         let tail = "s".repeat(64);
-        cache.insert(remembered(&format!("header.payload.{tail}"), 100), 0);
-        assert!(holds(&cache, &format!("header.payload.{tail}")));
+        cache.insert(cached(&format!("header.payload.{tail}"), 100), 0);
+        assert!(contains(&cache, &format!("header.payload.{tail}")));
         for other in [
             "header.payloae.",
             "Header.payload.",
@@ -264,39 +238,39 @@ mod tests {
             "",
             "x.y.",
         ] {
-            assert!(!holds(&cache, &format!("{other}{tail}")), "{other}");
+            assert!(!contains(&cache, &format!("{other}{tail}")), "{other}");
         }
     }
 
     #[test]
-    fn two_tokens_with_one_ending_do_not_stand_for_each_other() {
+    fn tokens_with_the_same_end_are_distinct() {
         let cache = TokenCache::new(1 << 20);
         let (first, second) = (
             "a".repeat(8) + &"s".repeat(64),
             "b".repeat(8) + &"s".repeat(64),
         );
-        cache.insert(remembered(&first, 100), 0);
-        cache.insert(remembered(&second, 100), 0);
-        assert!(holds(&cache, &second) && !holds(&cache, &first));
+        cache.insert(cached(&first, 100), 0);
+        cache.insert(cached(&second, 100), 0);
+        assert!(contains(&cache, &second) && !contains(&cache, &first));
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_asked_for_stays() {
+    fn memory_is_bounded_and_used_tokens_stay() {
         let cache = TokenCache::new(64 * 8 * 1024);
         let hot = "hot.hot.hot.hot.hot";
-        cache.insert(remembered(hot, 1_000), 0);
+        cache.insert(cached(hot, 1_000), 0);
         for at in 0..20_000 {
-            assert!(holds(&cache, hot), "after {at}");
-            cache.insert(remembered(&format!("cold.cold.{at:016}"), 1_000), 0);
+            assert!(contains(&cache, hot), "after {at}");
+            cache.insert(cached(&format!("cold.cold.{at:016}"), 1_000), 0);
         }
         let bytes: usize = cache
             .shards
             .iter()
-            .map(|shard| shard.0.read().unwrap().bytes)
+            .map(|shard| shard.read().unwrap().bytes)
             .sum();
         assert!(bytes <= 64 * 8 * 1024, "{bytes}");
-        for shard in &cache.shards {
-            let shard = shard.0.read().unwrap();
+        for shard in cache.shards.iter() {
+            let shard = shard.read().unwrap();
             assert_eq!(shard.index.len(), shard.entries.len());
             let sum: usize = shard.entries.iter().map(|entry| entry.bytes).sum();
             assert_eq!(sum, shard.bytes);
@@ -310,9 +284,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_a_shard_is_not_kept() {
+    fn a_token_larger_than_a_shard_is_not_cached() {
         let cache = TokenCache::new(64 * 1024);
-        cache.insert(remembered(&"x".repeat(4096), 100), 0);
-        assert!(!holds(&cache, &"x".repeat(4096)));
+        cache.insert(cached(&"x".repeat(4096), 100), 0);
+        assert!(!contains(&cache, &"x".repeat(4096)));
     }
 }

@@ -1,9 +1,8 @@
-//! A token's claims, read in one pass and exactly typed (RFC 7519 section 4).
-
-mod lists;
+//! The claims of a token, read in one pass with exact types (RFC 7519 section 4).
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
@@ -11,33 +10,40 @@ use serde_json::value::RawValue;
 
 use crate::claim_path::ClaimPath;
 use crate::json::{
-    Members, OneOrMany, Presence, Seconds, StrictValue, Text, first_member, reason_for,
+    Members, OneOrMany, Presence, Seconds, Spelling, StrictValue, Text, first_member, read_list,
+    reason_for,
 };
 use crate::names::Names;
 use crate::rejection::Reason;
-use lists::Spelling;
 
-/// Where an issuer puts what the registered claims do not tell.
+/// The claims in which an issuer states what the registered claims do not.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct ClaimMapping {
     pub(super) subject: ClaimPath,
     pub(super) roles: Option<ClaimPath>,
     pub(super) permissions: Option<ClaimPath>,
-    /// All of them are read: issuers use `scope` or `scp`.
+    /// All of them are read, because issuers use `scope` or `scp`.
     pub(super) scopes: Vec<ClaimPath>,
-    /// Claims that name the client. The first of them that is there counts.
+    /// The claims for the client. The first one that is present counts.
     pub(super) clients: Vec<Box<str>>,
-    /// `aud`, or the claim that stands for it.
+    /// `aud`, or the claim that replaces it.
     pub(super) audience: Box<str>,
-    /// Claims that must be there with exactly this text.
+    /// Claims that must have exactly this text.
     pub(super) equal: Vec<(Box<str>, Box<str>)>,
-    /// Names that must be there, whatever they hold.
+    /// Claims that must be present and not null.
     pub(super) required: Vec<Box<str>>,
-    /// Whether `cnf` may be there, although nobody asks for a proof of its key.
+    /// Whether tokens with `cnf` are accepted, although the proof of possession is not verified.
     pub(super) bound: bool,
 }
 
-/// The claims that decide, and the lists that later layers ask for.
+/// An error in the claims, and the configured claim that caused it. The claim is for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ClaimError {
+    pub(super) reason: Reason,
+    pub(super) claim: Option<Arc<str>>,
+}
+
+/// The claims that decide about the token, and those of the identity.
 #[derive(Default)]
 pub(super) struct Claims<'t> {
     pub(super) issuer: Option<Cow<'t, str>>,
@@ -48,14 +54,14 @@ pub(super) struct Claims<'t> {
     pub(super) issued_at: Option<u64>,
     pub(super) token_id: Option<Cow<'t, str>>,
     pub(super) session: Option<Cow<'t, str>>,
-    /// With its rank among the claims that may name it.
+    /// With the rank of its claim in [`ClaimMapping::clients`].
     client: Option<(usize, Cow<'t, str>)>,
     pub(super) roles: Names,
     pub(super) permissions: Names,
     pub(super) scopes: Names,
 }
 
-impl Default for Places {
+impl Default for ClaimMapping {
     fn default() -> Self {
         Self {
             subject: "sub".into(),
@@ -71,7 +77,7 @@ impl Default for Places {
     }
 }
 
-/// Reads `iss` alone, to choose the key. It must not be trusted before the signature is verified.
+/// Reads `iss` alone, to choose the key. It is not trusted before the signature is verified.
 pub(super) fn peek_issuer(payload: &str) -> Result<Cow<'_, str>, Reason> {
     match first_member::<Text<'_>>(payload, "iss") {
         Ok(Some(Text(iss))) => Ok(iss),
@@ -101,29 +107,39 @@ impl<'t> Claims<'t> {
         }
     }
 
-    /// Reads a payload whose signature holds.
-    pub(super) fn read(payload: &'t str, places: &Places) -> Result<Self, Reason> {
+    /// Reads the payload of a token with a valid signature.
+    pub(super) fn read(payload: &'t str, mapping: &ClaimMapping) -> Result<Self, ClaimError> {
+        let mut failed = None;
         let mut json = serde_json::Deserializer::from_str(payload);
-        let claims = Reader(places)
-            .deserialize(&mut json)
-            .and_then(|claims| json.end().map(|()| claims));
-        claims.map_err(|error| reason_for(&error))
+        let reader = Reader {
+            mapping,
+            failed: &mut failed,
+        };
+        let claims = json.deserialize_map(reader).and_then(|claims| {
+            json.end()?;
+            Ok(claims)
+        });
+        claims.map_err(|error| ClaimError {
+            reason: reason_for(&error),
+            claim: failed,
+        })
     }
 
     /// The client that the token was issued to.
     pub(super) fn client(&self) -> Option<&str> {
         self.client.as_ref().map(|(_, client)| &**client)
     }
+
+    /// When the token becomes valid: the later of `nbf` and `iat`.
+    pub(super) fn starts_at(&self) -> u64 {
+        self.not_before.max(self.issued_at).unwrap_or_default()
+    }
 }
 
-struct Reader<'p>(&'p Places);
-
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = Claims<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Claims<'de>, D::Error> {
-        deserializer.deserialize_map(self)
-    }
+struct Reader<'p> {
+    mapping: &'p ClaimMapping,
+    /// The configured claim that caused the error.
+    failed: &'p mut Option<Arc<str>>,
 }
 
 impl<'de> Visitor<'de> for Reader<'_> {
@@ -134,41 +150,46 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims<'de>, A::Error> {
+        let mapping = self.mapping;
         let mut claims = Claims::default();
         let mut members = Members::new();
-        let mut missing = self.0.required.len() + self.0.equal.len();
+        let mut missing = mapping.required.len() + mapping.equal.len();
         while let Some(name) = members.next(&mut map)? {
-            let is_required = self.0.required.iter().any(|own| **own == *name);
-            let mut presence = Presence::Something;
-            if self.0.mention(name) {
-                let value = map.next_value::<&'de RawValue>()?;
-                presence = StrictValue::mentioned(value.get()).map_err(A::Error::custom)?;
-                missing -= self.0.read(name, value, &mut claims)?;
-            } else if let Some(text) = claims.text(name) {
-                *text = Some(map.next_value::<Text<'de>>()?.0);
-            } else if let Some(time) = claims.time(name) {
-                *time = Some(map.next_value::<Seconds>()?.0);
-            } else {
-                presence = map.next_value_seed(StrictValue::new())?;
+            let read = mapping.read_member(name, &mut map, &mut claims);
+            let (fulfilled, demanded) = read.inspect_err(|_| {
+                *self.failed = mapping.configured(name);
+            })?;
+            if fulfilled < demanded {
+                *self.failed = mapping.configured(name);
             }
-            let is_there = presence == Presence::Something;
-            // Whoever holds such a token has to prove more than that (RFC 7800 section 3).
-            if is_there && name == "cnf" && !self.0.bound {
-                return Err(A::Error::custom("the token is bound to a key"));
-            }
-            missing -= usize::from(is_required && is_there);
+            missing -= fulfilled;
         }
         if missing > 0 {
+            if self.failed.is_none() {
+                let mut demanded = mapping.demanded();
+                *self.failed = demanded
+                    .find(|name| !members.contains(name))
+                    .map(Into::into);
+            }
             return Err(A::Error::custom("a required claim is missing"));
         }
         Ok(claims)
     }
 }
 
-// === impl Places ===
+// === impl ClaimError ===
 
-impl Places {
-    /// Whether a place names a claim that has a meaning of its own.
+impl ClaimError {
+    pub(super) fn new(reason: Reason, claim: &str) -> Self {
+        let claim = Some(claim.into());
+        Self { reason, claim }
+    }
+}
+
+// === impl ClaimMapping ===
+
+impl ClaimMapping {
+    /// Whether a path begins with a claim that has a fixed meaning.
     pub(super) fn is_reserved(&self) -> bool {
         let reserved = ["aud", "exp", "nbf", "iat"];
         self.all()
@@ -182,8 +203,55 @@ impl Places {
             .chain(&self.scopes)
     }
 
-    /// Whether the top-level member `name` is, or leads to, one of these places.
-    fn mention(&self, name: &str) -> bool {
+    /// Reads one top-level claim. Returns how many demands (required claims, and claims with a fixed text) it meets, and how
+    /// many there are for it.
+    fn read_member<'de, A: MapAccess<'de>>(
+        &self,
+        name: &str,
+        map: &mut A,
+        claims: &mut Claims<'de>,
+    ) -> Result<(usize, usize), A::Error> {
+        let mut presence = Presence::Something;
+        let mut met = 0;
+        if self.contains(name) {
+            let value = map.next_value::<&'de RawValue>()?;
+            presence = StrictValue::mentioned(value.get()).map_err(A::Error::custom)?;
+            met = self.read(name, value, claims)?;
+        } else if let Some(text) = claims.text(name) {
+            *text = Some(map.next_value::<Text<'de>>()?.0);
+        } else if let Some(time) = claims.time(name) {
+            *time = Some(map.next_value::<Seconds>()?.0);
+        } else {
+            presence = map.next_value_seed(StrictValue::new())?;
+        }
+        let is_present = presence == Presence::Something;
+        // The client has to prove possession of a key as well (RFC 7800 section 3).
+        if is_present && name == "cnf" && !self.bound {
+            return Err(A::Error::custom("the token is bound to a key"));
+        }
+        let is_required = self.required.iter().any(|own| **own == *name);
+        met += usize::from(is_required && is_present);
+        let equal = self.equal.iter().filter(|(own, _)| **own == *name);
+        Ok((met, usize::from(is_required) + equal.count()))
+    }
+
+    /// The names of all claims that have a demand.
+    fn demanded(&self) -> impl Iterator<Item = &str> {
+        let equal = self.equal.iter().map(|(name, _)| &**name);
+        self.required.iter().map(|name| &**name).chain(equal)
+    }
+
+    /// The name for the log, if the claim is registered or configured. Other names are chosen by the author of the token.
+    fn configured(&self, name: &str) -> Option<Arc<str>> {
+        let registered = ["iss", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"];
+        let is_configured = registered.contains(&name)
+            || self.contains(name)
+            || self.demanded().any(|own| own == name);
+        is_configured.then(|| name.into())
+    }
+
+    /// Whether the top-level claim `name` is, or contains, one of these claims.
+    fn contains(&self, name: &str) -> bool {
         *self.audience == *name
             || self.rank(name).is_some()
             || self.equal.iter().any(|(own, _)| **own == *name)
@@ -194,7 +262,7 @@ impl Places {
         self.clients.iter().position(|own| **own == *name)
     }
 
-    /// One claim may stand for several things. Says how many of the demanded values it fulfils.
+    /// Reads one claim for every purpose that it has. Returns how many of the fixed texts it matches.
     fn read<'de, E: Error>(
         &self,
         name: &str,
@@ -220,11 +288,11 @@ impl Places {
             claims.subject = Some(subject(&self.subject, found)?);
         }
         self.read_lists(name, value, claims)?;
-        let mut fulfilled = 0;
+        let mut matched = 0;
         for (_, expected) in self.equal.iter().filter(|(own, _)| **own == *name) {
-            fulfilled += usize::from(*parse::<Text<'de>, E>(value)?.0 == **expected);
+            matched += usize::from(*parse::<Text<'de>, E>(value)?.0 == **expected);
         }
-        Ok(fulfilled)
+        Ok(matched)
     }
 
     fn read_lists<'de, E: Error>(
@@ -240,12 +308,12 @@ impl Places {
         for (path, names) in lists {
             let Some(path) = path else { continue };
             if let Some(found) = descend(path, name, value)? {
-                lists::read(found, Spelling::One, names)?;
+                read_list(found, Spelling::One, names)?;
             }
         }
         for path in &self.scopes {
             if let Some(found) = descend(path, name, value)? {
-                lists::read(found, Spelling::Spaced, &mut claims.scopes)?;
+                read_list(found, Spelling::Spaced, &mut claims.scopes)?;
             }
         }
         Ok(())
@@ -256,7 +324,7 @@ fn begins(path: &ClaimPath, name: &str) -> bool {
     path.names().first().is_some_and(|first| **first == *name)
 }
 
-/// Follows the rest of a path whose first name is `name`.
+/// The value at the end of a path that begins with `name`; `value` is the claim of that name.
 fn descend<'de, E: Error>(
     path: &ClaimPath,
     name: &str,
@@ -277,7 +345,7 @@ fn descend<'de, E: Error>(
     Ok(found)
 }
 
-/// `sub` is a string; a claim that stands for it may also be a whole number, as user ids of databases are.
+/// `sub` is a string. A claim that replaces it may also be a whole number, as the user IDs of databases are.
 fn subject<'de, E: Error>(path: &ClaimPath, value: &'de RawValue) -> Result<Cow<'de, str>, E> {
     if !begins(path, "sub") && parse::<u64, E>(value).is_ok() {
         return Ok(Cow::Borrowed(value.get()));
@@ -289,7 +357,7 @@ fn parse<'de, T: Deserialize<'de>, E: Error>(value: &'de RawValue) -> Result<T, 
     serde_json::from_str(value.get()).map_err(E::custom)
 }
 
-/// Finds one member of an object. What stands on the way to a claim and is no object is an error.
+/// Finds one member of an object. It is an error if a path leads through a value that is not an object.
 struct Member<'n>(&'n str);
 
 impl<'de> DeserializeSeed<'de> for Member<'_> {
@@ -304,7 +372,7 @@ impl<'de> Visitor<'de> for Member<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object on the way to a claim")
+        f.write_str("an object on the path to a claim")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::bearer::is_token68;
+use super::sources::is_token68;
 use crate::algorithm::Algorithm;
 use crate::json::{Members, StrictValue, Text, text};
 use crate::rejection::Reason;

@@ -1,11 +1,12 @@
-//! The layer, which is its own builder.
+//! The layer and its settings.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tower::Layer;
 
-use super::policy::Issuer;
+use super::issuer::Issuer;
 use super::service::{JwtAuth, JwtGate};
-use super::verify::{Obstacle, Verifier};
+use super::sources::peek;
+use super::verify::{Verifier, VerifyError};
 use crate::clock::{Clock, Reading};
 use crate::decision::Mode;
 use crate::error::ConfigError;
@@ -16,8 +17,11 @@ use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::Revocations;
 
-/// Authenticates every request by its bearer token. See the [module](super).
+/// Authenticates requests by bearer tokens. See the [module](super).
 #[derive(Clone, Debug)]
+#[doc(alias = "bearer")]
+#[doc(alias = "oauth")]
+#[doc(alias = "openid")]
 #[must_use]
 pub struct JwtAuthLayer {
     gate: JwtGate,
@@ -25,28 +29,39 @@ pub struct JwtAuthLayer {
 }
 
 impl JwtAuthLayer {
-    /// Accepts the tokens of one issuer that are meant for `audience`.
+    /// Accepts the tokens of one issuer for `audience`.
     ///
-    /// The issuer's keys are discovered at the first request (OpenID Connect Discovery, else RFC 8414) and kept fresh
-    /// from then on; nothing is fetched here, so a service starts while its identity provider is down.
+    /// The keys are discovered by the issuer's URL (OpenID Connect Discovery, otherwise RFC 8414) when the first token
+    /// arrives, and refreshed from then on. Nothing is fetched here, so a service starts even if its identity provider is
+    /// down.
     ///
     /// # Errors
     ///
-    /// If the issuer is no `https` URL (a loopback address may be `http`), or the audience is empty.
+    /// If the issuer is not an `https` URL (a loopback address may use `http`), or the audience is empty.
     #[cfg(feature = "reqwest")]
+    #[doc(alias = "oidc")]
     pub fn from_issuer(
         issuer: impl AsRef<str>,
         audience: impl AsRef<str>,
     ) -> Result<Self, ConfigError> {
-        let keys = JwksCache::from_issuer(issuer.as_ref())?;
-        Self::new([Issuer::new(issuer).audience(audience).with_keys(keys)])
+        Self::new([Issuer::discover(issuer)?.audience(audience)])
     }
 
-    /// Accepts the tokens of several issuers; a token is checked by the policy of the issuer that it names.
+    /// Accepts the tokens of several issuers. A token is verified by the settings of the issuer that it names.
+    ///
+    /// ```
+    /// use portcullis::{Issuer, JwtAuthLayer};
+    ///
+    /// let staff = Issuer::discover("https://sso.example.com/realms/staff")?.audience("orders-api");
+    /// let partners = Issuer::discover("https://partners.example.com/")?.audience("orders-api");
+    /// let auth = JwtAuthLayer::new([staff, partners])?.realm("orders")?.optional();
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// If there is no issuer, an issuer has no audience, one is named twice, or its algorithms do not fit its keys.
+    /// If there is no issuer, an issuer has no audience, two issuers have the same name, or the algorithms of an issuer do
+    /// not fit its keys.
     pub fn new(issuers: impl IntoIterator<Item = Issuer>) -> Result<Self, ConfigError> {
         let verifier = Verifier::new(issuers.into_iter().collect())?;
         Ok(Self {
@@ -55,53 +70,85 @@ impl JwtAuthLayer {
         })
     }
 
-    /// Verifies with the keys of `cache`, for issuers that have none of their own.
+    /// Verifies with the keys of `cache` for the issuers without their own keys.
     ///
     /// # Errors
     ///
-    /// If `cache` holds no keys of such an issuer.
+    /// If `cache` has no source for such an issuer.
     pub fn with_keys(mut self, cache: JwksCache) -> Result<Self, ConfigError> {
         self.gate.settings_mut().verifier.share(cache)?;
         Ok(self)
     }
 
-    /// Lets requests without a token pass as [`Caller::Anonymous`](crate::Caller::Anonymous). A bad token never passes.
+    /// The caches with the keys of the issuers, for readiness probes, status pages and [`JwksCache::purge`].
+    ///
+    /// Tokens start the fetches, and a service that gets no requests before it is ready gets no tokens. So fetch the keys
+    /// at startup, in the background, and report readiness by the state of the keys:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use portcullis::{JwtAuthLayer, TestIssuer};
+    ///
+    /// let issuer = TestIssuer::start().await?;
+    /// let auth = JwtAuthLayer::from_issuer(issuer.issuer(), "orders-api")?;
+    /// let is_ready = |auth: &JwtAuthLayer| {
+    ///     let issuers = auth.keys().into_iter().flat_map(|keys| keys.status());
+    ///     issuers.into_iter().all(|issuer| issuer.state.is_ready())
+    /// };
+    /// assert!(!is_ready(&auth));
+    ///
+    /// for keys in auth.keys() {
+    ///     keys.warm().await?; // a service repeats this after a pause until it succeeds
+    /// }
+    /// assert!(is_ready(&auth));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn keys(&self) -> Vec<JwksCache> {
+        let verifier = &self.gate.settings().verifier;
+        verifier.key_caches().cloned().collect()
+    }
+
+    /// Passes requests without a token as [`Caller::Anonymous`](crate::Caller::Anonymous). Invalid tokens are rejected.
     pub fn optional(mut self) -> Self {
         self.gate.settings_mut().optional = true;
         self
     }
 
-    /// Refuses nothing and reports what it would refuse: for trying an issuer's settings on real traffic.
+    /// Rejects nothing and reports what would be rejected, to try the settings of an issuer with real traffic.
     ///
-    /// **Every request passes.** One that would be refused passes as [`Caller::Anonymous`](crate::Caller::Anonymous), never
-    /// with what its token claims, and without the token. A layer below that asks for a caller refuses it then; a handler
-    /// that asks nobody serves everybody. A misconfiguration is refused still.
+    /// **Every request passes.** A request that would be rejected passes as
+    /// [`Caller::Anonymous`](crate::Caller::Anonymous), without its token and without the claims of the token. A layer below
+    /// that requires a caller rejects it then; a handler without such a layer serves every client. Misconfigurations are
+    /// still rejected.
     pub fn dangerous_report_authentication(mut self) -> Self {
         self.gate.settings_mut().mode = Mode::Report;
         self
     }
 
-    /// The protection space that challenges name (RFC 9110 section 11.5). The default: `api`.
+    /// The protection space in challenges (RFC 9110 section 11.5). Default: `api`.
     ///
     /// # Errors
     ///
-    /// If it could not stand between quotes.
+    /// If the name contains characters that are not allowed in a quoted string.
     pub fn realm(mut self, realm: &str) -> Result<Self, ConfigError> {
         self.gate.settings_mut().realm = Realm::new(realm)?;
         Ok(self)
     }
 
-    /// Reads tokens from the cookie `name` too.
+    /// Also reads tokens from the cookie `name`.
     ///
-    /// Browsers send cookies along with requests that other sites cause. Use a name that starts with `__Host-`, the
-    /// attributes `Secure`, `HttpOnly` and `SameSite`, and guard what changes state against forgery
+    /// Browsers send cookies with requests that other sites cause. Use a name with the prefix `__Host-` and the attributes
+    /// `Secure`, `HttpOnly` and `SameSite`, and protect requests that change state against forgery
     /// (`tower_http::csrf::CsrfLayer`).
     ///
     /// # Errors
     ///
-    /// If it is no name of a cookie (RFC 6265 section 4.1.1).
+    /// If it is not the name of a cookie (RFC 6265 section 4.1.1).
     pub fn cookie(mut self, name: &str) -> Result<Self, ConfigError> {
-        // The names of cookies and of headers are made of the same characters.
+        // Names of cookies and of headers have the same characters.
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
             return Err(ConfigError::Setting {
                 setting: "cookie",
@@ -112,11 +159,11 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// Reads tokens from the header `name` too, as its whole value.
+    /// Also reads tokens from the header `name`. The whole value is the token.
     ///
     /// # Errors
     ///
-    /// If it is no name of a header, or one that has a meaning of its own.
+    /// If it is not the name of a header, or the header has another meaning.
     pub fn header(mut self, name: &str) -> Result<Self, ConfigError> {
         let taken = ["authorization", "cookie", "host", "sec-websocket-protocol"];
         let problem = |problem| ConfigError::Header {
@@ -132,21 +179,21 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// Reads tokens from `Sec-WebSocket-Protocol: bearer, <token>` too, which is the only header that a browser lets
-    /// a page set on a WebSocket. The announcement is echoed when the connection is upgraded.
+    /// Also reads tokens from `Sec-WebSocket-Protocol: bearer, <token>`, the only header that a page in a browser can set
+    /// for a WebSocket. The response to the upgrade selects the subprotocol `bearer`.
     pub fn websocket_protocol(mut self) -> Self {
         self.gate.settings_mut().sources.websocket_protocol = true;
         self
     }
 
-    /// Reads tokens from the query parameter `name` too, `access_token` for example.
+    /// Also reads tokens from the query parameter `name`, for example `access_token`.
     ///
-    /// Whoever writes URLs down, as every proxy, browser and access log on the way does, writes down the token. RFC 9700
-    /// section 4.3.2 forbids it. The parameter is taken out before the layers below see the URL.
+    /// Proxies, browsers and access logs store URLs, and so the token. RFC 9700 section 4.3.2 forbids it. The parameter is
+    /// removed before inner services see the URL.
     ///
     /// # Errors
     ///
-    /// If the name holds what would have to be escaped.
+    /// If the name contains characters that need escapes in a query.
     pub fn dangerous_query_parameter(mut self, name: &str) -> Result<Self, ConfigError> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_plain) {
@@ -159,40 +206,51 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// Lets true CORS preflights pass without a token, as [`Caller::Anonymous`](crate::Caller::Anonymous): OPTIONS with
-    /// `Origin` and `Access-Control-Request-Method`, into which browsers put no credentials.
+    /// Passes CORS preflights without a token, as [`Caller::Anonymous`](crate::Caller::Anonymous): OPTIONS requests with
+    /// `Origin` and `Access-Control-Request-Method`. Browsers send them without credentials.
     ///
-    /// A CORS layer outside of this one answers them itself and makes this unnecessary.
+    /// A CORS layer outside of this layer answers preflights itself and makes this setting unnecessary.
     pub fn pass_cors_preflight(mut self) -> Self {
         self.gate.settings_mut().passes_preflight = true;
         self
     }
 
-    /// Refuses tokens that were revoked, remembered ones too: see [`revoke`](crate::revoke).
+    /// Rejects revoked tokens, cached ones included. See [`revoke`](crate::revoke).
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.gate.settings_mut().verifier.revocations = Some(revocations);
         self
     }
 
-    /// Remembers verified tokens in at most so many bytes: 64 MiB by default, none for 0.
+    /// The maximum memory of the token cache in bytes. Default: 64 MiB. Zero switches the cache off.
     ///
-    /// A token that comes again is compared whole and its signature is not verified again. Its times, and whether its key is still
-    /// in force, are checked each time. Clones of a layer remember together.
+    /// A cache hit skips the signature check, but still checks the times, revocations, and that the key is still valid. The
+    /// whole token is compared. Clones of a layer share the cache.
     pub fn token_cache(mut self, max_bytes: usize) -> Self {
-        self.gate.settings_mut().verifier.remember_in(max_bytes);
+        let verifier = &mut self.gate.settings_mut().verifier;
+        verifier.set_cache_bytes(max_bytes);
         self
     }
 
-    /// Judges the times in a token by this clock.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.gate.settings_mut().verifier.set_clock(clock);
+    /// The clock for the times of tokens. Default: the system clock.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.gate.settings_mut().verifier.set_clock(clock.into());
         self
     }
 
-    /// Switched off, it lets every request pass untouched, and layers below find no caller.
+    /// Whether the layer is active. If not, requests pass unchanged, and layers below find no caller.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
+    }
+
+    /// Whether the bearer token in the `Authorization` header is in the token cache and still valid.
+    ///
+    /// Waits for nothing and changes nothing in the request. A rate limit uses it to pass good tokens from an address that
+    /// is over its limit of failures.
+    #[must_use]
+    pub fn is_cached(&self, headers: &HeaderMap) -> bool {
+        let verifier = &self.gate.settings().verifier;
+        peek(headers).is_some_and(|token| verifier.is_cached(token))
     }
 
     /// Verifies a token that did not arrive in a request, such as one from a message queue.
@@ -224,11 +282,11 @@ impl JwtAuthLayer {
     pub async fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
         let mut verified = self.verify_with(&bearer, LookupMode::MayWait);
-        if let Err(Obstacle::Wait(waiter)) = verified {
+        if let Err(VerifyError::Wait(waiter)) = verified {
             waiter.await;
             verified = self.verify_with(&bearer, LookupMode::Final);
         }
-        verified.map_err(Obstacle::into_rejection)
+        verified.map_err(VerifyError::into_rejection)
     }
 
     /// Verifies a token with the keys that are loaded, without waiting.
@@ -242,7 +300,7 @@ impl JwtAuthLayer {
     pub fn verify_now(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
         let verified = self.verify_with(&bearer, LookupMode::MayWait);
-        verified.map_err(Obstacle::into_rejection)
+        verified.map_err(VerifyError::into_rejection)
     }
 
     fn bearer(&self, token: &str) -> Result<Bearer, Rejection> {
@@ -255,7 +313,7 @@ impl JwtAuthLayer {
         ))
     }
 
-    fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, Obstacle> {
+    fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, VerifyError> {
         let verifier = &self.gate.settings().verifier;
         let verified = verifier.verify(bearer, None, mode, Reading::now());
         Ok(verified?.identity)
@@ -268,7 +326,11 @@ impl Describe for JwtAuthLayer {
             return;
         }
         let settings = self.gate.settings();
-        let optional = if settings.optional { ", or nobody" } else { "" };
+        let optional = if settings.optional {
+            ", or no token"
+        } else {
+            ""
+        };
         for issuer in settings.verifier.issuers.iter() {
             let text = format!("tokens of {issuer}{optional}");
             entry.authenticates("jwt", settings.mode, text);

@@ -43,19 +43,18 @@
 //! # }
 //! ```
 
-mod bearer;
 mod cache;
 mod claims;
 mod header;
+mod issuer;
 mod layer;
 mod policy;
 mod profile;
 mod service;
 mod sources;
-mod tenants;
 mod verify;
 
+pub use issuer::Issuer;
 pub use layer::JwtAuthLayer;
-pub use policy::Issuer;
 pub use profile::Profile;
 pub use service::{JwtAuth, ResponseFuture};

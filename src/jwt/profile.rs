@@ -1,105 +1,129 @@
-//! Where well-known issuers put what the registered claims do not tell.
+//! The claims that well-known products use.
 
-use super::claims::Places;
+use super::claims::ClaimMapping;
+use crate::words::words;
 
-/// Whose tokens an issuer makes: where subject, client, roles, scopes and permissions stand, and how an access token is
-/// told from the issuer's other tokens.
+/// The product that issues the tokens: which claims contain the client, roles, scopes and permissions, and how access
+/// tokens differ from its other tokens.
 ///
-/// | profile | roles | scopes | permissions | client | audience | refuses |
+/// | profile | roles | scopes | permissions | client | audience | rejects |
 /// |---|---|---|---|---|---|---|
 /// | `Generic` | `roles` | `scope`, `scp` | `permissions` | `azp`, `client_id` | `aud` | |
-/// | `Rfc9068` | `roles` | `scope` | `permissions` | `client_id` | `aud` | what is not `at+jwt`, or lacks `client_id`, `iat` or `jti` |
-/// | `Keycloak` | `realm_access.roles` | `scope` | | `azp` | `aud` | what is not `"typ": "Bearer"`: ID and refresh tokens |
+/// | `Rfc9068` | `roles` | `scope` | `permissions` | `client_id` | `aud` | tokens other than `at+jwt`, or without `client_id`, `iat` or `jti` |
+/// | `Keycloak` | `realm_access.roles` | `scope` | | `azp` | `aud` | tokens without `"typ": "Bearer"`: ID and refresh tokens |
 /// | `Auth0` | | `scope` | `permissions` | `azp`, `client_id` | `aud` | |
 /// | `Entra` | `roles` | `scp` | | `azp`, `appid` | `aud` | |
 /// | `Okta` | `groups` | `scp` | | `cid` | `aud` | |
-/// | `Cognito` | `cognito:groups` | `scope` | | `client_id` | `client_id` | what is not `"token_use": "access"`: ID tokens |
+/// | `Cognito` | `cognito:groups` | `scope` | | `client_id` | `client_id` | tokens without `"token_use": "access"`: ID tokens |
 /// | `Google` | | | | `azp` | `aud` | |
 ///
-/// Setters of [`Issuer`](super::Issuer) that are called after [`profile`](super::Issuer::profile) change single places.
-/// Keycloak's client roles are never mixed with its realm roles: give `.permissions_claim(["resource_access", CLIENT,
-/// "roles"])` where those of one client count.
+/// Setters of [`Issuer`](super::Issuer) that are called after [`profile`](super::Issuer::profile) change single claims.
+/// Keycloak's client roles are not mixed with its realm roles. To use the roles of one client as permissions, call
+/// `.permissions_claim(["resource_access", CLIENT, "roles"])`.
+///
+/// ```
+/// use portcullis::{Issuer, Profile};
+///
+/// let issuer = Issuer::discover("https://sso.example.com/realms/main")?
+///     .profile(Profile::Keycloak)
+///     .audience("orders-api");
+/// assert_eq!("keycloak".parse::<Profile>()?, Profile::Keycloak);
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
-    /// No issuer in particular.
+    /// No particular product.
     #[default]
     Generic,
     /// The access token profile of RFC 9068, section 2.2, enforced.
     Rfc9068,
     /// Keycloak: realm roles.
     Keycloak,
-    /// Auth0: permissions of its role-based access control. Roles need a claim of one's own there.
+    /// Auth0: permissions of its role-based access control. For roles, Auth0 needs a custom claim.
     Auth0,
     /// Microsoft Entra ID: app roles, and delegated permissions as scopes.
     ///
-    /// The tokens of many organisations are those of [`Issuer::tenants`](super::Issuer::tenants) with the pattern
-    /// `https://login.microsoftonline.com/{tenant}/v2.0`. Their keys are discovered, for each its own, or come for all from the
-    /// [URL](crate::JwksSource::uri) `https://login.microsoftonline.com/common/discovery/v2.0/keys`, where a key that says whose it is
-    /// serves that one alone.
+    /// For the tokens of many organizations use [`Issuer::tenants`](super::Issuer::tenants) with the pattern
+    /// `https://login.microsoftonline.com/{tenant}/v2.0`. The keys are discovered per tenant, or come from the
+    /// [URL](crate::JwksSource::uri) `https://login.microsoftonline.com/common/discovery/v2.0/keys` for all of them. A key
+    /// there that names its issuer verifies the tokens of that issuer only.
     Entra,
     /// Okta custom authorization servers, with a `groups` claim.
     Okta,
     /// Amazon Cognito user pools: access tokens, which have no `aud`.
     Cognito,
-    /// Google: ID tokens, the only signed ones that it makes.
+    /// Google: ID tokens, its only signed tokens.
     Google,
+}
+
+words! {
+    Profile: "profile" {
+        Generic => "generic",
+        Rfc9068 => "rfc9068",
+        Keycloak => "keycloak",
+        Auth0 => "auth0",
+        Entra => "entra",
+        Okta => "okta",
+        Cognito => "cognito",
+        Google => "google",
+    }
 }
 
 // === impl Profile ===
 
 impl Profile {
-    pub(super) fn places(self) -> Places {
+    pub(super) fn mapping(self) -> ClaimMapping {
         let names = |list: &[&str]| list.iter().map(|name| Box::from(*name)).collect();
-        let mut places = Places::default();
+        let mut mapping = ClaimMapping::default();
         match self {
             Self::Generic => {}
             Self::Rfc9068 => {
-                places.scopes = vec!["scope".into()];
-                places.clients = names(&["client_id"]);
-                places.required = names(&["client_id", "iat", "jti"]);
+                mapping.scopes = vec!["scope".into()];
+                mapping.clients = names(&["client_id"]);
+                mapping.required = names(&["client_id", "iat", "jti"]);
             }
             Self::Keycloak => {
-                places.roles = Some(["realm_access", "roles"].into());
-                places.scopes = vec!["scope".into()];
-                places.permissions = None;
-                places.clients = names(&["azp"]);
-                places.equal = vec![("typ".into(), "Bearer".into())];
+                mapping.roles = Some(["realm_access", "roles"].into());
+                mapping.scopes = vec!["scope".into()];
+                mapping.permissions = None;
+                mapping.clients = names(&["azp"]);
+                mapping.equal = vec![("typ".into(), "Bearer".into())];
             }
             Self::Auth0 => {
-                places.roles = None;
-                places.scopes = vec!["scope".into()];
+                mapping.roles = None;
+                mapping.scopes = vec!["scope".into()];
             }
             Self::Entra => {
-                places.scopes = vec!["scp".into()];
-                places.permissions = None;
-                places.clients = names(&["azp", "appid"]);
+                mapping.scopes = vec!["scp".into()];
+                mapping.permissions = None;
+                mapping.clients = names(&["azp", "appid"]);
             }
             Self::Okta => {
-                places.roles = Some("groups".into());
-                places.scopes = vec!["scp".into()];
-                places.permissions = None;
-                places.clients = names(&["cid"]);
+                mapping.roles = Some("groups".into());
+                mapping.scopes = vec!["scp".into()];
+                mapping.permissions = None;
+                mapping.clients = names(&["cid"]);
             }
             Self::Cognito => {
-                places.roles = Some("cognito:groups".into());
-                places.scopes = vec!["scope".into()];
-                places.permissions = None;
-                places.clients = names(&["client_id"]);
-                places.audience = "client_id".into();
-                places.equal = vec![("token_use".into(), "access".into())];
+                mapping.roles = Some("cognito:groups".into());
+                mapping.scopes = vec!["scope".into()];
+                mapping.permissions = None;
+                mapping.clients = names(&["client_id"]);
+                mapping.audience = "client_id".into();
+                mapping.equal = vec![("token_use".into(), "access".into())];
             }
             Self::Google => {
-                places.roles = None;
-                places.scopes = Vec::new();
-                places.permissions = None;
-                places.clients = names(&["azp"]);
+                mapping.roles = None;
+                mapping.scopes = Vec::new();
+                mapping.permissions = None;
+                mapping.clients = names(&["azp"]);
             }
         }
-        places
+        mapping
     }
 
-    /// The `typ` headers that are accepted.
+    /// The accepted `typ` headers.
     pub(super) const fn types(self) -> &'static [&'static str] {
         match self {
             Self::Rfc9068 => &["at+jwt"],

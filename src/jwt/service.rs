@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{Extensions, Request, Response};
 
-use super::sources::{Credential, Echo, Sources};
-use super::verify::{Obstacle, Verifier};
+use super::sources::{Credential, SubprotocolReply, TokenSources};
+use super::verify::{Verifier, VerifyError};
 use crate::caller_scope::Scoped;
 use crate::clock::Reading;
 use crate::decision::Mode;
@@ -30,7 +30,7 @@ pub(super) struct JwtGate(Arc<Settings>);
 pub(super) struct Settings {
     pub(super) verifier: Verifier,
     pub(super) realm: Realm,
-    pub(super) sources: Sources,
+    pub(super) sources: TokenSources,
     pub(super) optional: bool,
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
@@ -41,7 +41,7 @@ pub(super) struct Settings {
 /// What is kept of an authenticated request.
 #[derive(Default)]
 pub(super) struct Passed {
-    echo: Echo,
+    reply: SubprotocolReply,
     /// Whether the token had been verified before.
     remembered: bool,
     /// `None` where nobody was authenticated.
@@ -60,7 +60,7 @@ impl JwtGate {
                 .collect(),
             verifier,
             realm: Realm::default(),
-            sources: Sources::default(),
+            sources: TokenSources::default(),
             optional: false,
             mode: Mode::default(),
             passes_preflight: false,
@@ -82,10 +82,10 @@ impl JwtGate {
         request: &mut Request<B>,
         mode: LookupMode,
         now: Reading,
-    ) -> Result<Passed, Obstacle> {
+    ) -> Result<Passed, VerifyError> {
         let extensions = request.extensions_mut();
         let verifier = &self.0.verifier;
-        let above = match verifier.asks_above {
+        let above = match verifier.needs_request_keys {
             true => extensions.get::<JwksCache>(),
             false => None,
         };
@@ -93,7 +93,7 @@ impl JwtGate {
         let remembered = verified.identity.is_cached();
         extensions.insert(Caller::Verified(verified.identity));
         Ok(Passed {
-            echo: credential.echo,
+            reply: credential.reply,
             remembered,
             issuer: Some(verified.issuer),
         })
@@ -138,8 +138,8 @@ impl Gate for JwtGate {
         };
         match self.authenticate(&credential, request, LookupMode::MayWait, watch.reading()) {
             Ok(passed) => Begin::Pass(passed),
-            Err(Obstacle::Refusal(rejection)) => Begin::Reject(self.refuse(rejection, request)),
-            Err(Obstacle::Wait(waiter)) => Begin::Wait(Box::pin(async move {
+            Err(VerifyError::Rejected(rejection)) => Begin::Reject(self.refuse(rejection, request)),
+            Err(VerifyError::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
                 credential
             })),
@@ -156,7 +156,7 @@ impl Gate for JwtGate {
     }
 
     fn seals(&self, passed: &Passed) -> bool {
-        passed.echo != Echo::Nothing
+        passed.reply != SubprotocolReply::None
     }
 
     fn reports_only(&self) -> bool {
@@ -164,7 +164,7 @@ impl Gate for JwtGate {
     }
 
     fn seal<R>(&self, passed: Passed, response: &mut Response<R>) {
-        passed.echo.apply(response);
+        passed.reply.apply(response);
     }
 
     fn tally(&self, passed: &Passed) -> Option<&CachedMetrics> {

@@ -1,45 +1,45 @@
-//! Takes the token out of a request, from the places where it may stand.
+//! Takes the token out of a request, from the mapping where a layer reads tokens.
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::bearer::{self, is_token68};
 use crate::identity::Bearer;
 use crate::rejection::Reason;
 
-/// Where tokens are read besides the `Authorization` header. Each place is switched on by name.
+/// Where tokens are read in addition to the `Authorization` header.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sources {
+pub(super) struct TokenSources {
     pub(super) cookie: Option<Box<str>>,
     pub(super) header: Option<HeaderName>,
     pub(super) websocket_protocol: bool,
     pub(super) query: Option<Box<str>>,
 }
 
-/// A token, and what its source asks of the response.
+/// A token, and what its source requires of the response.
 pub(super) struct Credential {
     pub(super) bearer: Bearer,
-    pub(super) echo: Echo,
+    pub(super) reply: SubprotocolReply,
 }
 
-/// What a browser must hear of the protocols that it offered.
+/// The answer to a WebSocket client that offered its token as a subprotocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Echo {
+pub(super) enum SubprotocolReply {
     #[default]
-    Nothing,
-    /// It closes a WebSocket whose server chose none of them.
-    WebSocketProtocol,
+    None,
+    /// Selects [`ANNOUNCEMENT`]. A browser closes the connection if the server selects none of its subprotocols.
+    Bearer,
 }
 
-/// The protocol whose name announces a token.
+/// The subprotocol that announces a token: the next entry of the list is the token.
 const ANNOUNCEMENT: &str = "bearer";
 
-// === impl Sources ===
+// === impl TokenSources ===
 
-impl Sources {
-    /// Takes the one token of a request, so that nobody below sees it. Two, wherever they stand, are a malformed request:
-    /// a bad one must not fall through to another.
+impl TokenSources {
+    /// Removes the token from the request and returns it, so that no inner service sees it.
+    ///
+    /// Two tokens are a malformed request, whatever their sources: otherwise a bad token would fall through to the next.
     pub(super) fn take<B>(
         &self,
         request: &mut Request<B>,
@@ -50,32 +50,32 @@ impl Sources {
             None => None,
         };
         let headers = request.headers_mut();
-        let mut found = bearer::take(headers, max_bytes)?.map(|bearer| Credential {
+        let mut found = take_authorization(headers, max_bytes)?.map(|bearer| Credential {
             bearer,
-            echo: Echo::Nothing,
+            reply: SubprotocolReply::None,
         });
-        let mut add = |token: Option<String>, echo| {
+        let mut add = |token: Option<String>, reply| {
             let Some(token) = token else {
                 return Ok(());
             };
-            let bearer = make(&token, max_bytes)?;
-            let second = found.replace(Credential { bearer, echo });
+            let bearer = bearer_of(&token, max_bytes)?;
+            let second = found.replace(Credential { bearer, reply });
             second.map_or(Ok(()), |_| Err(Reason::InvalidRequest))
         };
         if let Some(name) = &self.cookie {
-            add(take_cookie(headers, name)?, Echo::Nothing)?;
+            add(take_cookie(headers, name)?, SubprotocolReply::None)?;
         }
         if let Some(name) = &self.header {
-            add(take_header(headers, name)?, Echo::Nothing)?;
+            add(take_header(headers, name)?, SubprotocolReply::None)?;
         }
         if self.websocket_protocol {
-            add(take_protocol(headers)?, Echo::WebSocketProtocol)?;
+            add(take_protocol(headers)?, SubprotocolReply::Bearer)?;
         }
-        add(in_query, Echo::Nothing)?;
+        add(in_query, SubprotocolReply::None)?;
         Ok(found)
     }
 
-    /// Removes what stands where tokens are read, well-formed or not, after `take` refused it.
+    /// Removes everything from the mapping where tokens are read, well-formed or not. Called after `take` failed.
     pub(super) fn discard<B>(&self, request: &mut Request<B>) {
         if let Some(name) = &self.query {
             let uri = request.uri_mut();
@@ -99,11 +99,11 @@ impl Sources {
     }
 }
 
-// === impl Echo ===
+// === impl SubprotocolReply ===
 
-impl Echo {
+impl SubprotocolReply {
     pub(super) fn apply<R>(self, response: &mut Response<R>) {
-        if self == Self::WebSocketProtocol && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if self == Self::Bearer && response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let announced = HeaderValue::from_static(ANNOUNCEMENT);
             let headers = response.headers_mut();
             headers.entry(SEC_WEBSOCKET_PROTOCOL).or_insert(announced);
@@ -111,7 +111,85 @@ impl Echo {
     }
 }
 
-fn make(token: &str, max_bytes: usize) -> Result<Bearer, Reason> {
+// === Authorization (RFC 6750 section 2.1) ===
+
+/// Takes the credential of the scheme `Bearer`.
+///
+/// Returns `None` without an `Authorization` header, and for other schemes, whose credential stays in the request. The
+/// characters of the token are not checked here: a cached token has the right ones, and decoding any other is stricter.
+fn take_authorization(headers: &mut HeaderMap, max_bytes: usize) -> Result<Option<Bearer>, Reason> {
+    let lines = headers.len();
+    // Removes all lines of the header and returns the first.
+    let Some(value) = headers.remove(AUTHORIZATION) else {
+        return Ok(None);
+    };
+    if lines - headers.len() > 1 {
+        return Err(Reason::InvalidRequest);
+    }
+    let Some(token) = after_scheme(value.as_bytes()) else {
+        headers.insert(AUTHORIZATION, value);
+        return Ok(None);
+    };
+    let token = token.strip_prefix(b" ").ok_or(Reason::InvalidRequest)?;
+    let token = trim_start(token);
+    if token.len() > max_bytes {
+        return Err(Reason::TokenTooLarge);
+    }
+    if token.is_empty() {
+        return Err(Reason::InvalidRequest);
+    }
+    let has_one_space = value.len() == Bearer::SCHEME.len() + token.len();
+    let rebuilt = (!has_one_space).then(|| [Bearer::SCHEME.as_bytes(), token].concat());
+    let rebuilt = rebuilt.and_then(|value| HeaderValue::from_bytes(&value).ok());
+    Ok(Some(Bearer::new(rebuilt.unwrap_or(value))))
+}
+
+/// The token of the only `Authorization` header, which stays in the request.
+pub(super) fn peek(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let (line, None) = (lines.next()?, lines.next()) else {
+        return None;
+    };
+    after_scheme(line.as_bytes())?.strip_prefix(b" ")
+}
+
+/// What follows the scheme, if the scheme is `Bearer` in any case.
+fn after_scheme(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_first_chunk::<6>()?;
+    let ends = match rest.first() {
+        Some(b' ') | None => true,
+        Some(byte) => !is_token_char(*byte),
+    };
+    let is_bearer = scheme == b"Bearer" || scheme.eq_ignore_ascii_case(b"bearer");
+    (ends && is_bearer).then_some(rest)
+}
+
+fn trim_start(mut token: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] = token {
+        token = rest;
+    }
+    token
+}
+
+/// A character of RFC 9110's `token` (section 5.6.2).
+fn is_token_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 9110's `token68` (section 11.2).
+pub(super) fn is_token68(token: &[u8]) -> bool {
+    let bare = token.trim_ascii_end();
+    let end = bare.iter().rposition(|byte| *byte != b'=');
+    let body = end.and_then(|end| bare.get(..=end)).unwrap_or_default();
+    bare.len() == token.len()
+        && !body.is_empty()
+        && body
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+}
+
+/// A token from another source than `Authorization`.
+fn bearer_of(token: &str, max_bytes: usize) -> Result<Bearer, Reason> {
     if token.len() > max_bytes {
         return Err(Reason::TokenTooLarge);
     }
@@ -122,7 +200,9 @@ fn make(token: &str, max_bytes: usize) -> Result<Bearer, Reason> {
     Ok(Bearer::new(value.map_err(|_| Reason::InvalidRequest)?))
 }
 
-/// Every line of a header as text.
+// === other headers ===
+
+/// All lines of a header as text.
 fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Vec<&'h str>, Reason> {
     let lines = headers.get_all(name).iter();
     lines
@@ -130,7 +210,7 @@ fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Vec<&'h str>, 
         .collect()
 }
 
-/// Puts what is left of a list back as one line, or nothing.
+/// Replaces all lines of a header by one line, or by none if the line is empty.
 fn put_back(headers: &mut HeaderMap, name: HeaderName, rest: &str) {
     headers.remove(&name);
     if let (false, Ok(value)) = (rest.is_empty(), HeaderValue::from_str(rest)) {
@@ -138,9 +218,9 @@ fn put_back(headers: &mut HeaderMap, name: HeaderName, rest: &str) {
     }
 }
 
-/// An empty cookie is how one is removed, and no token.
+/// Takes a cookie. An empty one is no token: that is how servers delete cookies.
 fn take_cookie(headers: &mut HeaderMap, name: &str) -> Result<Option<String>, Reason> {
-    // Where our cookie is not named at all, the others are none of our business.
+    // Cookies in other encodings are an error only if the request has this one.
     let mut cookies = headers.get_all(COOKIE).iter();
     if !cookies.any(|line| contains(line, name)) {
         return Ok(None);
@@ -172,7 +252,7 @@ fn contains(line: &HeaderValue, text: &str) -> bool {
     parts.any(|part| part == text.as_bytes())
 }
 
-/// The other cookies stay, unless nobody can tell where one ends.
+/// Removes the cookie. Other cookies stay, unless the header is not text and cookies cannot be separated.
 fn discard_cookie(headers: &mut HeaderMap, name: &str) {
     let mut cookies = headers.get_all(COOKIE).iter();
     if !cookies.any(|line| contains(line, name)) {
@@ -195,37 +275,31 @@ fn take_header(headers: &mut HeaderMap, name: &HeaderName) -> Result<Option<Stri
     Ok(found)
 }
 
-/// `bearer, <token>`, anywhere in the list. Both are taken out, as neither is a protocol that a server speaks.
+/// Takes `bearer, <token>` out of the list of subprotocols. Neither is a protocol that the server speaks.
 fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
-    let offered: Vec<&str> = lines(headers, &SEC_WEBSOCKET_PROTOCOL)?
+    let mut offered: Vec<&str> = lines(headers, &SEC_WEBSOCKET_PROTOCOL)?
         .iter()
         .flat_map(|line| line.split(','))
         .map(str::trim)
         .collect();
-    let mut announced = offered
-        .iter()
-        .enumerate()
-        .filter(|(_, name)| **name == ANNOUNCEMENT);
-    let Some((at, _)) = announced.next() else {
+    let Some(at) = offered.iter().position(|name| *name == ANNOUNCEMENT) else {
         return Ok(None);
     };
-    let token = offered.get(at + 1).map(|token| (*token).to_owned());
-    let token = token
-        .filter(|_| announced.next().is_none())
-        .ok_or(Reason::InvalidRequest)?;
-    let rest = offered.iter().enumerate();
-    let rest: Vec<&str> = rest
-        .filter(|(i, _)| *i != at && *i != at + 1)
-        .map(|(_, name)| *name)
-        .collect();
-    let rest = rest.join(", ");
+    offered.remove(at);
+    if at >= offered.len() || offered.contains(&ANNOUNCEMENT) {
+        return Err(Reason::InvalidRequest);
+    }
+    let token = offered.remove(at).to_owned();
+    let rest = offered.join(", ");
     put_back(headers, SEC_WEBSOCKET_PROTOCOL, &rest);
     Ok(Some(token))
 }
 
-/// `name=<token>`, as RFC 6750 section 2.3 has it. The rest of the query stays as it is, byte for byte.
+// === query (RFC 6750 section 2.3) ===
+
+/// Takes `name=<token>`. The rest of the query keeps its bytes.
 fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
-    // To whoever reads the query behind us it would be a token, and perhaps another than ours.
+    // Another reader of the query may see a token in such a pair, and perhaps not the one that is verified here.
     if pairs(uri).any(|pair| is_disguised(pair, name)) {
         return Err(Reason::InvalidRequest);
     }
@@ -256,13 +330,16 @@ fn value<'p>(pair: &'p str, name: &str) -> Option<&'p str> {
     pair.strip_prefix(name)?.strip_prefix('=')
 }
 
-/// Whether it is the parameter to whoever undoes escapes, and not as it is written.
+/// Whether other readers find the parameter in this pair, although the pair does not begin with its name: the name has
+/// escapes, or it follows a `;`, which some form decoders read as `&`.
 fn is_disguised(pair: &str, name: &str) -> bool {
-    let (own, _) = pair.split_once('=').unwrap_or((pair, ""));
-    own.contains('%') && percent_decode_str(own).eq(name.bytes())
+    pair.split(';').enumerate().any(|(at, part)| {
+        let (own, _) = part.split_once('=').unwrap_or((part, ""));
+        (at > 0 || own.contains('%')) && percent_decode_str(own).eq(name.bytes())
+    })
 }
 
-/// Whether anybody could take it for the token.
+/// Whether any reader finds the parameter in this pair.
 fn stands_for(pair: &str, name: &str) -> bool {
     value(pair, name).is_some() || is_disguised(pair, name)
 }
@@ -271,8 +348,8 @@ fn stands_for(pair: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn sources() -> Sources {
-        Sources {
+    fn sources() -> TokenSources {
+        TokenSources {
             cookie: Some("__Host-token".into()),
             header: Some(HeaderName::from_static("x-token")),
             websocket_protocol: true,
@@ -312,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_found_in_each_place_and_taken_out_of_it() {
+    fn takes_the_token_out_of_each_source() {
         check(&[], Ok(None), &[]);
         check(&[("authorization", "Bearer a.b.c")], Ok(Some("a.b.c")), &[]);
         check(&[("x-token", "a.b.c")], Ok(Some("a.b.c")), &[]);
@@ -340,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_of_ours_is_left_alone() {
+    fn leaves_other_headers_alone() {
         for given in [
             [("cookie", "a=1; b=2")],
             [("cookie", "x__Host-token=a.b.c")],
@@ -354,15 +431,15 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_are_a_malformed_request_wherever_they_stand() {
-        let places = [
+    fn two_tokens_are_a_malformed_request() {
+        let mapping = [
             ("authorization", "Bearer a.b.c"),
             ("x-token", "a.b.c"),
             ("cookie", "__Host-token=a.b.c"),
             ("sec-websocket-protocol", "bearer, a.b.c"),
         ];
-        for first in places {
-            for second in places {
+        for first in mapping {
+            for second in mapping {
                 check(&[first, second], Err(Reason::InvalidRequest), &[]);
             }
         }
@@ -374,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_token_is_refused_and_never_falls_through() {
+    fn a_malformed_token_does_not_fall_through() {
         for given in [
             ("cookie", "__Host-token=\"a.b.c\""),
             ("cookie", "__Host-token=a b"),
@@ -395,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_the_query_is_taken_out_of_it() {
+    fn takes_the_token_out_of_the_query() {
         #[track_caller]
         fn check(uri: &str, expected: Result<Option<&str>, Reason>, left: &str) {
             let mut request = Request::get(uri).body(()).unwrap();
@@ -428,17 +505,23 @@ mod tests {
             "/a?access%5Ftoken=a",
             "/a?%61ccess_token",
             "/a?access_token=a.b.c&access%5ftoken=b",
+            // Some form decoders separate parameters at `;`.
+            "/a?a=b;access_token=c",
+            "/a?access_token=a.b.c&x;access_token=b&y",
+            "/a?x;%61ccess_token=b",
+            "/a?access_token=a.b.c;access_token=b",
         ] {
             check(escaped, Err(Reason::InvalidRequest), escaped);
         }
-        let other = "/a?access%5ftokens=a&%61=%61";
-        check(other, Ok(None), other);
+        for other in ["/a?access%5ftokens=a&%61=%61", "/a?a=1;b=2;access_tokens=3"] {
+            check(other, Ok(None), other);
+        }
         let twice = "/a?access_token=a&access_token=b";
         check(twice, Err(Reason::InvalidRequest), twice);
     }
 
     #[test]
-    fn what_could_be_taken_for_a_token_is_discarded_and_nothing_else() {
+    fn discards_only_what_may_be_a_token() {
         #[track_caller]
         fn check(uri: &str, left: &str) {
             let mut request = Request::connect(uri).body(()).unwrap();
@@ -447,20 +530,100 @@ mod tests {
         }
         check("/a?access_token=a&b&access_token=", "/a?b");
         check("http://h/a?access%5Ftoken=a&b=%61", "http://h/a?b=%61");
+        check("/a?x;access_token=a&b;c", "/a?b;c");
         for other in ["/a?access_tokens=a&access_token", "/a?", "*", "h:443"] {
             check(other, other);
         }
     }
 
     #[test]
-    fn the_announced_protocol_is_echoed_where_protocols_are_switched() {
+    fn selects_the_subprotocol_when_protocols_switch() {
         let mut response = Response::new(());
-        Echo::WebSocketProtocol.apply(&mut response);
+        SubprotocolReply::Bearer.apply(&mut response);
         assert!(response.headers().is_empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        Echo::Nothing.apply(&mut response);
+        SubprotocolReply::None.apply(&mut response);
         assert!(response.headers().is_empty());
-        Echo::WebSocketProtocol.apply(&mut response);
+        SubprotocolReply::Bearer.apply(&mut response);
         assert_eq!(response.headers()["sec-websocket-protocol"], "bearer");
+    }
+
+    #[track_caller]
+    fn check_authorization(values: &[&[u8]], expected: Result<Option<&[u8]>, Reason>) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        let taken = take_authorization(&mut headers, 16);
+        let token = taken.as_ref().map(|b| b.as_ref().map(Bearer::token));
+        assert_eq!(token, expected.as_ref().map(|b| *b));
+        let left: Vec<_> = headers.values().map(HeaderValue::as_bytes).collect();
+        match taken {
+            Ok(None) => assert_eq!(left, values, "another's credential stays"),
+            _ => assert!(left.is_empty(), "the credential is moved, not copied"),
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case() {
+        for value in [
+            "Bearer a.b.c",
+            "bearer a.b.c",
+            "BEARER a.b.c",
+            "Bearer   a.b.c",
+        ] {
+            check_authorization(&[value.as_bytes()], Ok(Some(b"a.b.c")));
+        }
+        check_authorization(&[b"Bearer a-_~+/=="], Ok(Some(b"a-_~+/==")));
+    }
+
+    #[test]
+    fn leaves_other_schemes_alone() {
+        check_authorization(&[], Ok(None));
+        for value in [
+            "Basic YTpi",
+            "",
+            "Bearerx a.b.c",
+            "Foo Bearer a.b.c",
+            "DPoP a.b.c",
+            "Bear",
+        ] {
+            check_authorization(&[value.as_bytes()], Ok(None));
+        }
+    }
+
+    #[test]
+    fn two_credentials_are_a_malformed_request() {
+        check_authorization(
+            &[b"Bearer a.b.c", b"Bearer a.b.c"],
+            Err(Reason::InvalidRequest),
+        );
+        check_authorization(
+            &[b"Basic YTpi", b"Bearer a.b.c"],
+            Err(Reason::InvalidRequest),
+        );
+    }
+
+    #[test]
+    fn a_malformed_credential_is_a_malformed_request() {
+        for value in ["Bearer", "Bearer ", "Bearer   ", "Bearer\ta.b.c"] {
+            check_authorization(&[value.as_bytes()], Err(Reason::InvalidRequest));
+        }
+    }
+
+    #[test]
+    fn token68_has_few_characters() {
+        for token in ["a", "a-_~+/==", "a.b.c"] {
+            assert!(is_token68(token.as_bytes()), "{token}");
+        }
+        for token in ["", "=", "a b", "a=b", "a, b", "a ", "a\t", "ä"] {
+            assert!(!is_token68(token.as_bytes()), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_large_token_is_refused_before_it_is_read() {
+        check_authorization(&[b"Bearer 01234567890123456"], Err(Reason::TokenTooLarge));
+        check_authorization(&[b"Bearer 0123456789012345"], Ok(Some(b"0123456789012345")));
     }
 }

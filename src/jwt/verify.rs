@@ -1,14 +1,14 @@
-//! The decision: is this token one of ours, and whose is it?
+//! The decision about a token: the steps of verification, in order.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::cache::{Remembered, TokenCache};
-use super::claims::{Claims, peek_issuer};
+use super::cache::{CachedToken, TokenCache};
+use super::claims::{ClaimError, Claims, peek_issuer};
 use super::header::{Header, Parts};
-use super::policy::{Issuer, Keys};
+use super::issuer::{Issuer, Keys};
 use crate::clock::{Clock, Reading};
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
@@ -17,39 +17,39 @@ use crate::jwks::{IssuerKeys, JwksCache, Key, Lookup, LookupMode, NO_GENERATION,
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
-/// Verifies tokens of several issuers, each by its own policy and its own keys.
+/// Verifies the tokens of several issuers, each with its own settings and keys.
 #[derive(Clone)]
 pub(super) struct Verifier {
     pub(super) issuers: Arc<[Issuer]>,
-    /// The keys of each issuer, where it is one and they do not come from above.
+    /// The keys of each issuer; `None` for tenants, fixed keys, and keys from a layer above.
     keys: Arc<[Option<Arc<IssuerKeys>>]>,
     shared_keys: Option<JwksCache>,
-    /// The length beyond which no issuer's token is read.
+    /// The largest `max_token_bytes` of the issuers.
     pub(super) max_token_bytes: usize,
-    /// Whether some issuer's keys are expected in the requests.
-    pub(super) asks_above: bool,
+    /// Whether an issuer needs the keys that a `JwksCacheLayer` puts into the request.
+    pub(super) needs_request_keys: bool,
     clock: Clock,
     pub(super) revocations: Option<Revocations>,
-    /// `None` is switched off. Clones that are set up alike share it.
+    /// `None` if the cache is off. Clones with the same settings share it.
     cache: Option<Arc<TokenCache>>,
 }
 
 /// A verified token.
 pub(super) struct Authenticated {
     pub(super) identity: Identity,
-    /// The issuer's place in the verifier's list.
+    /// The index of the issuer in the verifier.
     pub(super) issuer: usize,
 }
 
-/// A year after the epoch. A clock before it was never set, and would take every token for fresh.
-const EARLIEST: Duration = Duration::from_secs(365 * 86_400);
-
-/// Why a token is not verified.
-pub(super) enum Obstacle {
-    Refusal(Rejection),
-    /// A key must be fetched first.
+/// Why a token was not verified.
+pub(super) enum VerifyError {
+    Rejected(Rejection),
+    /// The keys must be fetched first.
     Wait(Waiter),
 }
+
+/// A year after the epoch. A clock before this time was never set, and every token would look unexpired.
+const EARLIEST: Duration = Duration::from_secs(365 * 86_400);
 
 // === impl Verifier ===
 
@@ -60,25 +60,17 @@ impl Verifier {
         }
         for (at, issuer) in issuers.iter().enumerate() {
             issuer.validate()?;
-            if issuers
-                .iter()
-                .skip(at + 1)
-                .any(|other| other.name == issuer.name)
-            {
+            let mut others = issuers.iter().skip(at + 1);
+            if others.any(|other| other.name == issuer.name) {
                 let issuer = issuer.name.to_string();
                 return Err(ConfigError::DuplicateIssuer { issuer });
             }
         }
+        let limits = issuers.iter().map(|issuer| issuer.max_token_bytes);
         Ok(Self {
             keys: issuers.iter().map(|issuer| keys_of(issuer, None)).collect(),
-            max_token_bytes: issuers
-                .iter()
-                .map(|issuer| issuer.max_token_bytes)
-                .max()
-                .unwrap_or_default(),
-            asks_above: issuers
-                .iter()
-                .any(|issuer| matches!(issuer.keys, Keys::Shared)),
+            max_token_bytes: limits.max().unwrap_or_default(),
+            needs_request_keys: issuers.iter().any(Issuer::has_shared_keys),
             issuers: issuers.into(),
             shared_keys: None,
             clock: Clock::System,
@@ -87,10 +79,10 @@ impl Verifier {
         })
     }
 
-    /// Gives the issuers without keys of their own this cache.
+    /// Uses `cache` for the issuers without their own keys.
     pub(super) fn share(&mut self, cache: JwksCache) -> Result<(), ConfigError> {
         for issuer in self.issuers.iter() {
-            if matches!(issuer.keys, Keys::Shared) && !cache.covers(&issuer.name) {
+            if issuer.has_shared_keys() && !cache.covers(&issuer.name) {
                 let issuer = issuer.name.to_string();
                 return Err(ConfigError::MissingKeys { issuer });
             }
@@ -98,130 +90,151 @@ impl Verifier {
         let issuers = self.issuers.iter();
         self.keys = issuers.map(|own| keys_of(own, Some(&cache))).collect();
         self.shared_keys = Some(cache);
-        self.asks_above = false;
-        self.forget();
+        self.needs_request_keys = false;
+        self.empty_cache();
         Ok(())
     }
 
     pub(super) fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
-        self.forget();
+        self.empty_cache();
     }
 
-    /// Remembers verified tokens in so many bytes; in none at all for 0.
-    pub(super) fn remember_in(&mut self, max_bytes: usize) {
+    /// Sets the size of the token cache in bytes. Zero switches it off.
+    pub(super) fn set_cache_bytes(&mut self, max_bytes: usize) {
         self.cache = (max_bytes > 0).then(|| Arc::new(TokenCache::new(max_bytes)));
     }
 
-    /// What was verified under other settings, perhaps by a clone, counts no more.
-    fn forget(&mut self) {
+    /// Results of a verifier with other settings, such as a clone of this one, do not count.
+    fn empty_cache(&mut self) {
         let empty = self.cache.as_ref().map(|cache| cache.emptied());
         self.cache = empty.map(Arc::new);
     }
 
-    /// Decides on one token. `above` is the handle that a `JwksCacheLayer` above put into the request.
+    /// The caches with the keys of the issuers.
+    pub(super) fn key_caches(&self) -> impl Iterator<Item = &JwksCache> {
+        let own = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Cache(cache) => Some(cache),
+            Keys::Shared | Keys::Fixed(_) => None,
+        });
+        own.chain(&self.shared_keys)
+    }
+
+    /// Decides about one token. `above` is the cache that a `JwksCacheLayer` put into the request.
     pub(super) fn verify(
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         mode: LookupMode,
         reading: Reading,
-    ) -> Result<Authenticated, Obstacle> {
+    ) -> Result<Authenticated, VerifyError> {
         let now = self.clock.unix_time_at(reading);
         if now < EARLIEST {
-            return Err(Obstacle::Refusal(Rejection::misconfigured(
-                "the clock was never set, so no token can be judged by it: set the system's clock",
+            return Err(VerifyError::Rejected(Rejection::misconfigured(
+                "the system clock was never set, so token expiry cannot be checked: set the clock",
             )));
         }
         if let Some(cache) = &self.cache {
-            let remembered = cache.find(bearer.token(), |known| {
-                self.holds(known, above, now, reading)
+            let cached = cache.find(bearer.token(), |token| {
+                self.is_still_valid(token, above, now, reading)
             });
-            cache.count(remembered.is_some());
-            if let Some((identity, issuer)) = remembered {
+            cache.count(cached.is_some());
+            if let Some((identity, issuer)) = cached {
                 return Ok(Authenticated { identity, issuer });
             }
         }
-        let verified = self.verify_anew(bearer, above, mode, now)?;
+        let token = self.verify_uncached(bearer, above, mode, now)?;
         let authenticated = Authenticated {
-            identity: verified.identity.clone(),
-            issuer: verified.issuer,
+            identity: token.identity.clone(),
+            issuer: token.issuer,
         };
         if let Some(cache) = &self.cache {
-            cache.insert(verified, now.as_secs());
+            cache.insert(token, now.as_secs());
         }
         Ok(authenticated)
     }
 
-    /// Whether all that may have changed since the token was verified still holds. If not, it is verified anew, which says
-    /// what is wrong.
-    fn holds(
+    /// Whether a token is in the cache and still valid.
+    pub(super) fn is_cached(&self, token: &[u8]) -> bool {
+        let Some(cache) = &self.cache else {
+            return false;
+        };
+        let reading = Reading::now();
+        let now = self.clock.unix_time_at(reading);
+        let found = cache.find(token, |token| {
+            self.is_still_valid(token, None, now, reading)
+        });
+        found.is_some()
+    }
+
+    /// Checks everything that may have changed since the token was verified. If the result is false, full verification
+    /// follows and finds the reason.
+    fn is_still_valid(
         &self,
-        known: &Remembered,
+        token: &CachedToken,
         above: Option<&JwksCache>,
         now: Duration,
         reading: Reading,
     ) -> bool {
-        let Some(issuer) = self.issuers.get(known.issuer) else {
+        let Some(issuer) = self.issuers.get(token.issuer) else {
             return false;
         };
-        let expires_at = known.identity.expires_at_secs();
-        let iss = known.identity.issuer();
-        let in_force = || match &issuer.keys {
-            Keys::Fixed(key) => Arc::ptr_eq(key, &known.key),
-            Keys::Cache(_) | Keys::Shared => match self.own_keys(known.issuer) {
-                Some(keys) => keys.is_still_valid(&known.key, &known.key_seen, reading),
+        let iss = token.identity.issuer();
+        let is_key_valid = || match &issuer.keys {
+            Keys::Fixed(key) => Arc::ptr_eq(key, &token.key),
+            Keys::Cache(_) | Keys::Shared => match self.own_keys(token.issuer) {
+                Some(keys) => keys.is_still_valid(&token.key, &token.key_seen, reading),
                 None => self.cache_of(issuer, above).is_some_and(|cache| {
-                    cache.is_still_valid(iss, &known.key, &known.key_seen, reading)
+                    cache.is_still_valid(iss, &token.key, &token.key_seen, reading)
                 }),
             },
         };
         issuer.allows(iss)
-            && issuer.is_current(expires_at, known.starts_at, now)
-            && in_force()
-            && !self.is_revoked(&known.identity)
+            && issuer.is_current(token.identity.expires_at_secs(), token.starts_at, now)
+            && is_key_valid()
+            && !self.is_revoked(&token.identity)
     }
 
-    /// Cheap refusals first. Of an unverified payload only the issuer is read, and only to choose the key.
-    fn verify_anew(
+    /// Cheap checks come first. Before the signature is verified, only `iss` is read, to choose the key.
+    fn verify_uncached(
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         mode: LookupMode,
         now: Duration,
-    ) -> Result<Remembered, Obstacle> {
+    ) -> Result<CachedToken, VerifyError> {
         let parts = Parts::decode(bearer.token())?;
         let header = Header::read(parts.header())?;
 
         let payload = text(&parts.payload)?;
-        let named = peek_issuer(payload)?;
-        let at = self.position(&named);
+        let iss = peek_issuer(payload)?;
+        let at = self.position(&iss);
         let accepted = at.and_then(|at| Some((at, self.issuers.get(at)?)));
-        let accepted = accepted.filter(|(_, issuer)| issuer.allows(&named));
-        let (at, issuer) = accepted.ok_or(Reason::WrongIssuer)?;
+        let accepted = accepted.filter(|(_, issuer)| issuer.allows(&iss));
+        let (at, issuer) = accepted.ok_or_else(|| ClaimError::new(Reason::WrongIssuer, "iss"))?;
         if bearer.token().len() > issuer.max_token_bytes {
             return Err(Reason::TokenTooLarge.into());
         }
         issuer.check_header(&header)?;
 
-        let key = self.key((at, issuer), &named, &header, above, mode)?;
+        let key = self.key((at, issuer), &iss, &header, above, mode)?;
         if !key.verify(header.algorithm, parts.signed, parts.signature()) {
             return Err(Reason::BadSignature.into());
         }
 
-        let claims = Claims::read(payload, &issuer.places)?;
-        issuer.check_claims(&claims, &named, now)?;
+        let claims = Claims::read(payload, &issuer.mapping)?;
+        issuer.check_claims(&claims, &iss, now)?;
         if let Some(cache) = self.cache_of(issuer, above) {
-            cache.mark_verified(&named);
+            cache.mark_verified(&iss);
         }
-        let starts_at = claims.not_before.max(claims.issued_at).unwrap_or_default();
-        let verified = Verified {
-            issuer: issuer.name_of(&named),
+        let starts_at = claims.starts_at();
+        let identity = Identity::new(Verified {
+            issuer: issuer.name_of(&iss),
             subject: claims.subject.as_deref().unwrap_or_default().into(),
             client: claims.client().map(Into::into),
             token_id: claims.token_id.as_deref().map(Into::into),
             session: claims.session.as_deref().map(Into::into),
-            // The key's own name: a token need not tell it.
+            // The key's own ID, because a token may have none.
             key_id: key.kid().or(header.kid.as_deref()).map(Into::into),
             issued_at: claims.issued_at,
             expires_at: claims.expires_at.unwrap_or_default(),
@@ -231,12 +244,11 @@ impl Verifier {
             bearer: bearer.copied(),
             subject_hash: OnceLock::new(),
             payload: parts.payload,
-        };
-        let identity = Identity::new(verified);
+        });
         if self.is_revoked(&identity) {
             return Err(Reason::Revoked.into());
         }
-        Ok(Remembered {
+        Ok(CachedToken {
             identity,
             key,
             key_seen: AtomicU64::new(NO_GENERATION),
@@ -259,16 +271,15 @@ impl Verifier {
         revocations.is_some_and(|revocations| revocations.is_revoked(&facts()))
     }
 
-    /// The policy of the issuer that a token names: its own, else that of the first pattern which it fits.
+    /// The index of the issuer with this name, otherwise of the first one with a pattern that it fits.
     fn position(&self, iss: &str) -> Option<usize> {
-        let place = |of_many: bool| {
+        let find = |is_pattern: bool| {
             let mut issuers = self.issuers.iter();
-            issuers.position(|own| own.pattern.is_some() == of_many && own.is_named(iss))
+            issuers.position(|own| own.pattern.is_some() == is_pattern && own.is_named(iss))
         };
-        place(false).or_else(|| place(true))
+        find(false).or_else(|| find(true))
     }
 
-    /// The handle that has an issuer's keys.
     fn cache_of<'a>(
         &'a self,
         issuer: &'a Issuer,
@@ -281,7 +292,6 @@ impl Verifier {
         }
     }
 
-    /// The keys of an issuer that was configured with its full name.
     fn own_keys(&self, at: usize) -> Option<&Arc<IssuerKeys>> {
         self.keys.get(at).and_then(Option::as_ref)
     }
@@ -293,17 +303,13 @@ impl Verifier {
         header: &Header<'_>,
         above: Option<&JwksCache>,
         mode: LookupMode,
-    ) -> Result<Arc<Key>, Obstacle> {
+    ) -> Result<Arc<Key>, VerifyError> {
         let algorithm = header.algorithm;
         if let Keys::Fixed(key) = &issuer.keys {
-            // One key has no rival that a name would have to tell it from.
+            // The kid is ignored, because there is one key.
             let fits = key.allows(algorithm).then(|| Arc::clone(key));
             return fits.ok_or(Reason::UnknownKey.into());
         }
-        let unavailable = |retry_after| {
-            let rejection = Rejection::new(Reason::KeysUnavailable);
-            Obstacle::Refusal(rejection.with_retry_after(retry_after))
-        };
         let kid = header.kid.as_deref();
         let found = match self.own_keys(at) {
             Some(keys) => keys.find(kid, algorithm, mode),
@@ -315,20 +321,28 @@ impl Verifier {
         match found {
             Lookup::Key(key) if key.serves(iss) => Ok(key),
             Lookup::Key(_) | Lookup::UnknownKey => Err(Reason::UnknownKey.into()),
-            Lookup::Wait(waiter) => Err(Obstacle::Wait(waiter)),
-            Lookup::Unavailable { retry_after } => Err(unavailable(retry_after)),
-            Lookup::UnknownTenant => Err(Reason::WrongIssuer.into()),
-            // Made-up issuers are not an outage.
-            Lookup::AtCapacity { .. } if issuer.is_open() => Err(Reason::WrongIssuer.into()),
-            Lookup::AtCapacity { retry_after } => Err(unavailable(retry_after)),
-            Lookup::NotConfigured => Err(Obstacle::Refusal(Rejection::misconfigured(
+            Lookup::Wait(waiter) => Err(VerifyError::Wait(waiter)),
+            Lookup::UnknownTenant => Err(ClaimError::new(Reason::WrongIssuer, "iss").into()),
+            // Tenant names that clients invent are not an outage.
+            Lookup::AtCapacity { .. } if issuer.is_open() => {
+                Err(ClaimError::new(Reason::WrongIssuer, "iss").into())
+            }
+            Lookup::AtCapacity { retry_after } | Lookup::Unavailable { retry_after } => {
+                Err(VerifyError::unavailable(retry_after))
+            }
+            Lookup::NotConfigured => Err(VerifyError::Rejected(Rejection::misconfigured(
                 "no keys for this issuer: give JwtAuthLayer a JwksCache that holds it (`with_keys`), or put JwksCacheLayer above",
             ))),
         }
     }
 }
 
-/// The issuer's own keys, else those of a handle that the layer was given.
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&*self.issuers).finish()
+    }
+}
+
 fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys>> {
     let cache = match &issuer.keys {
         Keys::Cache(cache) => Some(cache),
@@ -338,28 +352,31 @@ fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys
     cache?.issuer(&issuer.name).cloned()
 }
 
-// === impl Obstacle ===
+// === impl VerifyError ===
 
-impl Obstacle {
-    /// The answer for a caller that does not wait (any longer).
+impl VerifyError {
+    fn unavailable(retry_after: Duration) -> Self {
+        let rejection = Rejection::new(Reason::KeysUnavailable);
+        Self::Rejected(rejection.with_retry_after(retry_after))
+    }
+
+    /// The rejection for a caller that does not wait.
     pub(super) fn into_rejection(self) -> Rejection {
         match self {
-            Self::Refusal(rejection) => rejection,
-            Self::Wait(_) => {
-                Rejection::new(Reason::KeysUnavailable).with_retry_after(Duration::from_secs(1))
-            }
+            Self::Rejected(rejection) => rejection,
+            Self::Wait(_) => Self::unavailable(Duration::from_secs(1)).into_rejection(),
         }
     }
 }
 
-impl From<Reason> for Obstacle {
-    fn from(reason: Reason) -> Self {
-        Self::Refusal(reason.into())
+impl From<ClaimError> for VerifyError {
+    fn from(error: ClaimError) -> Self {
+        Self::Rejected(error.reason.into())
     }
 }
 
-impl fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&*self.issuers).finish()
+impl From<Reason> for VerifyError {
+    fn from(reason: Reason) -> Self {
+        Self::Rejected(reason.into())
     }
 }

@@ -1,16 +1,16 @@
-//! Who may pass a route, who else may be looked at, and what becomes of his token.
+//! Access rules, consumers and propagation of routes.
 
 use portcullis::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::harness::outcome;
+use super::setup::Setup;
 use super::upstream::header;
-use super::world::World;
 
 #[tokio::test]
-async fn requirements_hold_for_a_route_and_for_a_method() {
-    let world = World::with(
+async fn requirements_apply_per_route_and_method() {
+    let setup = Setup::with(
         r#"ISSUER
         [[routes]]
         path = "/orders"
@@ -20,8 +20,8 @@ async fn requirements_hold_for_a_route_and_for_a_method() {
         "#,
     )
     .await;
-    let issuer = &world.issuer;
-    let nobody = issuer.token("n").sign();
+    let issuer = &setup.issuer;
+    let without_roles = issuer.token("n").sign();
     let reader = issuer.token("r").scope("orders:read").sign();
     let writer = issuer.token("w").scope("orders:write").sign();
     let admin = issuer.token("a").role("admin").sign();
@@ -31,7 +31,7 @@ async fn requirements_hold_for_a_route_and_for_a_method() {
         .permission("orders:delete")
         .sign();
     for (method, token, status) in [
-        (Method::GET, &nobody, 403),
+        (Method::GET, &without_roles, 403),
         (Method::GET, &reader, 200),
         (Method::GET, &writer, 403),
         (Method::POST, &reader, 403),
@@ -40,16 +40,16 @@ async fn requirements_hold_for_a_route_and_for_a_method() {
         (Method::DELETE, &writer, 403),
         (Method::DELETE, &deleter, 200),
         (Method::DELETE, &admin, 200),
-        // Some services read these as the method in upper case.
+        // Some servers read these as the upper-case method.
         (Method::from_bytes(b"delete").unwrap(), &reader, 403),
         (Method::from_bytes(b"dElete").unwrap(), &reader, 403),
         (Method::from_bytes(b"post").unwrap(), &reader, 403),
-        // This one would tell what the gateway says to the service.
+        // TRACE would show what the gateway sends to the service.
         (Method::TRACE, &reader, 405),
     ] {
-        let request = world
+        let request = setup
             .client
-            .request(method.clone(), world.gateway.url("/orders"));
+            .request(method.clone(), setup.gateway.url("/orders"));
         let answer = request.bearer_auth(token).send().await.unwrap();
         assert_eq!(answer.status(), status, "{method}");
         if status == 403 && method == Method::POST {
@@ -63,8 +63,8 @@ async fn requirements_hold_for_a_route_and_for_a_method() {
 }
 
 #[tokio::test]
-async fn a_requirement_may_ask_for_anything_that_a_token_says() {
-    let world = World::with(
+async fn every_kind_of_requirement_is_enforced() {
+    let setup = Setup::with(
         r#"ISSUER
         [[routes]]
         path = "/role"
@@ -118,7 +118,7 @@ async fn a_requirement_may_ask_for_anything_that_a_token_says() {
     )
     .await;
     let now = Clock::System.unix_time().as_secs();
-    let all = world
+    let all = setup
         .issuer
         .token("alice")
         .role("clerk")
@@ -128,7 +128,7 @@ async fn a_requirement_may_ask_for_anything_that_a_token_says() {
         .claim("org", json!({ "tenant": "acme" }))
         .claim("level", 3);
     let all = all.claim("acr", "gold").claim("auth_time", now - 9).sign();
-    let none = world.issuer.token("bob").claim("level", 2);
+    let none = setup.issuer.token("bob").claim("level", 2);
     let none = none.claim("auth_time", now - 999).sign();
     let step_up = (401, "insufficient_user_authentication".to_owned());
     let refused = (403, "insufficient_scope".to_owned());
@@ -145,19 +145,19 @@ async fn a_requirement_may_ask_for_anything_that_a_token_says() {
         ("/recent", &step_up),
         ("/not", &refused),
     ] {
-        let ask = |token| outcome(world.get(path).bearer_auth(token));
+        let ask = |token| outcome(setup.get(path).bearer_auth(token));
         assert_eq!(ask(&all).await.0, 200, "{path}");
         assert_eq!(ask(&none).await, *answer, "{path}");
     }
     assert_eq!(
-        outcome(world.get("/issuer").bearer_auth(&all)).await,
+        outcome(setup.get("/issuer").bearer_auth(&all)).await,
         refused
     );
 }
 
 #[tokio::test]
-async fn a_token_goes_where_the_route_forwards_it_and_nowhere_else() {
-    let world = World::with(
+async fn token_is_forwarded_only_where_configured() {
+    let setup = Setup::with(
         r#"ISSUER
         [token_sources]
         cookie = "__Host-token"
@@ -175,50 +175,50 @@ async fn a_token_goes_where_the_route_forwards_it_and_nowhere_else() {
         "#,
     )
     .await;
-    let token = world.token();
+    let token = setup.token();
     let bearer = format!("Bearer {token}");
     for (path, sent) in [
         ("/none", None),
         ("/forward", Some(&*bearer)),
         ("/public", None),
     ] {
-        let request = world.get(path).header("authorization", &bearer);
+        let request = setup.get(path).header("authorization", &bearer);
         let answer = request.send().await.unwrap();
-        let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        assert_eq!(header(&told, "authorization"), sent, "{path}");
+        let received: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(header(&received, "authorization"), sent, "{path}");
         let cookie = format!("a=1; __Host-token={token}; b=2");
-        let answer = world
+        let answer = setup
             .get(path)
             .header("cookie", cookie)
             .send()
             .await
             .unwrap();
-        let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        assert_eq!(header(&told, "cookie"), Some("a=1; b=2"), "{path}");
-        assert_eq!(header(&told, "authorization"), sent, "{path}");
+        let received: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(header(&received, "cookie"), Some("a=1; b=2"), "{path}");
+        assert_eq!(header(&received, "authorization"), sent, "{path}");
     }
-    // What no route asks for is not counted as refused either.
-    let metrics = world.client.get(world.gateway.admin("/metrics")).send();
+    // Requests without a route do not count as rejections.
+    let metrics = setup.client.get(setup.gateway.admin("/metrics")).send();
     let metrics = metrics.await.unwrap().text().await.unwrap();
     let counted: Vec<&str> = metrics
         .lines()
         .filter(|line| line.starts_with("portcullis_propagation_total{"))
         .collect();
-    let forwarded = "portcullis_propagation_total{mode=\"forward\",result=\"sent\"} 2";
+    let forwarded = "portcullis_propagation_total{mode=\"forward\",result=\"sent\",reason=\"\"} 2";
     assert_eq!(counted, [forwarded], "{metrics}");
-    let basic = world
+    let basic = setup
         .get("/public")
         .basic_auth("a", Some("b"))
         .send()
         .await
         .unwrap();
-    let told: Value = serde_json::from_slice(&basic.bytes().await.unwrap()).unwrap();
-    assert_eq!(header(&told, "authorization"), None);
+    let received: Value = serde_json::from_slice(&basic.bytes().await.unwrap()).unwrap();
+    assert_eq!(header(&received, "authorization"), None);
 }
 
 #[tokio::test]
-async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
-    let world = World::with(
+async fn consumers_are_allowed_or_denied() {
+    let setup = Setup::with(
         r#"ISSUER
         [identity_headers]
         x-user-id = "sub"
@@ -249,16 +249,16 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         "#,
     )
     .await;
-    let acme = world
+    let acme = setup
         .issuer
         .token("alice")
         .claim("azp", "acme-mobile")
         .claim("org", json!({ "tenant": "t-1" }))
         .sign();
-    let zoe = world.issuer.token("zoe").sign();
-    // A consumer of her own, whatever client she uses.
-    let zoe_at_acme = world.issuer.token("zoe").claim("azp", "acme-mobile").sign();
-    let other = world.issuer.token("bob").claim("client_id", "other").sign();
+    let zoe = setup.issuer.token("zoe").sign();
+    // Her own consumer wins over the consumer of her client.
+    let zoe_at_acme = setup.issuer.token("zoe").claim("azp", "acme-mobile").sign();
+    let other = setup.issuer.token("bob").claim("client_id", "other").sign();
     for (path, token, status, consumer) in [
         ("/any", &acme, 200, Some("acme")),
         ("/any", &zoe, 200, Some("zoe")),
@@ -276,25 +276,25 @@ async fn consumers_are_known_by_name_and_may_be_let_in_or_kept_out() {
         ("/not-acme", &acme, 403, None),
         ("/not-acme", &other, 200, None),
     ] {
-        let request = world
+        let request = setup
             .get(path)
             .bearer_auth(token)
             .header("x-consumer", "root");
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
         if status == 200 {
-            let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-            assert_eq!(header(&told, "x-consumer"), consumer, "{path}");
-            assert_eq!(header(&told, "x-issuer"), Some(world.issuer.issuer()));
+            let received: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            assert_eq!(header(&received, "x-consumer"), consumer, "{path}");
+            assert_eq!(header(&received, "x-issuer"), Some(setup.issuer.issuer()));
             let tenant = consumer.filter(|name| *name == "acme").map(|_| "t-1");
-            assert_eq!(header(&told, "x-tenant"), tenant, "{path}");
+            assert_eq!(header(&received, "x-tenant"), tenant, "{path}");
         }
     }
 }
 
 #[tokio::test]
-async fn report_mode_decides_and_lets_through_and_authenticates_all_the_same() {
-    let world = World::with(
+async fn report_mode_authenticates_but_admits() {
+    let setup = Setup::with(
         r#"ISSUER
         [[routes]]
         path = "/"
@@ -305,15 +305,15 @@ async fn report_mode_decides_and_lets_through_and_authenticates_all_the_same() {
         "#,
     )
     .await;
-    assert_eq!(outcome(world.get("/")).await, (401, "missing_token".into()));
+    assert_eq!(outcome(setup.get("/")).await, (401, "missing_token".into()));
     for id in ["first", "second"] {
-        let request = world
+        let request = setup
             .get("/")
-            .bearer_auth(world.token())
+            .bearer_auth(setup.token())
             .header("x-request-id", id);
         assert_eq!(outcome(request).await.0, 200);
     }
-    let line = world.gateway.logged("second").await;
+    let line = setup.gateway.logged("second").await;
     let decisions = line["decisions"].as_str().unwrap();
     assert!(
         decisions.contains("one=ratelimit.would_limit:rate_limited"),
@@ -326,9 +326,9 @@ async fn report_mode_decides_and_lets_through_and_authenticates_all_the_same() {
 }
 
 #[tokio::test]
-async fn preflights_pass_only_where_they_may_and_only_true_ones() {
+async fn only_true_preflights_pass() {
     for (setting, passes) in [("pass", true), ("authenticate", false)] {
-        let world = World::with(
+        let setup = Setup::with(
             &r#"cors_preflight = "SETTING"
             ISSUER
             [[routes]]
@@ -342,9 +342,9 @@ async fn preflights_pass_only_where_they_may_and_only_true_ones() {
         )
         .await;
         let options = || {
-            world
+            setup
                 .client
-                .request(Method::OPTIONS, world.gateway.url("/"))
+                .request(Method::OPTIONS, setup.gateway.url("/"))
         };
         let preflight = |asked| {
             options()
@@ -357,7 +357,7 @@ async fn preflights_pass_only_where_they_may_and_only_true_ones() {
         assert_eq!(outcome(options()).await.0, 405);
         assert_eq!(
             outcome(
-                world
+                setup
                     .get("/")
                     .header("origin", "https://a.example")
                     .header("access-control-request-method", "PUT")
@@ -366,6 +366,6 @@ async fn preflights_pass_only_where_they_may_and_only_true_ones() {
             .0,
             401
         );
-        assert_eq!(world.orders.hits(), usize::from(passes));
+        assert_eq!(setup.orders.hits(), usize::from(passes));
     }
 }

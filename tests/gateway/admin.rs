@@ -1,14 +1,14 @@
-//! What operators ask.
+//! The admin listener.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::harness::{Gateway, client, issuer, section};
+use super::setup::Setup;
 use super::upstream::Upstream;
-use super::world::World;
 
 #[tokio::test]
-async fn operators_learn_whether_it_is_ready_and_what_it_does() {
+async fn admin_listener_serves_readiness_and_metrics() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     issuer.fail_with(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
     let gateway = Gateway::start(&format!(
@@ -43,7 +43,7 @@ async fn operators_learn_whether_it_is_ready_and_what_it_does() {
     assert!(body.contains("\"state\":\"cold\""), "{body}");
 
     issuer.recover();
-    // Without any request: it asks for the keys again by itself.
+    // The gateway retries the key fetch without any request.
     for _ in 0..80 {
         if ask(gateway.admin("/readyz")).await.0 == 200 {
             break;
@@ -74,15 +74,15 @@ async fn operators_learn_whether_it_is_ready_and_what_it_does() {
     }
     assert!(!metrics.contains("secret") && !metrics.contains("alice"));
 
-    // None of it is for clients.
+    // Clients reach none of these paths.
     for path in ["/readyz", "/metrics", "/routes"] {
         assert_eq!(ask(gateway.url(path)).await.0, 404, "{path}");
     }
 }
 
 #[tokio::test]
-async fn each_route_tells_what_stands_before_it() {
-    let world = World::with(
+async fn routes_endpoint_lists_layers_per_route() {
+    let setup = Setup::with(
         r#"ISSUER
         [identity_headers]
         x-user-id = "sub"
@@ -120,7 +120,7 @@ async fn each_route_tells_what_stands_before_it() {
         "#,
     )
     .await;
-    let routes = world.client.get(world.gateway.admin("/routes")).send();
+    let routes = setup.client.get(setup.gateway.admin("/routes")).send();
     let routes: Value = serde_json::from_str(&routes.await.unwrap().text().await.unwrap()).unwrap();
     let guard = |does: &str, policy: &str, what: &str| json!({ "does": does, "policy": policy, "what": what });
     let reported = |does: &str, policy: &str, what: &str| {
@@ -128,7 +128,7 @@ async fn each_route_tells_what_stands_before_it() {
         guard["mode"] = json!("report");
         guard
     };
-    let tokens = format!("tokens of {} for orders-api", world.issuer.issuer());
+    let tokens = format!("tokens of {} for orders-api", setup.issuer.issuer());
     assert_eq!(
         routes,
         json!([{
@@ -136,7 +136,7 @@ async fn each_route_tells_what_stands_before_it() {
             "path": "/orders",
             "host": "api.example.com",
             "methods": ["GET", "POST"],
-            "upstream": format!("{}/", world.orders.url()),
+            "upstream": format!("{}/", setup.orders.url()),
             "timeout_seconds": 1.5,
             "public": false,
             "propagate": "forward",
@@ -155,7 +155,7 @@ async fn each_route_tells_what_stands_before_it() {
             "path": "/public",
             "host": null,
             "methods": null,
-            "upstream": format!("{}/", world.other.url()),
+            "upstream": format!("{}/", setup.other.url()),
             "timeout_seconds": 30.0,
             "public": true,
             "propagate": "none",
@@ -170,7 +170,7 @@ async fn each_route_tells_what_stands_before_it() {
 }
 
 #[tokio::test]
-async fn on_loopback_operators_are_asked_by_no_name_that_a_stranger_may_have() {
+async fn loopback_admin_rejects_foreign_host_names() {
     let issuer = issuer().await;
     let gateway = Gateway::start(&section(&issuer)).await;
     let ask = async |host: &str| {

@@ -1,4 +1,4 @@
-//! Every answer that is the gateway's own: its status, its body and its headers, over HTTP and over gRPC.
+//! Every response that the gateway itself generates: status, body and headers, over HTTP and gRPC.
 
 use portcullis::test_util::TestToken;
 use portcullis::{Clock, Reason};
@@ -6,20 +6,21 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::world::World;
+use super::setup::Setup;
 
-/// A request, and how it is answered.
+/// A request and the expected response.
 struct Row {
     path: &'static str,
     headers: Vec<(&'static str, String)>,
     body: usize,
-    /// The HTTP status, the `code`, and the gRPC status.
+    /// HTTP status, `code` and gRPC status.
     answer: (u16, &'static str, &'static str),
-    /// What the challenge has beside the realm; `None` for no challenge.
+    /// The challenge after the realm; `None` for no challenge.
     challenge: Option<&'static str>,
 }
 
-/// What no request can bring about, and what is driven elsewhere: a store that is out of reach by `stores`.
+/// Reasons that no request can cause, or that another module tests: `stores` covers an unavailable
+/// store.
 const ELSEWHERE: [Reason; 2] = [Reason::NotConfigured, Reason::StoreUnavailable];
 
 // === impl Row ===
@@ -51,8 +52,8 @@ impl Row {
         self
     }
 
-    async fn send(&self, world: &World, method: Method, more: &[(&str, &str)]) -> Response {
-        let mut request = world.client.request(method, world.gateway.url(self.path));
+    async fn send(&self, setup: &Setup, method: Method, more: &[(&str, &str)]) -> Response {
+        let mut request = setup.client.request(method, setup.gateway.url(self.path));
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
@@ -63,9 +64,9 @@ impl Row {
         request.body(body).send().await.unwrap()
     }
 
-    async fn check(&self, world: &World) {
+    async fn check(&self, setup: &Setup) {
         let (status, code, grpc) = self.answer;
-        let answer = self.send(world, Method::GET, &[]).await;
+        let answer = self.send(setup, Method::GET, &[]).await;
         assert_eq!(answer.status(), status, "{code}");
         let headers = answer.headers().clone();
         let header = |name: &str| Some(headers.get(name)?.to_str().unwrap().to_owned());
@@ -103,16 +104,16 @@ impl Row {
         }
 
         let grpc_type = [("content-type", "application/grpc+proto")];
-        let answer = self.send(world, Method::POST, &grpc_type).await;
+        let answer = self.send(setup, Method::POST, &grpc_type).await;
         let headers = answer.headers();
         assert_eq!(answer.status(), 200, "{code}");
-        assert_eq!(headers["content-type"], "application/grpc", "{code}");
+        assert_eq!(headers["content-type"], "application/grpc+proto", "{code}");
         assert_eq!(headers["grpc-status"], grpc, "{code}");
         assert!(headers.contains_key("grpc-message"), "{code}");
         assert!(answer.bytes().await.unwrap().is_empty(), "{code}");
 
         if self.body == 0 {
-            let answer = self.send(world, Method::HEAD, &[]).await;
+            let answer = self.send(setup, Method::HEAD, &[]).await;
             assert_eq!(answer.status(), status, "{code}");
             assert_ne!(answer.headers()["content-length"], "0", "{code}");
             assert!(answer.bytes().await.unwrap().is_empty(), "{code}");
@@ -120,10 +121,10 @@ impl Row {
     }
 }
 
-async fn world() -> World {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = format!("http://{}", nobody.local_addr().unwrap());
-    drop(nobody);
+async fn setup() -> Setup {
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = format!("http://{}", unused.local_addr().unwrap());
+    drop(unused);
     let configuration = r#"realm = "orders"
         max_body = 10
         ISSUER
@@ -165,24 +166,24 @@ async fn world() -> World {
         timeout = "50ms"
         public = true
         "#;
-    World::with(&configuration.replace("AWAY", &away)).await
+    Setup::with(&configuration.replace("AWAY", &away)).await
 }
 
 #[tokio::test]
-async fn every_answer_is_as_the_contract_has_it_over_http_and_over_grpc() {
-    let world = world().await;
-    let issuer = &world.issuer;
+async fn own_responses_match_the_table() {
+    let setup = setup().await;
+    let issuer = &setup.issuer;
     let alice = || issuer.token("alice");
     let later = std::time::Duration::from_secs(540);
     let revocation = json!({
         "kind": "sub", "issuer": issuer.issuer(), "value": "mallory",
         "not_before": Clock::System.unix_time().as_secs() + 1,
     });
-    let request = world.client.post(world.gateway.admin("/revocations"));
+    let request = setup.client.post(setup.gateway.admin("/revocations"));
     let request = request.header("content-type", "application/json");
     let revoked = request.body(revocation.to_string()).send().await.unwrap();
     assert_eq!(revoked.status(), 200);
-    let once = world.client.get(world.gateway.url("/limited"));
+    let once = setup.client.get(setup.gateway.url("/limited"));
     assert_eq!(once.send().await.unwrap().status(), 200);
 
     let invalid = |code, token: TestToken, challenge| {
@@ -213,7 +214,7 @@ async fn every_answer_is_as_the_contract_has_it_over_http_and_over_grpc() {
         invalid("wrong_audience", alice().audience("others"), r#", error="invalid_token", error_description="the token is meant for another audience""#),
         invalid("wrong_type", alice().typ("dpop+jwt"), r#", error="invalid_token", error_description="the token is of the wrong type""#),
         invalid("invalid_claim", alice().without("exp"), r#", error="invalid_token", error_description="a claim of the token is missing or invalid""#),
-        // It could not be sent on safely.
+        // The value could not be sent in a header safely.
         invalid("invalid_claim", alice().role("a,admin"), r#", error="invalid_token", error_description="a claim of the token is missing or invalid""#),
         invalid("revoked", issuer.token("mallory"), r#", error="invalid_token", error_description="the token was revoked""#),
         Row::new("/write", (403, "insufficient_scope", "7"))
@@ -237,7 +238,7 @@ async fn every_answer_is_as_the_contract_has_it_over_http_and_over_grpc() {
             .with("upgrade", "websocket"),
     ];
     for row in &rows {
-        row.check(&world).await;
+        row.check(&setup).await;
     }
     let shown = |reason: &Reason| rows.iter().any(|row| row.answer.1 == reason.code());
     let missing: Vec<_> = Reason::ALL
@@ -245,9 +246,9 @@ async fn every_answer_is_as_the_contract_has_it_over_http_and_over_grpc() {
         .filter(|reason| !shown(reason) && !ELSEWHERE.contains(reason))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
-    // What is refused before it is passed on goes no further.
+    // A rejected request does not reach the upstream.
     assert_eq!(
-        world.orders.hits(),
+        setup.orders.hits(),
         1 + 3,
         "the first of /limited, and those of /slow"
     );

@@ -1,4 +1,4 @@
-//! Certificates that nobody else trusts.
+//! Certificates of a private authority.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An authority of the test's own.
+/// A private certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, in PEM.
@@ -51,7 +51,7 @@ impl Authority {
         self.client_with(None)
     }
 
-    /// A client that trusts this authority, and shows a certificate if it is asked for one.
+    /// A client that trusts this authority and may present a certificate.
     pub(crate) fn client_with(&self, own: Option<&Pair>) -> reqwest::Client {
         let root = Certificate::from_pem(self.pem().as_bytes()).unwrap();
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
@@ -71,7 +71,7 @@ impl Pair {
         Identity::from_pem(pem.as_bytes()).unwrap()
     }
 
-    /// Serves behind TLS, with these protocols on offer. Returns where.
+    /// Serves over TLS with these ALPN protocols. Returns the URL.
     pub(crate) async fn serve(&self, alpn: &[&[u8]], router: Router) -> String {
         let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes());
         let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();

@@ -1,85 +1,85 @@
-//! Which test drives which key of the sample configuration. A key without one fails here.
+//! Lists the test of each key of the sample configuration. A key without a test fails here.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// A key, as the sample has it, and a test that sees its effect in the running program.
+/// A key of the sample, and the test that sees its effect in the running gateway.
 #[rustfmt::skip]
 const DRIVEN: &[(&str, &str)] = &[
-    ("listen", "protocols::http_2_needs_no_tls_where_the_client_knows"),
-    ("admin_listen", "admin::operators_learn_whether_it_is_ready_and_what_it_does"),
-    ("trusted_proxies", "headers::a_trusted_proxy_is_believed_and_added_to"),
-    ("realm", "issuers::a_token_comes_in_one_place_of_those_that_are_configured"),
-    ("request_timeout", "routes::an_upstream_that_is_slow_or_away_is_told_of_in_the_clients_protocol"),
-    ("max_body", "routes::a_body_that_is_too_large_never_arrives_as_a_whole"),
-    ("log", "log::how_much_is_logged_can_be_changed_while_it_runs"),
-    ("cors_preflight", "access::preflights_pass_only_where_they_may_and_only_true_ones"),
-    ("tls.cert", "tls::tls_stands_in_front_and_its_certificate_can_be_replaced"),
-    ("tls.key", "tls::tls_stands_in_front_and_its_certificate_can_be_replaced"),
-    ("tls.client_ca", "tls::where_clients_need_certificates_only_those_of_the_authority_get_in"),
-    ("issuers.issuer", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.jwks_uri", "keys::a_private_authority_vouches_for_the_keys_of_the_issuer_that_names_it"),
-    ("issuers.jwks_file", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.public_key_file", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.secret", "issuers::a_type_that_the_issuer_does_not_make_is_refused"),
-    ("issuers.secret_base64", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.ca", "keys::a_private_authority_vouches_for_the_keys_of_the_issuer_that_names_it"),
-    ("issuers.audiences", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.algorithms", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.token_types", "issuers::a_type_that_the_issuer_does_not_make_is_refused"),
-    ("issuers.required_claims", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.leeway", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.max_token_bytes", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.profile", "profiles::each_profile_reads_the_tokens_of_its_issuer"),
-    ("issuers.subject_claim", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.roles_claim", "issuers::keys_come_from_wherever_the_configuration_says"),
-    ("issuers.permissions_claim", "profiles::a_claim_that_is_named_wins_over_the_profile"),
-    ("issuers.jwks.default_ttl", "keys::default_ttl_counts_where_the_issuer_says_nothing"),
-    ("issuers.jwks.min_ttl", "keys::min_ttl_and_max_ttl_bound_what_the_issuer_says"),
-    ("issuers.jwks.max_ttl", "keys::min_ttl_and_max_ttl_bound_what_the_issuer_says"),
-    ("issuers.jwks.cooldown", "keys::cooldown_says_how_often_strangers_cause_a_fetch"),
+    ("listen", "protocols::http2_works_with_prior_knowledge"),
+    ("admin_listen", "admin::admin_listener_serves_readiness_and_metrics"),
+    ("trusted_proxies", "headers::trusted_proxy_headers_are_extended"),
+    ("realm", "issuers::token_comes_from_one_configured_source"),
+    ("request_timeout", "routes::upstream_failure_uses_the_clients_protocol"),
+    ("max_body", "routes::oversized_body_never_arrives_complete"),
+    ("log", "log::log_level_changes_on_reload"),
+    ("cors_preflight", "access::only_true_preflights_pass"),
+    ("tls.cert", "tls::certificate_is_reloaded"),
+    ("tls.key", "tls::certificate_is_reloaded"),
+    ("tls.client_ca", "tls::client_certificates_are_verified"),
+    ("issuers.issuer", "issuers::every_key_source_works"),
+    ("issuers.jwks_uri", "keys::private_ca_applies_to_its_issuer"),
+    ("issuers.jwks_file", "issuers::every_key_source_works"),
+    ("issuers.public_key_file", "issuers::every_key_source_works"),
+    ("issuers.secret", "issuers::unexpected_token_type_is_refused"),
+    ("issuers.secret_base64", "issuers::every_key_source_works"),
+    ("issuers.ca", "keys::private_ca_applies_to_its_issuer"),
+    ("issuers.audiences", "issuers::every_key_source_works"),
+    ("issuers.algorithms", "issuers::every_key_source_works"),
+    ("issuers.token_types", "issuers::unexpected_token_type_is_refused"),
+    ("issuers.required_claims", "issuers::every_key_source_works"),
+    ("issuers.leeway", "issuers::every_key_source_works"),
+    ("issuers.max_token_bytes", "issuers::every_key_source_works"),
+    ("issuers.profile", "profiles::profile_reads_tokens_of_its_issuer"),
+    ("issuers.subject_claim", "issuers::every_key_source_works"),
+    ("issuers.roles_claim", "issuers::every_key_source_works"),
+    ("issuers.permissions_claim", "profiles::named_claim_overrides_profile"),
+    ("issuers.jwks.default_ttl", "keys::default_ttl_applies_without_cache_control"),
+    ("issuers.jwks.min_ttl", "keys::min_and_max_ttl_bound_cache_control"),
+    ("issuers.jwks.max_ttl", "keys::min_and_max_ttl_bound_cache_control"),
+    ("issuers.jwks.cooldown", "keys::cooldown_limits_fetches_for_unknown_kids"),
     ("issuers.jwks.timeout", "keys::timeout_ends_a_fetch_that_hangs"),
-    ("issuers.jwks.max_stale", "keys::max_stale_says_how_long_old_keys_serve"),
-    ("token_sources.cookie", "issuers::a_token_comes_in_one_place_of_those_that_are_configured"),
-    ("token_sources.websocket_protocol", "issuers::a_token_comes_in_one_place_of_those_that_are_configured"),
-    ("token_cache.max_bytes", "issuers::verified_tokens_are_remembered_where_there_is_room"),
-    ("identity_headers.x-user-id", "headers::no_spelling_of_a_header_passes_for_the_gateways_own"),
-    ("identity_headers.x-user-roles", "profiles::each_profile_reads_the_tokens_of_its_issuer"),
-    ("identity_headers.x-user-scopes", "profiles::each_profile_reads_the_tokens_of_its_issuer"),
-    ("identity_headers.x-consumer", "access::consumers_are_known_by_name_and_may_be_let_in_or_kept_out"),
-    ("consumers.name", "access::consumers_are_known_by_name_and_may_be_let_in_or_kept_out"),
-    ("consumers.client", "access::consumers_are_known_by_name_and_may_be_let_in_or_kept_out"),
-    ("consumers.plan", "limits::a_consumers_plan_says_how_much"),
-    ("plans.pro.requests", "limits::a_consumers_plan_says_how_much"),
-    ("plans.pro.per", "limits::a_consumers_plan_says_how_much"),
-    ("plans.pro.burst", "limits::a_consumers_plan_says_how_much"),
-    ("rate_limit_store.kind", "stores::two_gateways_count_together_where_they_share_a_server_and_a_secret"),
-    ("rate_limit_store.url", "stores::two_gateways_count_together_where_they_share_a_server_and_a_secret"),
-    ("rate_limit_store.secret", "stores::two_gateways_count_together_where_they_share_a_server_and_a_secret"),
-    ("rate_limit_store.mode", "stores::leased_permits_exceed_a_quota_by_no_more_than_is_stated"),
-    ("rate_limit_store.on_error", "stores::without_the_server_each_policy_decides_as_it_says_and_the_server_is_used_again"),
-    ("rate_limit_store.expected_nodes", "stores::without_the_server_each_policy_decides_as_it_says_and_the_server_is_used_again"),
-    ("failed_auth_limit.requests", "limits::an_address_that_guesses_is_stopped_and_nobody_else"),
-    ("failed_auth_limit.per", "limits::an_address_that_guesses_is_stopped_and_nobody_else"),
-    ("revocation.kind", "revocations::what_is_revoked_is_refused_at_once_and_after_a_reload"),
-    ("routes.path", "routes::path_host_and_methods_choose_a_route"),
-    ("routes.host", "routes::path_host_and_methods_choose_a_route"),
-    ("routes.methods", "routes::path_host_and_methods_choose_a_route"),
-    ("routes.upstream", "routes::path_host_and_methods_choose_a_route"),
-    ("routes.upstream_ca", "tls::an_upstream_behind_tls_is_verified"),
-    ("routes.upstream_host", "routes::a_host_goes_to_the_upstream_as_the_route_says_and_redirects_come_back"),
-    ("routes.timeout", "routes::an_upstream_that_is_slow_or_away_is_told_of_in_the_clients_protocol"),
-    ("routes.require", "access::requirements_hold_for_a_route_and_for_a_method"),
-    ("routes.require_for", "access::requirements_hold_for_a_route_and_for_a_method"),
-    ("routes.consumers", "access::consumers_are_known_by_name_and_may_be_let_in_or_kept_out"),
-    ("routes.rate_limits", "limits::callers_addresses_and_routes_are_counted_apart"),
-    ("routes.propagate", "access::a_token_goes_where_the_route_forwards_it_and_nowhere_else"),
-    ("routes.mode", "access::report_mode_decides_and_lets_through_and_authenticates_all_the_same"),
-    ("routes.public", "headers::no_spelling_of_a_header_passes_for_the_gateways_own"),
+    ("issuers.jwks.max_stale", "keys::max_stale_limits_use_of_old_keys"),
+    ("token_sources.cookie", "issuers::token_comes_from_one_configured_source"),
+    ("token_sources.websocket_protocol", "issuers::token_comes_from_one_configured_source"),
+    ("token_cache.max_bytes", "issuers::token_cache_can_be_disabled"),
+    ("identity_headers.x-user-id", "headers::spoofed_header_spellings_are_removed"),
+    ("identity_headers.x-user-roles", "profiles::profile_reads_tokens_of_its_issuer"),
+    ("identity_headers.x-user-scopes", "profiles::profile_reads_tokens_of_its_issuer"),
+    ("identity_headers.x-consumer", "access::consumers_are_allowed_or_denied"),
+    ("consumers.name", "access::consumers_are_allowed_or_denied"),
+    ("consumers.client", "access::consumers_are_allowed_or_denied"),
+    ("consumers.plan", "limits::plan_determines_the_quota"),
+    ("plans.pro.requests", "limits::plan_determines_the_quota"),
+    ("plans.pro.per", "limits::plan_determines_the_quota"),
+    ("plans.pro.burst", "limits::plan_determines_the_quota"),
+    ("rate_limit_store.kind", "stores::gateways_with_same_store_share_counts"),
+    ("rate_limit_store.url", "stores::gateways_with_same_store_share_counts"),
+    ("rate_limit_store.secret", "stores::gateways_with_same_store_share_counts"),
+    ("rate_limit_store.mode", "stores::leases_overshoot_at_most_as_documented"),
+    ("rate_limit_store.on_error", "stores::outage_policies_apply_until_store_returns"),
+    ("rate_limit_store.expected_nodes", "stores::outage_policies_apply_until_store_returns"),
+    ("failed_auth_limit.requests", "limits::failed_authentications_are_limited_per_address"),
+    ("failed_auth_limit.per", "limits::failed_authentications_are_limited_per_address"),
+    ("revocation.kind", "revocations::revocation_applies_at_once_and_survives_reload"),
+    ("routes.path", "routes::path_host_and_method_select_route"),
+    ("routes.host", "routes::path_host_and_method_select_route"),
+    ("routes.methods", "routes::path_host_and_method_select_route"),
+    ("routes.upstream", "routes::path_host_and_method_select_route"),
+    ("routes.upstream_ca", "tls::upstream_certificate_is_verified"),
+    ("routes.upstream_host", "routes::upstream_host_is_configurable_and_redirects_pass"),
+    ("routes.timeout", "routes::upstream_failure_uses_the_clients_protocol"),
+    ("routes.require", "access::requirements_apply_per_route_and_method"),
+    ("routes.require_for", "access::requirements_apply_per_route_and_method"),
+    ("routes.consumers", "access::consumers_are_allowed_or_denied"),
+    ("routes.rate_limits", "limits::each_limit_key_counts_separately"),
+    ("routes.propagate", "access::token_is_forwarded_only_where_configured"),
+    ("routes.mode", "access::report_mode_authenticates_but_admits"),
+    ("routes.public", "headers::spoofed_header_spellings_are_removed"),
 ];
 
-/// Keys that change nothing: read and checked at start-up, or refused there as not supported yet.
+/// Keys without effect at run time: checked at start-up, or rejected as unsupported.
 const AT_START_UP: &[&str] = &[
     "revocation.url",
     "revocation.when_stale",
@@ -92,7 +92,7 @@ const AT_START_UP: &[&str] = &[
     "routes.upstreams",
 ];
 
-/// The keys of the sample, those in comments too.
+/// The keys of the sample, including those in comments.
 fn keys() -> BTreeSet<String> {
     let sample = fs::read_to_string("examples/gateway/gateway.toml").unwrap();
     let mut keys = BTreeSet::new();
@@ -114,7 +114,7 @@ fn keys() -> BTreeSet<String> {
 }
 
 #[test]
-fn each_key_of_the_sample_is_driven_by_a_test_through_the_program() {
+fn each_sample_key_has_a_test() {
     let driven = DRIVEN.iter().map(|(key, _)| *key);
     let driven: Vec<&str> = driven.chain(AT_START_UP.iter().copied()).collect();
     let listed: BTreeSet<String> = driven.iter().map(|key| (*key).to_owned()).collect();
@@ -125,7 +125,7 @@ fn each_key_of_the_sample_is_driven_by_a_test_through_the_program() {
         let source = fs::read_to_string(format!("tests/gateway/{module}.rs")).unwrap();
         let is_test = source.contains(&format!("async fn {name}("));
         assert!(is_test, "{key}: there is no {test}");
-        // A key that is the harness's stands there.
+        // Keys that the harness sets.
         let harness = fs::read_to_string("tests/gateway/harness.rs").unwrap();
         let own = key.rsplit('.').next().unwrap();
         let is_named = [source, harness].iter().any(|text| text.contains(own));
@@ -134,7 +134,7 @@ fn each_key_of_the_sample_is_driven_by_a_test_through_the_program() {
 }
 
 #[test]
-fn a_fork_needs_what_the_page_lists_and_nothing_else() {
+fn readme_lists_exact_dependencies() {
     let own = fs::read_to_string("Cargo.toml").unwrap();
     let (_, own) = own.split_once("[dependencies]\n").unwrap();
     let (own, _) = own.split_once("[[example]]").unwrap();
@@ -147,7 +147,7 @@ fn a_fork_needs_what_the_page_lists_and_nothing_else() {
         names.insert(name.replace('-', "_"));
         let is_own = own.lines().any(|own| own == line);
         assert!(
-            is_own || name == "portcullis",
+            is_own || ["portcullis", "tokio"].contains(&name),
             "{line} is not in Cargo.toml"
         );
     }
@@ -160,7 +160,7 @@ fn a_fork_needs_what_the_page_lists_and_nothing_else() {
     };
     for dependency in own.lines().filter_map(|line| line.split_once(" = ")) {
         let name = dependency.0.replace('-', "_");
-        // `axum::http` and `tokio_rustls::rustls` are no crates of their own here.
+        // `axum::http` and `tokio_rustls::rustls` are re-exports, not dependencies.
         let is_elsewhere = ["http", "bytes", "rustls", "aws_lc_rs"];
         if !is_elsewhere.contains(&&*name) && is_named(&name) {
             assert!(names.contains(&name), "{name} is missing");

@@ -1,4 +1,4 @@
-//! Clients that take all they can get, and leave something for the others.
+//! Clients that exhaust resources do not affect others.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
 
-/// A client that asks for much and reads no more than the first byte.
+/// Sends a request and reads only the first byte of the response.
 async fn unread(gateway: &Gateway, head: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -20,7 +20,7 @@ async fn unread(gateway: &Gateway, head: &str) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_nobody_reads_leave_room_on_the_connection_that_others_share() {
+async fn unread_responses_leave_shared_connection_usable() {
     let (issuer, upstream) = (issuer().await, Upstream::start("large").await);
     let gateway = Gateway::start(&format!(
         "{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
@@ -28,7 +28,7 @@ async fn answers_that_nobody_reads_leave_room_on_the_connection_that_others_shar
         upstream.url()
     ))
     .await;
-    // What has this type goes by HTTP/2.
+    // This content type selects HTTP/2.
     let grpc = "application/grpc";
     let head = format!(
         "POST / HTTP/1.1\r\nhost: here\r\ncontent-type: {grpc}\r\nx-do: send 16\r\ncontent-length: 0\r\n\r\n"
@@ -46,7 +46,7 @@ async fn answers_that_nobody_reads_leave_room_on_the_connection_that_others_shar
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_never_take_the_descriptors_that_operators_need() {
+async fn admin_descriptors_are_reserved() {
     let (issuer, upstream) = (issuer().await, Upstream::start("any").await);
     let configuration = format!(
         "log = \"warn,gateway=info\"\n{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
@@ -63,12 +63,14 @@ async fn clients_never_take_the_descriptors_that_operators_need() {
             .unwrap();
         greedy.push(connection);
     }
-    gateway.said(|line| line.contains("ulimit -n")).await;
+    gateway
+        .wait_for_line(|line| line.contains("ulimit -n"))
+        .await;
     for _ in 0..3 {
         let health = client().get(gateway.admin("/healthz")).send().await;
         assert_eq!(health.unwrap().status(), 200);
     }
-    // Who waited in the queue is served once they are gone.
+    // A client in the accept queue is served once a connection is free.
     let waiting = tokio::spawn(client().get(gateway.url("/")).send());
     drop(greedy);
     let answer = timeout(Duration::from_secs(20), waiting).await.unwrap();
@@ -79,7 +81,7 @@ async fn clients_never_take_the_descriptors_that_operators_need() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_wait_for_a_next_request_make_room() {
+async fn idle_connections_make_room() {
     let (issuer, upstream) = (issuer().await, Upstream::start("any").await);
     let configuration = format!(
         "log = \"warn,gateway=info\"\n{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",
@@ -97,11 +99,11 @@ async fn connections_that_wait_for_a_next_request_make_room() {
     assert_eq!(upstream.hits(), 200);
 }
 
-/// One connection that asks as often as it may, allows all that HTTP/2 can allow, and reads nothing.
+/// One connection with as many streams as possible, the largest windows, and no reads.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http_2_answer_that_nobody_reads_is_kept_in_small_part() {
+async fn unread_http2_response_uses_bounded_memory() {
     const STREAMS: u32 = 200;
-    /// What two connections may keep of a body, and of its head.
+    /// The buffers of two connections for body and head.
     const EACH: u64 = 6 * 32 * 1024;
     let (issuer, upstream) = (issuer().await, Upstream::start("large").await);
     let gateway = Gateway::start(&format!(
@@ -113,7 +115,7 @@ async fn an_http_2_answer_that_nobody_reads_is_kept_in_small_part() {
     let before = gateway.memory();
     let largest = 0x7fff_ffff_u32;
     let mut frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    // SETTINGS_INITIAL_WINDOW_SIZE, and the connection's window.
+    // SETTINGS_INITIAL_WINDOW_SIZE and the connection window.
     frames.extend(frame(
         4,
         0,
@@ -121,7 +123,7 @@ async fn an_http_2_answer_that_nobody_reads_is_kept_in_small_part() {
         &[&[0, 4][..], &largest.to_be_bytes()].concat(),
     ));
     frames.extend(frame(8, 0, 0, &(largest - 65_535).to_be_bytes()));
-    // GET, http and / by their numbers in HPACK's table, and so is `:authority`; the rest is written out.
+    // GET, http, / and `:authority` by their index in HPACK's static table; the rest is literal.
     let head = b"\x82\x86\x84\x01\x04here\x00\x04x-do\x06send 4";
     for stream in 0..STREAMS {
         frames.extend(frame(1, 0x5, stream * 2 + 1, head));

@@ -1,4 +1,4 @@
-//! A gateway with a configuration of the test's, an issuer, and clients.
+//! Runs a gateway with a test's configuration, an issuer and clients.
 
 use std::fs;
 use std::io::BufRead;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::process::{Ended, Running};
 
-/// A folder of its own, which goes with this value.
+/// A temporary folder that is removed on drop.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 /// A running gateway.
@@ -45,7 +45,7 @@ impl Folder {
     }
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        // In one step, as volumes of configuration are changed.
+        // Replaced atomically, as mounted configuration volumes are.
         let aside = self.0.join(format!("{name}.new"));
         fs::write(&aside, content).unwrap();
         fs::rename(aside, self.0.join(name)).unwrap();
@@ -84,7 +84,7 @@ impl Gateway {
         .await
     }
 
-    /// With no more open files than so many.
+    /// Limits the number of open files.
     pub(crate) async fn start_limited(configuration: &str, files: u32) -> Self {
         let folder = Folder::new();
         let file = write(&folder, configuration);
@@ -103,10 +103,10 @@ impl Gateway {
         });
         let (process, output) = process.await.unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let said = Arc::clone(&lines);
+        let written = Arc::clone(&lines);
         std::thread::spawn(move || {
             for line in output.lines() {
-                said.lock().unwrap().push(line.unwrap());
+                written.lock().unwrap().push(line.unwrap());
             }
         });
         let mut gateway = Self {
@@ -117,7 +117,9 @@ impl Gateway {
             scheme: String::new(),
             lines,
         };
-        gateway.said(|line| line.contains("\"started\"")).await;
+        gateway
+            .wait_for_line(|line| line.contains("\"started\""))
+            .await;
         for line in gateway.lines() {
             if let Some(place) = line.strip_prefix("listening on ") {
                 let (scheme, address) = place.split_once("://").unwrap();
@@ -139,7 +141,7 @@ impl Gateway {
         format!("http://{}{path}", self.admin.unwrap())
     }
 
-    /// Its output, beyond its end.
+    /// Its output, which stays readable after it has ended.
     pub(crate) fn watch(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.lines)
     }
@@ -148,8 +150,8 @@ impl Gateway {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Waits for a line of its output.
-    pub(crate) async fn said(&self, is_it: impl Fn(&str) -> bool) -> String {
+    /// Waits for a line of output.
+    pub(crate) async fn wait_for_line(&self, is_it: impl Fn(&str) -> bool) -> String {
         let found = async {
             loop {
                 if let Some(line) = self.lines().into_iter().find(|line| is_it(line)) {
@@ -160,14 +162,14 @@ impl Gateway {
         };
         match tokio::time::timeout(PATIENCE, found).await {
             Ok(line) => line,
-            Err(_) => panic!("it never said so, but {:#?}", self.lines()),
+            Err(_) => panic!("no such line in {:#?}", self.lines()),
         }
     }
 
     /// The access-log line of the request with this id.
     pub(crate) async fn logged(&self, id: &str) -> Value {
         let id = format!("\"request_id\":\"{id}\"");
-        let line = self.said(|line| line.contains(&id)).await;
+        let line = self.wait_for_line(|line| line.contains(&id)).await;
         serde_json::from_str(&line).unwrap()
     }
 
@@ -193,7 +195,7 @@ impl Gateway {
         tokio::task::spawn_blocking(|| process.end()).await.unwrap()
     }
 
-    /// Sends these bytes as they are, and reads the answer, as far as its length is known.
+    /// Sends raw bytes and reads the response up to its `content-length`.
     pub(crate) async fn raw(&self, request: &[u8]) -> String {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
         connection.write_all(request).await.unwrap();
@@ -228,7 +230,7 @@ fn write(folder: &Folder, configuration: &str) -> PathBuf {
     folder.0.join("gateway.toml")
 }
 
-/// The issuer as a section of a configuration.
+/// The issuer as a configuration section.
 pub(crate) fn section(issuer: &TestIssuer) -> String {
     format!(
         "[[issuers]]\nissuer = \"{}\"\njwks_uri = \"{}\"\naudiences = [\"{AUDIENCE}\"]\n",
@@ -241,7 +243,7 @@ pub(crate) async fn issuer() -> TestIssuer {
     TestIssuer::start().await.unwrap().with_audience(AUDIENCE)
 }
 
-/// One that follows no redirects.
+/// A client that follows no redirects.
 pub(crate) fn client() -> reqwest::Client {
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -249,7 +251,7 @@ pub(crate) fn client() -> reqwest::Client {
     client.build().unwrap()
 }
 
-/// Status and `code` of an answer.
+/// Status and `code` of a response.
 pub(crate) async fn outcome(request: reqwest::RequestBuilder) -> (u16, String) {
     let answer = request.send().await.unwrap();
     let status = answer.status().as_u16();

@@ -1,4 +1,4 @@
-//! What upstreams are told about the caller, and by whom.
+//! Identity headers and forwarding headers that upstreams receive.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
 
-/// In spellings that some server takes for the same, and by ways that some gateway overlooks.
+/// Spellings that some server treats as the same header, and ways that some gateway overlooks.
 const SPOOFED: &[&str] = &[
     "x-user-id: root",
     "X-USER-ID: root",
@@ -72,14 +72,14 @@ const SPOOFED: &[&str] = &[
     "te: root",
 ];
 
-async fn told(gateway: &Gateway, path: &str, lines: &str) -> BTreeMap<String, Vec<String>> {
+async fn received(gateway: &Gateway, path: &str, lines: &str) -> BTreeMap<String, Vec<String>> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: shop.example\r\n{lines}\r\n\r\n");
     let answer = gateway.raw(request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{lines}: {answer}");
     let body = answer.split_once("\r\n\r\n").unwrap().1;
-    let told: Value = serde_json::from_str(body).unwrap();
+    let received: Value = serde_json::from_str(body).unwrap();
     let mut headers = BTreeMap::<_, Vec<_>>::new();
-    for header in told["headers"].as_array().unwrap() {
+    for header in received["headers"].as_array().unwrap() {
         let text = |at: usize| header[at].as_str().unwrap().to_owned();
         headers.entry(text(0)).or_default().push(text(1));
     }
@@ -107,14 +107,14 @@ async fn gateway(settings: &str) -> (Gateway, String, Upstream) {
         url = upstream.url(),
     );
     let token = issuer.token("alice").role("reader").sign();
-    // The keys are fetched before the issuer goes.
+    // The gateway fetches the keys before the issuer stops.
     let gateway = Gateway::start(&configuration).await;
-    told(&gateway, "/api", &format!("authorization: Bearer {token}")).await;
+    received(&gateway, "/api", &format!("authorization: Bearer {token}")).await;
     (gateway, token, upstream)
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_header_passes_for_the_gateways_own() {
+async fn spoofed_header_spellings_are_removed() {
     let (gateway, token, _upstream) = gateway("").await;
     assert!(SPOOFED.len() >= 20);
     for spoofed in SPOOFED {
@@ -127,8 +127,8 @@ async fn no_spelling_of_a_header_passes_for_the_gateways_own() {
                 "" => String::new(),
                 token => format!("\r\nauthorization: Bearer {token}"),
             };
-            let mut headers = told(&gateway, path, &format!("{spoofed}{authorization}")).await;
-            // By chance it may hold any digits.
+            let mut headers = received(&gateway, path, &format!("{spoofed}{authorization}")).await;
+            // A random ID may contain any digits.
             headers.remove("x-request-id");
             let all = format!("{headers:?}");
             for wrong in ["root", "6.6.6.6", "bank", "gopher", "6666", "Bearer"] {
@@ -144,7 +144,7 @@ async fn no_spelling_of_a_header_passes_for_the_gateways_own() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_is_believed_and_added_to() {
+async fn trusted_proxy_headers_are_extended() {
     let (gateway, _, _upstream) = gateway("trusted_proxies = [\"127.0.0.0/8\"]").await;
     let lines = [
         "x-request-id: trusted",
@@ -155,7 +155,7 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
         "x_forwarded_for: 6.6.6.6",
         "x-real-ip: 6.6.6.6",
     ];
-    let headers = told(&gateway, "/public", &lines.join("\r\n")).await;
+    let headers = received(&gateway, "/public", &lines.join("\r\n")).await;
     assert_eq!(
         headers["x-forwarded-for"],
         ["6.6.6.6, 192.0.2.7, 127.9.9.9, 127.0.0.1"]
@@ -166,7 +166,7 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
     assert_eq!(gateway.logged("trusted").await["client"], "192.0.2.7");
 
     let forwarded = "x-request-id: standard\r\nforwarded: for=192.0.2.8;proto=https";
-    let headers = told(&gateway, "/public", forwarded).await;
+    let headers = received(&gateway, "/public", forwarded).await;
     assert_eq!(
         headers["forwarded"],
         ["for=192.0.2.8;proto=https, for=127.0.0.1"]
@@ -175,12 +175,13 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
     assert_eq!(gateway.logged("standard").await["client"], "192.0.2.8");
 }
 
-/// Answers each connection's first request with these bytes, and ends the connection.
+/// Answers the first request of each connection with these bytes, then closes it.
 #[tokio::test]
-async fn a_client_cannot_add_to_what_a_trusted_proxy_says() {
+async fn client_cannot_extend_trusted_proxy_headers() {
     let (gateway, _, _upstream) = gateway("trusted_proxies = [\"127.0.0.0/8\"]").await;
-    // The proxy writes one field and passes the other on; that they agree proves nothing of what else stands there.
-    for (said, expected) in [
+    // The proxy writes one header and passes the other on. Equal addresses prove nothing about
+    // their other parts.
+    for (forwarded, expected) in [
         (
             "forwarded: for=10.6.6.6;proto=https;host=bank.example\r\nx-forwarded-for: 192.0.2.7",
             "127.0.0.1",
@@ -208,11 +209,11 @@ async fn a_client_cannot_add_to_what_a_trusted_proxy_says() {
         // The fields have one reader, here and in the limits.
         ("forwarded: for=192.0.2.7;for=6.6.6.6", "127.0.0.1"),
     ] {
-        let headers = told(&gateway, "/public", said).await;
-        assert_eq!(headers["x-forwarded-for"], [expected], "{said}");
+        let headers = received(&gateway, "/public", forwarded).await;
+        assert_eq!(headers["x-forwarded-for"], [expected], "{forwarded}");
         assert!(
             !format!("{headers:?}").contains("bank"),
-            "{said}: {headers:?}"
+            "{forwarded}: {headers:?}"
         );
     }
 }
@@ -234,7 +235,7 @@ async fn upstream_that_says(answer: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn what_an_upstream_says_of_its_connection_stays_behind_and_all_else_comes_through() {
+async fn response_hop_by_hop_headers_are_removed() {
     let upstream = upstream_that_says(concat!(
         "HTTP/1.1 203 Odd\r\nconnection: x-hop, keep-alive\r\nX-Hop: 1\r\nkeep-alive: timeout=5\r\n",
         "proxy-authenticate: Basic\r\nproxy-connection: keep-alive\r\nupgrade: h2c\r\n",
@@ -259,7 +260,7 @@ async fn what_an_upstream_says_of_its_connection_stays_behind_and_all_else_comes
 }
 
 #[tokio::test]
-async fn an_upstream_that_speaks_nonsense_is_our_outage_and_half_an_answer_is_no_whole() {
+async fn malformed_upstream_response_is_bad_gateway() {
     for nonsense in [
         "SSH-2.0-OpenSSH\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",

@@ -1,4 +1,4 @@
-//! Where keys come from, and where tokens do.
+//! Key sources, token requirements and the token cache.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,13 +11,13 @@ use super::upstream::Upstream;
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
-/// Signed by hand, since the issuer of tests keeps its keys to itself.
+/// Signed here, because the test issuer does not export its keys.
 fn sign(algorithm: Algorithm, key: &EncodingKey, claims: Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), &claims, key).unwrap()
 }
 
 #[tokio::test]
-async fn keys_come_from_wherever_the_configuration_says() {
+async fn every_key_source_works() {
     let (discovered, in_file) = (issuer().await, issuer().await);
     let upstream = Upstream::start("orders").await;
     let folder = Folder::new();
@@ -145,17 +145,19 @@ async fn keys_come_from_wherever_the_configuration_says() {
     }
     assert!(UNIX_EPOCH.elapsed().unwrap() > Duration::ZERO);
 
-    // A file of keys that changes is read again by itself.
+    // A changed key file is reloaded without a signal.
     in_file.rotate();
     let new = in_file.token("a").sign();
     assert_eq!(ask("/", &new).await.1, "unknown_key");
     gateway.folder.write("keys.json", in_file.jwks());
-    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    gateway
+        .wait_for_line(|line| line.contains("\"reloaded\""))
+        .await;
     assert_eq!(ask("/", &new).await.0, 200);
 }
 
 #[tokio::test]
-async fn a_type_that_the_issuer_does_not_make_is_refused() {
+async fn unexpected_token_type_is_refused() {
     let upstream = Upstream::start("orders").await;
     let secret = String::from_utf8(SECRET.to_vec()).unwrap();
     let section = |issuer: &str, lines: &str| {
@@ -197,7 +199,7 @@ async fn a_type_that_the_issuer_does_not_make_is_refused() {
 }
 
 #[tokio::test]
-async fn verified_tokens_are_remembered_where_there_is_room() {
+async fn token_cache_can_be_disabled() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     for (setting, hits) in [("", 2), ("max_bytes = 0", 0)] {
         let configuration = format!(
@@ -220,7 +222,7 @@ async fn verified_tokens_are_remembered_where_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_token_comes_in_one_place_of_those_that_are_configured() {
+async fn token_comes_from_one_configured_source() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let routes = format!(
         "[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",

@@ -1,7 +1,8 @@
-//! How keys are fetched and kept: each setting of `[issuers.jwks]`, and whom `ca` trusts.
+//! Fetching and caching of keys: each setting of `[issuers.jwks]`, and `ca`.
 //!
-//! A setting is shown by two issuers that differ in it alone. One is short and its effect is waited for; the other is
-//! so long that the effect cannot have come yet. So nothing here depends on how fast the machine is.
+//! Two issuers differ in one setting only. One value is short, and its effect is awaited; the other
+//! is too long to have an effect during the test. The result does not depend on the speed of the
+//! machine.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 // === impl Pair ===
 
 impl Pair {
-    /// `prepare` is done to both before they are asked for anything.
+    /// Calls `prepare` for both issuers before the first request.
     async fn with(short: &str, long: &str, prepare: impl Fn(&TestIssuer)) -> Self {
         let issuers = [issuer().await, issuer().await];
         let upstream = Upstream::start("orders").await;
@@ -49,7 +50,7 @@ impl Pair {
         }
     }
 
-    /// Status and code for a good token.
+    /// Status and code of a request with a valid token.
     async fn ask(&self, issuer: &TestIssuer) -> (u16, String) {
         self.send(issuer.token("alice").sign()).await
     }
@@ -58,7 +59,7 @@ impl Pair {
         outcome(client().get(self.gateway.url("/")).bearer_auth(token)).await
     }
 
-    /// Both are asked for tokens, until the short one's keys were fetched so often.
+    /// Sends requests to both until the keys of the short one were fetched this many times.
     async fn until_fetched(&self, times: usize) {
         let asking = async {
             while self.short.fetches() < times {
@@ -74,7 +75,7 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn default_ttl_counts_where_the_issuer_says_nothing() {
+async fn default_ttl_applies_without_cache_control() {
     let short = "default_ttl = \"1s\"\nmin_ttl = \"1s\"";
     let pair = Pair::with(short, "min_ttl = \"1s\"", |_| {}).await;
     pair.until_fetched(3).await;
@@ -82,20 +83,20 @@ async fn default_ttl_counts_where_the_issuer_says_nothing() {
 }
 
 #[tokio::test]
-async fn min_ttl_and_max_ttl_bound_what_the_issuer_says() {
-    let says = |value: &'static str| move |issuer: &TestIssuer| issuer.cache_control(value);
-    let pair = Pair::with("min_ttl = \"1s\"", "min_ttl = \"10m\"", says("max-age=0")).await;
+async fn min_and_max_ttl_bound_cache_control() {
+    let sends = |value: &'static str| move |issuer: &TestIssuer| issuer.cache_control(value);
+    let pair = Pair::with("min_ttl = \"1s\"", "min_ttl = \"10m\"", sends("max-age=0")).await;
     pair.until_fetched(3).await;
     assert_eq!(pair.long.fetches(), 1);
 
     let short = "min_ttl = \"1s\"\nmax_ttl = \"1s\"";
-    let pair = Pair::with(short, "min_ttl = \"1s\"", says("max-age=3600")).await;
+    let pair = Pair::with(short, "min_ttl = \"1s\"", sends("max-age=3600")).await;
     pair.until_fetched(3).await;
     assert_eq!(pair.long.fetches(), 1);
 }
 
 #[tokio::test]
-async fn cooldown_says_how_often_strangers_cause_a_fetch() {
+async fn cooldown_limits_fetches_for_unknown_kids() {
     let pair = Pair::with("cooldown = \"1s\"", "cooldown = \"1h\"", |_| {}).await;
     for issuer in [&pair.short, &pair.long] {
         assert_eq!(pair.ask(issuer).await.0, 200);
@@ -115,7 +116,7 @@ async fn cooldown_says_how_often_strangers_cause_a_fetch() {
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.unwrap();
-    // The first fetch, and two for strangers.
+    // The first fetch, and two for unknown kids.
     assert_eq!(pair.long.fetches(), 3);
     for issuer in [&pair.short, &pair.long] {
         assert_eq!(pair.ask(issuer).await.0, 200);
@@ -136,7 +137,7 @@ async fn timeout_ends_a_fetch_that_hangs() {
 }
 
 #[tokio::test]
-async fn max_stale_says_how_long_old_keys_serve() {
+async fn max_stale_limits_use_of_old_keys() {
     let ttl = "default_ttl = \"1s\"\nmin_ttl = \"1s\"";
     let short = format!("{ttl}\nmax_stale = \"0s\"");
     let pair = Pair::with(&short, ttl, |_| {}).await;
@@ -148,7 +149,7 @@ async fn max_stale_says_how_long_old_keys_serve() {
         while pair.ask(&pair.short).await != (503, "keys_unavailable".into()) {
             tokio::time::sleep(PAUSE).await;
         }
-        // The other's keys have come of age too, and were asked for in vain.
+        // The other issuer's keys are due as well, and their fetch fails.
         while pair.long.fetches() < 2 {
             assert_eq!(pair.ask(&pair.long).await.0, 200);
             tokio::time::sleep(PAUSE).await;
@@ -159,7 +160,7 @@ async fn max_stale_says_how_long_old_keys_serve() {
 }
 
 #[tokio::test]
-async fn a_private_authority_vouches_for_the_keys_of_the_issuer_that_names_it() {
+async fn private_ca_applies_to_its_issuer() {
     let (keys, upstream) = (issuer().await, Upstream::start("orders").await);
     let (authority, stranger) = (Authority::new(), Authority::new());
     let folder = Folder::new();
@@ -171,12 +172,12 @@ async fn a_private_authority_vouches_for_the_keys_of_the_issuer_that_names_it() 
         .issue()
         .serve(&[b"http/1.1"], serves.clone())
         .await;
-    // A site that tells of itself.
+    // A site that serves its own metadata.
     let telling = authority.issue();
     let own = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
-    let told = std::sync::Arc::clone(&own);
+    let received = std::sync::Arc::clone(&own);
     let metadata = get(async move || {
-        let site = told.get().unwrap();
+        let site = received.get().unwrap();
         serde_json::json!({ "issuer": site, "jwks_uri": format!("{site}/keys") }).to_string()
     });
     let router = serves.route("/.well-known/openid-configuration", metadata);
@@ -212,9 +213,11 @@ async fn a_private_authority_vouches_for_the_keys_of_the_issuer_that_names_it() 
         let request = client().get(gateway.url("/")).bearer_auth(token);
         assert_eq!(outcome(request).await, expected, "{issuer}");
     }
-    // The authority moves, and the file with it.
+    // The authority is replaced, and its file with it.
     gateway.folder.write("stranger.pem", authority.pem());
-    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    gateway
+        .wait_for_line(|line| line.contains("\"reloaded\""))
+        .await;
     let token = keys
         .token("alice")
         .issued_by("https://stranger.example/")

@@ -1,4 +1,4 @@
-//! Who is counted, how much is admitted, and what a reload leaves of the counts.
+//! Rate limits: keys, plans, failed authentication, and counts across reloads.
 
 use super::harness::{Gateway, client, issuer, outcome, section};
 use super::upstream::Upstream;
@@ -12,7 +12,7 @@ async fn gateway(configuration: &str) -> (Gateway, portcullis::TestIssuer, Upstr
 }
 
 #[tokio::test]
-async fn callers_addresses_and_routes_are_counted_apart() {
+async fn each_limit_key_counts_separately() {
     let (gateway, issuer, _upstream) = gateway(
         r#"trusted_proxies = ["127.0.0.0/8"]
         ISSUER
@@ -78,7 +78,7 @@ async fn callers_addresses_and_routes_are_counted_apart() {
             "{path} {subject} {app} {from}"
         );
     }
-    // What all callers share nobody uses up who is no caller.
+    // Unauthenticated requests do not use up a shared quota.
     for path in ["/route", "/tenant"] {
         let stranger = client.get(gateway.url(path));
         assert_eq!(outcome(stranger).await.0, 401, "{path}");
@@ -86,7 +86,7 @@ async fn callers_addresses_and_routes_are_counted_apart() {
 }
 
 #[tokio::test]
-async fn a_consumers_plan_says_how_much() {
+async fn plan_determines_the_quota() {
     let (gateway, issuer, _upstream) = gateway(
         r#"ISSUER
         [plans.small]
@@ -132,7 +132,8 @@ async fn a_consumers_plan_says_how_much() {
             assert_eq!(answer.0, expected, "{path}, {subject}, request {count}");
         }
     }
-    // Operators are told both, and of the one that has no quota for others as it starts.
+    // `/routes` lists both limits; the limit without a default quota also caused a warning at
+    // start-up.
     let routes = client.get(gateway.admin("/routes")).send().await.unwrap();
     let routes = routes.text().await.unwrap();
     let others = "2 at once and 1 more every 720s, by client and route, or the caller's own quota";
@@ -145,7 +146,7 @@ async fn a_consumers_plan_says_how_much() {
 }
 
 #[tokio::test]
-async fn an_address_that_guesses_is_stopped_and_nobody_else() {
+async fn failed_authentications_are_limited_per_address() {
     let (gateway, issuer, upstream) = gateway(
         r#"trusted_proxies = ["127.0.0.1/32"]
         ISSUER
@@ -174,13 +175,13 @@ async fn an_address_that_guesses_is_stopped_and_nobody_else() {
     };
     let good = || Some(issuer.token("alice").sign());
     let bad = || Some(issuer.token("alice").tampered().sign());
-    // Neither a missing token nor a missing role is a guess.
+    // Neither a missing token nor a missing role counts as a failed authentication.
     for _ in 0..5 {
         assert_eq!(ask("/", None, "192.0.2.1").await, 401);
         assert_eq!(ask("/admin", good(), "192.0.2.1").await, 403);
         assert_eq!(ask("/", good(), "192.0.2.1").await, 200);
     }
-    // The routes count together.
+    // All routes share the count.
     for path in ["/", "/admin", "/"] {
         assert_eq!(ask(path, bad(), "192.0.2.1").await, 401);
     }
@@ -188,7 +189,7 @@ async fn an_address_that_guesses_is_stopped_and_nobody_else() {
     assert_eq!(ask("/", good(), "192.0.2.1").await, 429);
     assert_eq!(ask("/", good(), "192.0.2.2").await, 200);
     assert_eq!(upstream.hits(), 6);
-    // Where no proxy is trusted there may be one all the same, and clients would lock each other out.
+    // Without trusted proxies there may still be one, and its clients would share one quota.
     let is_warned = |gateway: &Gateway| {
         let lines = gateway.lines();
         lines.iter().any(|line| line.contains("trusted_proxies"))
@@ -204,7 +205,7 @@ async fn an_address_that_guesses_is_stopped_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_reload_gives_nobody_a_second_chance() {
+async fn reload_keeps_counts() {
     let configuration = r#"ISSUER
         [[routes]]
         path = "/"
@@ -225,7 +226,9 @@ async fn a_reload_gives_nobody_a_second_chance() {
         .replace("ORDERS", &upstream.url());
     gateway.reconfigure(&format!("{configuration}timeout = \"9s\"\n"));
     gateway.signal("HUP");
-    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    gateway
+        .wait_for_line(|line| line.contains("\"reloaded\""))
+        .await;
     assert_eq!(ask().await, 429);
     assert_eq!(issuer.fetches(), 1, "the keys are kept too");
 }

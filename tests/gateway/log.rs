@@ -1,4 +1,4 @@
-//! What the log says of a request, and what it never says.
+//! The access log and its contents, and secrets that it must not contain.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
 
 #[tokio::test]
-async fn a_connection_that_fails_is_told_with_its_cause() {
+async fn failed_connection_is_logged_with_cause() {
     let gateway = Gateway::start(
         r#"[[issuers]]
         issuer = "http://127.0.0.1:1"
@@ -22,7 +22,9 @@ async fn a_connection_that_fails_is_told_with_its_cause() {
         "#,
     )
     .await;
-    let failed = gateway.said(|line| line.contains("jwks.failed")).await;
+    let failed = gateway
+        .wait_for_line(|line| line.contains("jwks.failed"))
+        .await;
     let failed: Value = serde_json::from_str(&failed).unwrap();
     assert_eq!(failed["error"], "connection");
     let cause = failed["cause"].as_str().unwrap_or_default();
@@ -34,7 +36,7 @@ async fn a_connection_that_fails_is_told_with_its_cause() {
         let answer = client().get(gateway.url(path)).send().await.unwrap();
         assert_eq!(answer.status(), 502, "{path}");
         let is_it = |line: &str| line.contains("unreachable") && line.contains(upstream);
-        let line = gateway.said(is_it).await;
+        let line = gateway.wait_for_line(is_it).await;
         assert!(line.contains(cause), "{line}");
     }
     let lines = gateway.lines().concat();
@@ -42,7 +44,7 @@ async fn a_connection_that_fails_is_told_with_its_cause() {
 }
 
 #[tokio::test]
-async fn each_request_is_one_line_without_secrets() {
+async fn each_request_logs_one_line_without_secrets() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let gateway = Gateway::start(&format!(
         r#"{}
@@ -112,7 +114,7 @@ async fn each_request_is_one_line_without_secrets() {
         (&line["status"], &line["code"], &line["route"]),
         (&json!(404), &json!("no_route"), &Value::Null)
     );
-    // What is no plain id is replaced.
+    // An ID with special characters is replaced.
     let answer = get("a b\t{}", secret).send().await.unwrap();
     assert_eq!(answer.headers()["x-request-id"].len(), 16);
 
@@ -127,7 +129,7 @@ async fn each_request_is_one_line_without_secrets() {
     ] {
         assert!(!all.contains(secret), "{secret} in {all}");
     }
-    // Apart from where it listens, each line is JSON.
+    // Every line except the listening addresses is JSON.
     for line in gateway.lines().iter().skip(2) {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
     }
@@ -143,7 +145,7 @@ async fn each_request_is_one_line_without_secrets() {
 }
 
 #[tokio::test]
-async fn how_much_is_logged_can_be_changed_while_it_runs() {
+async fn log_level_changes_on_reload() {
     let upstream = Upstream::start("orders").await;
     let configuration = |log: &str| {
         let url = upstream.url();
@@ -157,7 +159,7 @@ async fn how_much_is_logged_can_be_changed_while_it_runs() {
     };
     ask("first").await;
     gateway.logged("first").await;
-    // Nothing is said of a reload to a level that would not say it, so its effect is waited for.
+    // At this level a reload logs nothing, so the test waits for its effect.
     gateway.reconfigure(&configuration("warn"));
     gateway.signal("HUP");
     let mut asked = 0;
@@ -174,13 +176,15 @@ async fn how_much_is_logged_can_be_changed_while_it_runs() {
     }
     gateway.reconfigure(&configuration("info"));
     gateway.signal("HUP");
-    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    gateway
+        .wait_for_line(|line| line.contains("\"reloaded\""))
+        .await;
     ask("last").await;
     gateway.logged("last").await;
 }
 
 #[tokio::test]
-async fn a_client_that_goes_before_the_answer_leaves_a_line_too() {
+async fn disconnected_client_is_logged() {
     let upstream = Upstream::start("slow").await;
     let gateway = Gateway::start(&format!(
         "[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",

@@ -1,4 +1,4 @@
-//! Reloading and ending, with requests under way.
+//! Reload and shutdown with requests in progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,13 @@ use super::upstream::Upstream;
 
 async fn told_by(client: &reqwest::Client, url: String) -> String {
     let answer = client.get(url).send().await.unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-    told["service"].as_str().unwrap_or_default().to_owned()
+    let received: serde_json::Value =
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    received["service"].as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_under_load_loses_no_request() {
+async fn reload_under_load_loses_no_request() {
     let issuer = issuer().await;
     let (one, two) = (Upstream::start("one").await, Upstream::start("two").await);
     let configuration = |upstream: &Upstream| {
@@ -66,14 +67,16 @@ async fn a_reload_under_load_loses_no_request() {
     assert_eq!(one.hits() + two.hits(), answers);
     assert_eq!(told_by(&client, gateway.url("/public")).await, "two");
 
-    // What is wrong changes nothing, and is told with its line.
+    // An invalid configuration is reported with its line and changes nothing.
     let broken = configuration(&one).replace("public = true", "public = \"perhaps\"");
     gateway.reconfigure(&broken);
     gateway.signal("HUP");
-    let line = gateway.said(|line| line.contains("reload refused")).await;
+    let line = gateway
+        .wait_for_line(|line| line.contains("reload failed"))
+        .await;
     assert!(line.contains("gateway.toml:"), "{line}");
     assert_eq!(told_by(&client, gateway.url("/public")).await, "two");
-    // Without a signal, too: the file is looked at every second.
+    // The file is checked every second, without a signal.
     gateway.reconfigure(&configuration(&one));
     for _ in 0..100 {
         if told_by(&client, gateway.url("/public")).await == "one" {
@@ -84,9 +87,9 @@ async fn a_reload_under_load_loses_no_request() {
     panic!("a changed file was not seen");
 }
 
-/// Half a minute, which a test may take that runs beside others.
+/// Takes half a minute, which is acceptable because tests run in parallel.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
+async fn endless_request_is_aborted_at_the_deadline() {
     let (issuer, upstream) = (issuer().await, Upstream::start("slow").await);
     let gateway = Gateway::start(&format!(
         "{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\ntimeout = \"5m\"\n",
@@ -106,11 +109,14 @@ async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(endless.await.unwrap().is_err());
     let lines = lines.lock().unwrap().join("\n");
-    assert!(lines.contains("requests under way were cut off"), "{lines}");
+    assert!(
+        lines.contains("requests in progress were aborted"),
+        "{lines}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_under_way_end_before_the_process_does() {
+async fn shutdown_waits_for_requests_in_progress() {
     let (issuer, upstream) = (issuer().await, Upstream::start("slow").await);
     let gateway = Gateway::start(&format!(
         "{}[[routes]]\npath = \"/\"\nupstream = \"{}\"\n",
@@ -123,7 +129,7 @@ async fn requests_under_way_end_before_the_process_does() {
     let mut requests = JoinSet::new();
     for number in 0..50 {
         let request = client.post(gateway.url("/")).bearer_auth(&token);
-        // Longer than the notice that balancers get.
+        // Longer than the notice for load balancers.
         let request = request.header("x-do", format!("sleep {}", 2500 + number * 10));
         requests.spawn(outcome(request.body("a body")));
     }
@@ -140,8 +146,10 @@ async fn requests_under_way_end_before_the_process_does() {
         200
     );
     gateway.signal("TERM");
-    gateway.said(|line| line.contains("\"draining\"")).await;
-    // It is not ready any more, and serves all the same those who have not heard of it.
+    gateway
+        .wait_for_line(|line| line.contains("\"draining\""))
+        .await;
+    // It is no longer ready, but still serves clients that do not know yet.
     let ready = client.get(gateway.admin("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert!(ready.text().await.unwrap().contains("\"draining\":true"));
@@ -156,6 +164,6 @@ async fn requests_under_way_end_before_the_process_does() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(
         client.get(url).send().await.is_err(),
-        "nobody listens any more"
+        "the listener is still open"
     );
 }

@@ -1,4 +1,4 @@
-//! Paths that mean to lead round a route's rules. None reaches what is protected.
+//! Paths that try to bypass a route's rules. None reaches a protected service.
 
 use axum::http::{Request, Uri, Version};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use hyper_util::rt::TokioExecutor;
 use super::harness::{Gateway, issuer, section};
 use super::upstream::Upstream;
 
-/// Meant to be read by this gateway as public, and by somebody else as `/api/admin`.
+/// Paths that this gateway might read as public, and another server as `/api/admin`.
 const TRICKS: &[&str] = &[
     "/public/../api/admin",
     "/public/./../api/admin",
@@ -118,7 +118,7 @@ const GOOD: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn no_trick_reaches_what_is_protected() {
+async fn path_tricks_fail() {
     let issuer = issuer().await;
     let (public, admin) = (
         Upstream::start("public").await,
@@ -161,9 +161,9 @@ async fn no_trick_reaches_what_is_protected() {
             .await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{good}: {answer}");
         // Byte for byte.
-        let (_, told) = answer.split_once("\r\n\r\n").unwrap();
-        let told: serde_json::Value = serde_json::from_str(told).unwrap();
-        assert_eq!(told["target"], *good);
+        let (_, received) = answer.split_once("\r\n\r\n").unwrap();
+        let received: serde_json::Value = serde_json::from_str(received).unwrap();
+        assert_eq!(received["target"], *good);
     }
     assert_eq!((public.hits(), admin.hits()), (GOOD.len(), 0));
     for path in ["/api/admin", "/api/admin/", "/api/admin/Users%20/x;y"] {
@@ -175,9 +175,9 @@ async fn no_trick_reaches_what_is_protected() {
     assert_eq!(admin.hits(), 0);
 }
 
-/// Those that are a path at all for an HTTP/2 client of ours.
+/// The tricks that an HTTP/2 client can send.
 #[tokio::test]
-async fn no_trick_reaches_what_is_protected_over_http_2() {
+async fn path_tricks_fail_over_http2() {
     let issuer = issuer().await;
     let upstream = Upstream::start("any").await;
     let gateway = Gateway::start(&format!(
@@ -193,7 +193,7 @@ async fn no_trick_reaches_what_is_protected_over_http_2() {
     let mut asked = 0;
     for trick in TRICKS.iter().filter(|trick| trick.starts_with('/')) {
         let uri: Result<Uri, _> = gateway.url(trick).parse();
-        // Who cuts the path off elsewhere would ask for something else.
+        // A client that truncates the path would send another request.
         let Some(uri) = uri.ok().filter(|uri| uri.path() == *trick) else {
             continue;
         };
@@ -208,9 +208,9 @@ async fn no_trick_reaches_what_is_protected_over_http_2() {
     assert_eq!(upstream.hits(), 0);
 }
 
-/// The HTTP parser cuts it off before anybody reads the path, so all read the same.
+/// The HTTP parser removes the fragment before the gateway reads the path.
 #[tokio::test]
-async fn a_fragment_means_nothing_to_anybody() {
+async fn fragment_does_not_change_the_route() {
     let issuer = issuer().await;
     let (public, admin) = (
         Upstream::start("public").await,
@@ -241,7 +241,7 @@ async fn a_fragment_means_nothing_to_anybody() {
 }
 
 #[tokio::test]
-async fn a_request_with_two_hosts_or_none_is_refused() {
+async fn request_needs_exactly_one_host() {
     let upstream = Upstream::start("public").await;
     let routes = format!(
         "[[routes]]\npath = \"/\"\nupstream = \"{}\"\npublic = true\n",

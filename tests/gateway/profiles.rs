@@ -1,22 +1,22 @@
-//! Tokens of the shapes that well-known issuers document, each read by its own profile.
+//! Tokens in the documented format of well-known issuers, each read by its profile.
 
 use portcullis::TestIssuer;
 use portcullis::test_util::TestToken;
 use serde_json::{Value, json};
 
 use super::harness::{Folder, Gateway, client, issuer, outcome};
-use super::upstream::{Upstream, header, told};
+use super::upstream::{Upstream, header, received};
 
-/// An issuer, a token of it, and what an upstream is told.
+/// An issuer, one of its tokens, and the expected identity headers.
 struct Case {
     profile: &'static str,
     issuer: &'static str,
     audience: &'static str,
     claims: Value,
-    /// `aud` is not among the claims.
+    /// The token has no `aud`.
     lacks_audience: bool,
     /// Subject, client, roles, scopes, permissions.
-    told: [&'static str; 5],
+    received: [&'static str; 5],
 }
 
 const HEADERS: [&str; 5] = [
@@ -28,13 +28,13 @@ const HEADERS: [&str; 5] = [
 ];
 
 fn cases() -> Vec<Case> {
-    let case = |profile, issuer, audience, told, claims| Case {
+    let case = |profile, issuer, audience, received, claims| Case {
         profile,
         issuer,
         audience,
         claims,
         lacks_audience: profile == "cognito",
-        told,
+        received,
     };
     vec![
         case(
@@ -146,7 +146,7 @@ fn cases() -> Vec<Case> {
 impl Case {
     fn token(&self, keys: &TestIssuer) -> TestToken {
         let token = keys
-            .token("nobody")
+            .token("without-roles")
             .issued_by(self.issuer)
             .audience(self.audience);
         let token = match self.lacks_audience {
@@ -180,12 +180,12 @@ async fn headers(gateway: &Gateway, token: &str) -> [String; 5] {
     let answer = client().get(gateway.url("/")).bearer_auth(token).send();
     let answer = answer.await.unwrap();
     assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
-    let told = told(answer).await.unwrap();
-    HEADERS.map(|name| header(&told, name).unwrap_or_default().to_owned())
+    let received = received(answer).await.unwrap();
+    HEADERS.map(|name| header(&received, name).unwrap_or_default().to_owned())
 }
 
 #[tokio::test]
-async fn each_profile_reads_the_tokens_of_its_issuer() {
+async fn profile_reads_tokens_of_its_issuer() {
     let (keys, upstream) = (issuer().await, Upstream::start("orders").await);
     let folder = Folder::new();
     folder.write("keys.json", keys.jwks());
@@ -196,7 +196,7 @@ async fn each_profile_reads_the_tokens_of_its_issuer() {
         let token = case.token(&keys).sign();
         assert_eq!(
             headers(&gateway, &token).await,
-            case.told,
+            case.received,
             "{}",
             case.profile
         );
@@ -209,7 +209,7 @@ async fn each_profile_reads_the_tokens_of_its_issuer() {
         let refused = (401, "wrong_audience".to_owned());
         assert_eq!(outcome(request).await, refused, "{}", case.profile);
     }
-    // What these issuers make besides access tokens opens nothing.
+    // Other tokens of these issuers, such as ID tokens, are rejected.
     for (profile, claim, value) in [
         ("keycloak", "typ", "ID"),
         ("keycloak", "typ", "Refresh"),
@@ -224,7 +224,7 @@ async fn each_profile_reads_the_tokens_of_its_issuer() {
 }
 
 #[tokio::test]
-async fn a_claim_that_is_named_wins_over_the_profile() {
+async fn named_claim_overrides_profile() {
     let (keys, upstream) = (issuer().await, Upstream::start("orders").await);
     let folder = Folder::new();
     folder.write("keys.json", keys.jwks());
@@ -233,7 +233,7 @@ async fn a_claim_that_is_named_wins_over_the_profile() {
     let configuration = case.section(lines) + &rest(&upstream);
     let gateway = Gateway::start_in(folder, &configuration).await;
     let token = case.token(&keys).sign();
-    let [_, client, roles, scopes, _] = case.told;
+    let [_, client, roles, scopes, _] = case.received;
     assert_eq!(
         headers(&gateway, &token).await,
         ["alice", client, roles, scopes, "refund"]
@@ -241,6 +241,8 @@ async fn a_claim_that_is_named_wins_over_the_profile() {
     let lines = format!("{lines}\nroles_claim = \"roles\"");
     gateway.reconfigure(&(case.section(&lines) + &rest(&upstream)));
     gateway.signal("HUP");
-    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    gateway
+        .wait_for_line(|line| line.contains("\"reloaded\""))
+        .await;
     assert_eq!(headers(&gateway, &token).await[2], "ignored");
 }

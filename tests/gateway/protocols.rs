@@ -9,10 +9,10 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::authority::Authority;
 use super::harness::{Folder, Gateway, issuer, outcome, section};
-use super::upstream::{Upstream, header, told};
+use super::upstream::{Upstream, header, received};
 
 #[tokio::test]
-async fn http_2_needs_no_tls_where_the_client_knows() {
+async fn http2_works_with_prior_knowledge() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let gateway = Gateway::start(&format!(
         "{}[[routes]]\npath = \"/\"\nhost = \"127.0.0.1\"\nupstream = \"{}\"\n",
@@ -31,13 +31,13 @@ async fn http_2_needs_no_tls_where_the_client_knows() {
         (answer.status().as_u16(), answer.version()),
         (200, Version::HTTP_2)
     );
-    let told = told(answer).await.unwrap();
-    assert_eq!(told["version"], "HTTP/1.1");
+    let received = received(answer).await.unwrap();
+    assert_eq!(received["version"], "HTTP/1.1");
     assert_eq!(
-        header(&told, "x-forwarded-host"),
+        header(&received, "x-forwarded-host"),
         Some(&*gateway.address.to_string())
     );
-    // With TLS's preface missing and HTTP/2's there, refusals come the same way.
+    // With prior knowledge, rejections use the same protocol.
     assert_eq!(
         outcome(client.get(gateway.url("/a%2fb"))).await,
         (400, "bad_path".into())
@@ -49,7 +49,7 @@ async fn http_2_needs_no_tls_where_the_client_knows() {
 }
 
 #[tokio::test]
-async fn a_grpc_client_speaks_through_it_and_learns_why_it_may_not() {
+async fn grpc_client_gets_responses_and_rejections() {
     let issuer = issuer().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -78,19 +78,19 @@ async fn a_grpc_client_speaks_through_it_and_learns_why_it_may_not() {
     let alice = || Some(issuer.token("alice").sign());
     let answer = client.check(request("orders", alice())).await.unwrap();
     assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
-    // The service's own status comes in its trailers.
+    // The service's own status arrives in trailers.
     let unknown = client.check(request("unknown", alice())).await.unwrap_err();
     assert_eq!(unknown.code(), tonic::Code::NotFound);
     client.check(request("orders", alice())).await.unwrap();
     let limited = client.check(request("orders", alice())).await.unwrap_err();
     assert_eq!(limited.code(), tonic::Code::ResourceExhausted);
-    let nobody = client.check(request("orders", None)).await.unwrap_err();
-    assert_eq!(nobody.code(), tonic::Code::Unauthenticated);
+    let anonymous = client.check(request("orders", None)).await.unwrap_err();
+    assert_eq!(anonymous.code(), tonic::Code::Unauthenticated);
     let bob = client
         .watch(request("orders", Some(issuer.token("bob").sign())))
         .await;
     assert_eq!(bob.unwrap_err().code(), tonic::Code::PermissionDenied);
-    // A stream of answers passes as it comes.
+    // A streaming response is forwarded message by message.
     let root = issuer.token("root").role("admin").sign();
     let mut stream = client
         .watch(request("orders", Some(root)))
@@ -111,7 +111,7 @@ async fn a_grpc_client_speaks_through_it_and_learns_why_it_may_not() {
 }
 
 #[tokio::test]
-async fn a_grpc_service_behind_tls_is_reached_as_well() {
+async fn grpc_service_behind_tls_is_reachable() {
     let (reporter, service) = tonic_health::server::health_reporter();
     reporter
         .set_service_status("orders", tonic_health::ServingStatus::Serving)

@@ -1,4 +1,4 @@
-//! Tokens that are refused before they expire.
+//! Revocation of unexpired tokens.
 
 use portcullis::{Clock, TestIssuer};
 use reqwest::StatusCode;
@@ -42,7 +42,7 @@ fn now() -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_revoked_is_refused_at_once_and_after_a_reload() {
+async fn revocation_applies_at_once_and_survives_reload() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let gateway = Gateway::start(&configuration(&issuer, &upstream)).await;
     let name = issuer.issuer();
@@ -72,7 +72,7 @@ async fn what_is_revoked_is_refused_at_once_and_after_a_reload() {
             json!({ "kind": "iss", "issuer": name, "not_before": now() - 900 }),
         ),
     ] {
-        // Twice, so that it is remembered.
+        // Twice, so that the token is cached.
         for _ in 0..2 {
             assert_eq!(ask(&gateway, &token).await.0, 200, "{revocation}");
         }
@@ -87,14 +87,16 @@ async fn what_is_revoked_is_refused_at_once_and_after_a_reload() {
     let counts = json!({ "jti": 1, "sid": 1, "sub": 1, "client": 1, "iss": 1, "kid": 0 });
     assert_eq!((&listed["total"], &listed["counts"]), (&json!(5), &counts));
     assert_eq!(listed["first_to_end"].as_array().unwrap().len(), 5);
-    // No name is kept, and none is shown.
+    // Names are neither stored nor listed.
     for name in ["s-7", "app", name] {
         assert!(!listed.to_string().contains(name), "{listed}");
     }
-    let said = gateway.said(|line| line.contains("\"revoked\"")).await;
-    let said: Value = serde_json::from_str(&said).unwrap();
+    let logged = gateway
+        .wait_for_line(|line| line.contains("\"revoked\""))
+        .await;
+    let logged: Value = serde_json::from_str(&logged).unwrap();
     assert_eq!(
-        [&said["kind"], &said["issuer"], &said["client"]],
+        [&logged["kind"], &logged["issuer"], &logged["client"]],
         [&json!("jti"), &json!(name), &json!("127.0.0.1")]
     );
 
@@ -103,17 +105,20 @@ async fn what_is_revoked_is_refused_at_once_and_after_a_reload() {
         configuration(&issuer, &upstream)
     ));
     gateway.signal("HUP");
-    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    gateway
+        .wait_for_line(|line| line.contains("\"reloaded\""))
+        .await;
     assert_eq!(ask(&gateway, &token("a").sign()).await.1, "revoked");
     assert_eq!(ask(&gateway, &other).await.0, 200);
     assert_eq!(listing(&gateway).await["total"], 5);
 
-    // A key that was stolen, and nothing of it holds any more.
+    // The key was stolen: all of its tokens are revoked.
     let stolen = json!({ "kind": "kid", "issuer": name, "value": kid, "until": soon });
     assert_eq!(post(&gateway, &stolen).await.0, 200);
     assert_eq!(ask(&gateway, &other).await.1, "revoked");
     issuer.rotate();
-    // Past tokens need no revocation, and whoever mistook a time learns it.
+    // A revocation in the past is not stored, and the response shows it, because the time may be
+    // wrong.
     let past = json!({ "kind": "jti", "issuer": name, "value": "x", "expires_at": 1_700_000_000 });
     assert_eq!(post(&gateway, &past).await.1, json!({ "in_force": false }));
     let metrics = client().get(gateway.admin("/metrics")).send().await;
@@ -125,7 +130,7 @@ async fn what_is_revoked_is_refused_at_once_and_after_a_reload() {
 }
 
 #[tokio::test]
-async fn what_is_no_revocation_is_refused_with_the_reason() {
+async fn invalid_revocation_is_rejected_with_reason() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let gateway = Gateway::start(&configuration(&issuer, &upstream)).await;
     let good = json!({ "kind": "jti", "issuer": issuer.issuer(), "value": "a", "expires_at": now() + 300 });
@@ -136,7 +141,7 @@ async fn what_is_no_revocation_is_refused_with_the_reason() {
     };
     let (good, mime) = (good.to_string(), JSON.1);
     let millis = json!({ "kind": "iss", "issuer": issuer.issuer(), "not_before": now() * 1000 });
-    for (method, headers, body, status, told) in [
+    for (method, headers, body, status, expected) in [
         ("POST", vec![], good.clone(), 415, "application/json"),
         (
             "POST",
@@ -157,7 +162,7 @@ async fn what_is_no_revocation_is_refused_with_the_reason() {
             vec![JSON, ("origin", "http://127.0.0.1:9090")],
             good.clone(),
             403,
-            "browser",
+            "web pages",
         ),
         ("PUT", vec![JSON], good.clone(), 405, "not allowed"),
         ("DELETE", vec![], String::new(), 405, "not allowed"),
@@ -223,7 +228,7 @@ async fn what_is_no_revocation_is_refused_with_the_reason() {
         let problem = read(answer).await;
         assert_eq!(problem["status"], status, "{case}");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(told), "{case}: {detail}");
+        assert!(detail.contains(expected), "{case}: {detail}");
     }
     assert_eq!(listing(&gateway).await["total"], 0);
     let charset = client().post(gateway.admin("/revocations"));
@@ -233,7 +238,7 @@ async fn what_is_no_revocation_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn nobody_revokes_where_clients_ask_or_where_it_is_off() {
+async fn revocations_need_admin_listener_and_setting() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let on = Gateway::start(&configuration(&issuer, &upstream)).await;
     let off = configuration(&issuer, &upstream).replace("[revocation]\nkind = \"memory\"\n", "");
@@ -241,7 +246,7 @@ async fn nobody_revokes_where_clients_ask_or_where_it_is_off() {
     let token = issuer.token("alice").sign();
     let revocation =
         json!({ "kind": "sub", "issuer": issuer.issuer(), "value": "alice", "not_before": now() });
-    // To clients it is a path like all others.
+    // On the public listener it is an ordinary path.
     let request = client().post(on.url("/revocations")).bearer_auth(&token);
     let request = request.header(JSON.0, JSON.1).body(revocation.to_string());
     assert_eq!(outcome(request).await.0, 200);
@@ -255,7 +260,7 @@ async fn nobody_revokes_where_clients_ask_or_where_it_is_off() {
     assert_eq!(listing(&off).await["code"], "no_route");
     assert_eq!(ask(&off, &token).await.0, 200);
 
-    // Switched off by mistake, and on again: nothing is forgotten.
+    // Disabled by mistake and enabled again: the revocations are kept.
     assert_eq!(post(&on, &revocation).await.0, 200);
     let reloads = |gateway: &Gateway| {
         let lines = gateway.lines();

@@ -1,4 +1,4 @@
-//! Which requests a route takes, and where it sends them.
+//! Route matching and upstreams.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::harness::outcome;
+use super::setup::Setup;
 use super::upstream::header;
-use super::world::World;
 
 #[tokio::test]
-async fn path_host_and_methods_choose_a_route() {
-    let world = World::with(
+async fn path_host_and_method_select_route() {
+    let setup = Setup::with(
         r#"ISSUER
         [[routes]]
         path = "/api"
@@ -36,26 +36,26 @@ async fn path_host_and_methods_choose_a_route() {
         ("/api/orders-old", "other"),
         ("/api", "other"),
     ] {
-        let told = world.told(world.get(path)).await;
+        let received = setup.received(setup.get(path)).await;
         assert_eq!(
-            (&told["service"], &told["target"]),
+            (&received["service"], &received["target"]),
             (&json!(service), &json!(path))
         );
     }
-    let told = world
-        .told(
-            world
+    let received = setup
+        .received(
+            setup
                 .get("/api/orders")
                 .header("host", "partner.EXAMPLE.:80"),
         )
         .await;
-    assert_eq!(told["service"], "other");
+    assert_eq!(received["service"], "other");
     assert_eq!(
-        outcome(world.get("/elsewhere")).await,
+        outcome(setup.get("/elsewhere")).await,
         (404, "no_route".into())
     );
 
-    let before = (world.orders.hits(), world.other.hits());
+    let before = (setup.orders.hits(), setup.other.hits());
     for method in [
         Method::DELETE,
         Method::PATCH,
@@ -63,19 +63,19 @@ async fn path_host_and_methods_choose_a_route() {
         Method::HEAD,
         Method::from_bytes(b"BREW").unwrap(),
     ] {
-        let request = world
+        let request = setup
             .client
-            .request(method.clone(), world.gateway.url("/api/orders/7"));
-        let answer = request.bearer_auth(world.token()).send().await.unwrap();
+            .request(method.clone(), setup.gateway.url("/api/orders/7"));
+        let answer = request.bearer_auth(setup.token()).send().await.unwrap();
         assert_eq!(answer.status(), 405, "{method}");
         assert_eq!(answer.headers()["allow"], "GET, POST");
     }
-    assert_eq!((world.orders.hits(), world.other.hits()), before);
+    assert_eq!((setup.orders.hits(), setup.other.hits()), before);
 }
 
 #[tokio::test]
-async fn a_host_goes_to_the_upstream_as_the_route_says_and_redirects_come_back() {
-    let world = World::with(
+async fn upstream_host_is_configurable_and_redirects_pass() {
+    let setup = Setup::with(
         r#"ISSUER
         [[routes]]
         path = "/own"
@@ -87,30 +87,30 @@ async fn a_host_goes_to_the_upstream_as_the_route_says_and_redirects_come_back()
         "#,
     )
     .await;
-    let own = world.orders.address.to_string();
+    let own = setup.orders.address.to_string();
     for (path, host) in [("/own", own.as_str()), ("/clients", "shop.example")] {
-        let told = world
-            .told(world.get(path).header("host", "shop.example"))
+        let received = setup
+            .received(setup.get(path).header("host", "shop.example"))
             .await;
-        assert_eq!(header(&told, "host"), Some(host));
-        assert_eq!(header(&told, "x-forwarded-host"), Some("shop.example"));
+        assert_eq!(header(&received, "host"), Some(host));
+        assert_eq!(header(&received, "x-forwarded-host"), Some("shop.example"));
     }
-    let request = world
+    let request = setup
         .get("/own")
-        .bearer_auth(world.token())
+        .bearer_auth(setup.token())
         .header("x-do", "redirect");
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::FOUND);
     assert_eq!(answer.headers()["location"], "/elsewhere");
-    assert_eq!(world.orders.hits(), 3);
+    assert_eq!(setup.orders.hits(), 3);
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_slow_or_away_is_told_of_in_the_clients_protocol() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = format!("http://{}", nobody.local_addr().unwrap());
-    drop(nobody);
-    let world = World::with(
+async fn upstream_failure_uses_the_clients_protocol() {
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = format!("http://{}", unused.local_addr().unwrap());
+    drop(unused);
+    let setup = Setup::with(
         &r#"request_timeout = "300ms"
         ISSUER
         [[routes]]
@@ -135,9 +135,9 @@ async fn an_upstream_that_is_slow_or_away_is_told_of_in_the_clients_protocol() {
         ("/nowhere", "0", (404, "no_route"), "12"),
     ] {
         let request = || {
-            world
+            setup
                 .get(path)
-                .bearer_auth(world.token())
+                .bearer_auth(setup.token())
                 .header("x-do", format!("sleep {sleep}"))
         };
         assert_eq!(
@@ -155,7 +155,7 @@ async fn an_upstream_that_is_slow_or_away_is_told_of_in_the_clients_protocol() {
             assert_eq!(answer.headers()["grpc-status"], grpc, "{path}");
         }
     }
-    let websocket = world.get("/patient").bearer_auth(world.token());
+    let websocket = setup.get("/patient").bearer_auth(setup.token());
     let websocket = websocket
         .header("connection", "upgrade")
         .header("upgrade", "websocket");
@@ -165,15 +165,15 @@ async fn an_upstream_that_is_slow_or_away_is_told_of_in_the_clients_protocol() {
     );
 }
 
-/// Many clients send all that they have before they read anything.
+/// Many clients send their whole request before they read a response.
 #[tokio::test]
-async fn a_refusal_reaches_a_client_that_is_still_sending() {
-    let world = World::with(
+async fn rejection_reaches_client_that_is_still_sending() {
+    let setup = Setup::with(
         "ISSUER\n[[routes]]\npath = \"/orders\"\nupstream = \"ORDERS\"\nmethods = [\"POST\"]\n",
     )
     .await;
     let length = 8 * 1024 * 1024;
-    let bearer = format!("authorization: Bearer {}\r\n", world.token());
+    let bearer = format!("authorization: Bearer {}\r\n", setup.token());
     for (head, status) in [
         ("POST /nowhere", 404),
         ("PUT /orders", 405),
@@ -184,7 +184,7 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
             format!("content-length: {length}"),
             "transfer-encoding: chunked".to_owned(),
         ] {
-            let mut connection = TcpStream::connect(world.gateway.address).await.unwrap();
+            let mut connection = TcpStream::connect(setup.gateway.address).await.unwrap();
             let head = format!("{head} HTTP/1.1\r\nhost: a\r\n{bearer}{framing}\r\n\r\n");
             connection.write_all(head.as_bytes()).await.unwrap();
             let (chunk, count) = match framing.contains("chunked") {
@@ -206,8 +206,8 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
             assert_eq!(String::from_utf8_lossy(&answer), expected, "{head}");
         }
     }
-    // Who waits to be told to go on is not told to.
-    let mut connection = TcpStream::connect(world.gateway.address).await.unwrap();
+    // A client that waits for `100 Continue` does not receive it.
+    let mut connection = TcpStream::connect(setup.gateway.address).await.unwrap();
     let head = format!(
         "POST /orders HTTP/1.1\r\nhost: a\r\n{bearer}content-length: {length}\r\nexpect: 100-continue\r\n\r\n"
     );
@@ -215,30 +215,30 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
     let mut answer = [0; 12];
     connection.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
-    assert_eq!(world.orders.whole(), 0);
+    assert_eq!(setup.orders.whole(), 0);
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_never_arrives_as_a_whole() {
-    let world = World::with(
+async fn oversized_body_never_arrives_complete() {
+    let setup = Setup::with(
         "max_body = \"64KiB\"\nISSUER\n[[routes]]\npath = \"/\"\nupstream = \"ORDERS\"\n",
     )
     .await;
     let post = || {
-        world
+        setup
             .client
-            .post(world.gateway.url("/"))
-            .bearer_auth(world.token())
+            .post(setup.gateway.url("/"))
+            .bearer_auth(setup.token())
     };
     assert_eq!(outcome(post().body(vec![0; 65536])).await.0, 200);
-    assert_eq!(world.orders.whole(), 1);
-    // The length says so: it goes no further.
+    assert_eq!(setup.orders.whole(), 1);
+    // The content length exceeds the limit, so the request is not forwarded.
     assert_eq!(
         outcome(post().body(vec![0; 65537])).await,
         (413, "body_too_large".into())
     );
-    assert_eq!(world.orders.hits(), 1);
-    // Nothing says so until it is too late.
+    assert_eq!(setup.orders.hits(), 1);
+    // Without a content length, the limit is detected while reading.
     let parts =
         || futures_util::stream::iter((0..20).map(|_| Ok::<_, std::io::Error>(vec![0_u8; 8192])));
     for _ in 0..5 {
@@ -246,7 +246,7 @@ async fn a_body_that_is_too_large_never_arrives_as_a_whole() {
         assert_eq!(answer, (413, "body_too_large".into()));
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(world.orders.whole(), 1, "a part was taken for the whole");
+    assert_eq!(setup.orders.whole(), 1, "a part was taken for the whole");
     let few = futures_util::stream::iter((0..7).map(|_| Ok::<_, std::io::Error>(vec![0_u8; 8192])));
     assert_eq!(
         outcome(post().body(reqwest::Body::wrap_stream(few)))
@@ -254,5 +254,5 @@ async fn a_body_that_is_too_large_never_arrives_as_a_whole() {
             .0,
         200
     );
-    assert_eq!(world.orders.whole(), 2);
+    assert_eq!(setup.orders.whole(), 2);
 }

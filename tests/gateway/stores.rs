@@ -1,4 +1,4 @@
-//! Limits that two gateways hold together, with a server that is there, dies and comes back.
+//! Limits that two gateways share through a server that stops and restarts.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use super::harness::{Folder, Gateway, client, issuer, outcome, section};
 use super::server::Server;
 use super::upstream::Upstream;
 
-/// Gateways before one service, and whoever asks them.
+/// Gateways in front of one service, and a client.
 struct Fleet {
     issuer: portcullis::TestIssuer,
     upstream: Upstream,
     client: reqwest::Client,
 }
 
-/// What became of some requests.
+/// Outcomes of a number of requests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     admitted: u32,
     limited: u32,
-    /// The server took too long to answer, and may have charged.
+    /// The server did not answer in time, and may have charged.
     unanswered: u32,
 }
 
-const SECRET: &str = "of all gateways and nobody else";
+const SECRET: &str = "shared by all gateways only";
 
-/// No answer in time is told apart from both others.
+/// With this policy a timeout is distinguishable from both other outcomes.
 const CLOSED: &str = "on_error = \"closed\"";
 
 // === impl Fleet ===
@@ -56,7 +56,7 @@ impl Fleet {
         outcome(request.header("x-forwarded-for", "192.0.2.1")).await
     }
 
-    /// So many requests, in turns to each of the gateways.
+    /// Sends requests to the gateways in turn.
     async fn tally(&self, gateways: &[&Gateway], path: &str, token: &str, requests: u32) -> Tally {
         let mut tally = Tally::default();
         for (_, gateway) in (0..requests).zip(gateways.iter().cycle()) {
@@ -81,7 +81,7 @@ impl Fleet {
 // === impl Tally ===
 
 impl Tally {
-    /// On a machine with other things to do, an answer may be late; a permit that it took is nobody's.
+    /// On a busy machine the server may answer late. Its charge is then lost.
     #[track_caller]
     fn is_exactly(&self, quota: u32) {
         let most = self.admitted + self.unanswered;
@@ -133,14 +133,14 @@ const LIMITS: &str = r#"
 "#;
 
 #[tokio::test]
-async fn two_gateways_count_together_where_they_share_a_server_and_a_secret() {
+async fn gateways_with_same_store_share_counts() {
     let Some(server) = Server::start() else {
         return;
     };
     let fleet = Fleet::new().await;
     let exact = fleet.configuration(&server, &format!("mode = \"exact\"\n{CLOSED}"), LIMITS);
     let one = Gateway::start(&exact).await;
-    // The same from the environment, and from a file beside the configuration.
+    // The same store, from the environment and from a file next to the configuration.
     let url = server.url();
     let less = exact.replace(&format!("url = \"{url}\"\n"), "");
     let less = less.replace(&format!("secret = \"{SECRET}\"\n"), "");
@@ -158,7 +158,7 @@ async fn two_gateways_count_together_where_they_share_a_server_and_a_secret() {
     let good = good.sign();
     for (path, quota) in [
         ("/subject", 10),
-        // A route of its own, though the limit has the same name.
+        // Limits of different routes are separate, even with the same name.
         ("/subject/too", 10),
         ("/client", 8),
         ("/plan", 5),
@@ -168,7 +168,7 @@ async fn two_gateways_count_together_where_they_share_a_server_and_a_secret() {
     ] {
         let tally = fleet.tally(&both, path, &good, quota + 6).await;
         tally.is_exactly(quota);
-        // Nobody else is kept from anything, where he is somebody else.
+        // Other callers are unaffected where the key distinguishes them.
         let bob = fleet.issuer.token("bob").claim("azp", "bobs").sign();
         let is_shared = ["/route", "/address"].contains(&path);
         let passed = fleet.tally(&both, path, &bob, 2).await.admitted;
@@ -180,7 +180,7 @@ async fn two_gateways_count_together_where_they_share_a_server_and_a_secret() {
         "portcullis_ratelimit_decisions_total{policy=\"own\",decision=\"allow\",source=\"exact\"}";
     assert!(metrics.contains(line), "{metrics}");
 
-    // What one has refused counts at the other. Its charge is not waited for.
+    // A rejection at one gateway counts at the other. The charge is asynchronous.
     let bad = token().tampered().sign();
     for _ in 0..40 {
         if fleet.tally(&both, "/subject", &bad, 2).await.limited == 2 {
@@ -196,7 +196,7 @@ async fn two_gateways_count_together_where_they_share_a_server_and_a_secret() {
     let stranger = Gateway::start(&secret).await;
     let tally = fleet.tally(&[&stranger], "/subject", &good, 16).await;
     tally.is_exactly(10);
-    // Who was counted stands nowhere in the server.
+    // The server stores no names of callers.
     let keys = server.ask("KEYS *");
     assert!(keys.contains("pc1:"), "{keys}");
     assert!(
@@ -206,7 +206,7 @@ async fn two_gateways_count_together_where_they_share_a_server_and_a_secret() {
 }
 
 #[tokio::test]
-async fn leased_permits_exceed_a_quota_by_no_more_than_is_stated() {
+async fn leases_overshoot_at_most_as_documented() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -228,7 +228,7 @@ async fn leased_permits_exceed_a_quota_by_no_more_than_is_stated() {
     let quota = Quota::per(200, Duration::from_secs(24 * 60 * 60)).burst(200);
     let bound = store.bound(&quota, Duration::from_secs(600));
     assert!(u64::from(tally.admitted) <= bound, "{tally:?} {bound}");
-    // Some permits are held by a gateway that nobody asks any more, or were lost with an answer that was late.
+    // Some permits are held by a gateway without requests, or were lost with a late answer.
     assert!(tally.admitted + tally.unanswered >= 100, "{tally:?}");
     assert!(server.calls() < 200, "{} calls", server.calls());
     let metrics = fleet.client.get(one.admin("/metrics")).send().await;
@@ -239,7 +239,7 @@ async fn leased_permits_exceed_a_quota_by_no_more_than_is_stated() {
 }
 
 #[tokio::test]
-async fn without_the_server_each_policy_decides_as_it_says_and_the_server_is_used_again() {
+async fn outage_policies_apply_until_store_returns() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -273,7 +273,7 @@ async fn without_the_server_each_policy_decides_as_it_says_and_the_server_is_use
         let status = fleet.store_status(gateway).await;
         assert_eq!(status["up"], false, "{policy}");
         assert!(status["errors"].as_u64().unwrap() >= 5, "{status}");
-        // It is no reason to send requests elsewhere, where it is the same.
+        // A store that is down does not make the gateway unready.
         let ready = fleet.client.get(gateway.admin("/readyz")).send().await;
         assert_eq!(ready.unwrap().status(), 200, "{policy}");
     }
@@ -296,7 +296,7 @@ async fn without_the_server_each_policy_decides_as_it_says_and_the_server_is_use
 }
 
 #[tokio::test]
-async fn a_reload_changes_where_limits_are_counted() {
+async fn reload_changes_the_store() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Bodies pass as streams, however many and however large.
+//! Bodies are streamed, in any number and size.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -12,23 +12,24 @@ use tokio::task::JoinSet;
 use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
 
-/// All of them at once.
+/// All of them concurrently.
 const BODIES: usize = 1_000;
 const MEGABYTE: usize = 1024 * 1024;
 const CHUNK: usize = MEGABYTE / 16;
-/// What a connection may keep.
+/// The buffer size of a connection.
 const BUFFER: usize = 32 * 1024;
-/// What a request may keep of its bodies, each way, at the worst: a buffer that is read into, one on its way from one
-/// connection to the other, and two that are written, for what is not full is given one more. Mostly it is half of that,
-/// but a busy system leaves sockets full. One more is for all else. The bodies have 2,000 MB.
+/// The buffers of a request in each direction, in the worst case: one for reading, one between the
+/// two connections, and two for writing, because a partly filled buffer is followed by another.
+/// Usually half of this is used, but a busy system leaves sockets full. One more for everything
+/// else. The bodies have 2,000 MB in total.
 const MAY_GROW: u64 = (BODIES * (2 * 4 + 1) * BUFFER) as u64;
-/// Both ends of all connections are in this process, and the limit is inherited.
+/// Both ends of all connections are in this process, and the child inherits the limit.
 const DESCRIPTORS: usize = BODIES * 3;
 
 #[test]
-fn a_thousand_megabytes_at_once_both_ways_need_little_memory() {
+fn thousand_concurrent_bodies_use_bounded_memory() {
     if descriptors() < DESCRIPTORS {
-        // Most systems let a process have more than it is given at first.
+        // Most systems allow a higher limit than the initial one.
         let again = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" --exact \"$1\"");
         let test = std::thread::current().name().unwrap().to_owned();
         let program = std::env::current_exe().unwrap();
@@ -54,7 +55,7 @@ async fn a_thousand_megabytes() {
     let (done, over) = watch::channel(());
     let peak = tokio::spawn(peak(Arc::clone(&gateway), over));
 
-    // No body goes on before all have begun, and their answers too.
+    // No body continues before all requests and responses have begun.
     let all_began = Arc::new(Barrier::new(BODIES));
     let mut all = JoinSet::new();
     for number in 0..BODIES {
@@ -92,7 +93,7 @@ async fn a_thousand_megabytes() {
     assert!(grown < MAY_GROW, "it grew by {megabytes} MB");
 }
 
-/// One chunk, and the rest when it may go on.
+/// One chunk, and the rest after the signal.
 fn body(chunk: Bytes, mut gone: watch::Receiver<bool>) -> reqwest::Body {
     let rest = chunk.clone();
     let wait = async move {
@@ -105,7 +106,7 @@ fn body(chunk: Bytes, mut gone: watch::Receiver<bool>) -> reqwest::Body {
     reqwest::Body::wrap_stream(chunks.map(Ok::<_, std::io::Error>))
 }
 
-/// The most memory that the gateway has until it is over.
+/// The peak memory of the gateway until `over` changes.
 async fn peak(gateway: Arc<Gateway>, mut over: watch::Receiver<()>) -> u64 {
     let mut peak = 0;
     loop {
@@ -117,7 +118,7 @@ async fn peak(gateway: Arc<Gateway>, mut over: watch::Receiver<()>) -> u64 {
     }
 }
 
-/// How many files this process may have open; many where the system does not tell.
+/// The limit of open files of this process; a high value if it is unknown.
 fn descriptors() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits

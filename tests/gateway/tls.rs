@@ -6,9 +6,9 @@ use reqwest::{Certificate, Version};
 
 use super::authority::{Authority, Pair};
 use super::harness::{Folder, Gateway, client, issuer, outcome, section};
-use super::upstream::{Upstream, header, told};
+use super::upstream::{Upstream, header, received};
 
-/// A service behind TLS that offers these protocols.
+/// A service behind TLS that offers these ALPN protocols.
 async fn tls_upstream(pair: &Pair, alpn: &[&[u8]]) -> (Upstream, String) {
     let upstream = Upstream::start("tls").await;
     let url = pair.serve(alpn, upstream.router()).await;
@@ -16,7 +16,7 @@ async fn tls_upstream(pair: &Pair, alpn: &[&[u8]]) -> (Upstream, String) {
 }
 
 #[tokio::test]
-async fn tls_stands_in_front_and_its_certificate_can_be_replaced() {
+async fn certificate_is_reloaded() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let (authority, next) = (Authority::new(), Authority::new());
     let folder = Folder::new();
@@ -43,10 +43,10 @@ async fn tls_stands_in_front_and_its_certificate_can_be_replaced() {
             (answer.status(), answer.version()),
             (reqwest::StatusCode::OK, version)
         );
-        told(answer).await
+        received(answer).await
     };
-    let told = ask(authority.client(), Version::HTTP_2).await.unwrap();
-    assert_eq!(header(&told, "x-forwarded-proto"), Some("https"));
+    let received = ask(authority.client(), Version::HTTP_2).await.unwrap();
+    assert_eq!(header(&received, "x-forwarded-proto"), Some("https"));
     assert!(ask(next.client(), Version::HTTP_2).await.is_err());
     let http1 = reqwest::Client::builder().no_proxy().http1_only();
     let root = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
@@ -58,9 +58,11 @@ async fn tls_stands_in_front_and_its_certificate_can_be_replaced() {
     for _ in 0..100 {
         if ask(next.client(), Version::HTTP_2).await.is_ok() {
             assert!(ask(authority.client(), Version::HTTP_2).await.is_err());
-            // A certificate without its key stays out.
+            // A certificate without its key is not loaded.
             gateway.folder.write("server.key", authority.issue().key);
-            gateway.said(|line| line.contains("reload refused")).await;
+            gateway
+                .wait_for_line(|line| line.contains("reload failed"))
+                .await;
             ask(next.client(), Version::HTTP_2).await.unwrap();
             return;
         }
@@ -70,7 +72,7 @@ async fn tls_stands_in_front_and_its_certificate_can_be_replaced() {
 }
 
 #[tokio::test]
-async fn where_clients_need_certificates_only_those_of_the_authority_get_in() {
+async fn client_certificates_are_verified() {
     let (issuer, upstream) = (issuer().await, Upstream::start("orders").await);
     let (server, partners, next) = (Authority::new(), Authority::new(), Authority::new());
     let folder = Folder::new();
@@ -86,7 +88,7 @@ async fn where_clients_need_certificates_only_those_of_the_authority_get_in() {
     let gateway = Gateway::start_in(folder, &configuration).await;
     let token = issuer.token("alice").sign();
     let (old, new) = (partners.issue(), next.issue());
-    // A client of its own each time: what is on a connection already stays there.
+    // A new client each time, because existing connections stay open.
     let ask = async |pair: Option<&Pair>| {
         let request = server.client_with(pair).get(gateway.url("/"));
         let request = request.bearer_auth(&token);
@@ -97,31 +99,35 @@ async fn where_clients_need_certificates_only_those_of_the_authority_get_in() {
     assert!(ask(None).await.is_err());
     assert!(ask(Some(&new)).await.is_err());
     assert!(ask(Some(&server.issue())).await.is_err());
-    // What the documentation says of `RUST_LOG`.
+    // The documented `RUST_LOG` value.
     let line = gateway
-        .said(|line| line.contains("a handshake failed"))
+        .wait_for_line(|line| line.contains("TLS handshake failed"))
         .await;
     assert!(line.contains("\"gateway::serve\""), "{line}");
 
-    // It only opens the door: who is calling, the token says.
+    // The client certificate only admits the connection. The token identifies the caller.
     let request = server.client_with(Some(&old)).get(gateway.url("/"));
     assert_eq!(outcome(request).await, (401, "missing_token".into()));
     assert_eq!(upstream.hits(), 1);
 
-    // Another authority takes over, and an unreadable one does not.
+    // Another authority replaces the first; an unreadable file does not.
     gateway.folder.write("clients.pem", next.pem());
-    gateway.said(|line| line.contains("\"reloaded\"")).await;
+    gateway
+        .wait_for_line(|line| line.contains("\"reloaded\""))
+        .await;
     assert_eq!(ask(Some(&new)).await.unwrap(), 200);
     assert!(ask(Some(&old)).await.is_err());
     gateway.folder.write("clients.pem", "no certificate");
-    gateway.said(|line| line.contains("reload refused")).await;
+    gateway
+        .wait_for_line(|line| line.contains("reload failed"))
+        .await;
     assert_eq!(ask(Some(&new)).await.unwrap(), 200);
     assert!(ask(Some(&old)).await.is_err());
     assert!(ask(None).await.is_err());
 }
 
 #[tokio::test]
-async fn an_upstream_behind_tls_is_verified() {
+async fn upstream_certificate_is_verified() {
     let issuer = issuer().await;
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (both, both_url) = tls_upstream(&authority.issue(), &[b"h2", b"http/1.1"]).await;
@@ -165,10 +171,10 @@ async fn an_upstream_behind_tls_is_verified() {
             .await
             .unwrap();
         assert_eq!(answer.status(), 200, "{path}");
-        let told = told(answer).await.unwrap();
-        assert_eq!(told["version"], version, "{path}");
+        let received = received(answer).await.unwrap();
+        assert_eq!(received["version"], version, "{path}");
         if version == "HTTP/1.1" {
-            assert_eq!(header(&told, "host"), host, "{path}");
+            assert_eq!(header(&received, "host"), host, "{path}");
         }
     }
     assert_eq!((both.whole(), old.whole()), (2, 1));
@@ -179,9 +185,9 @@ async fn an_upstream_behind_tls_is_verified() {
         );
     }
     assert_eq!(wrong.hits(), 0);
-    // The log says what was wrong, and of which upstream.
+    // The log names the cause and the upstream.
     let wrong_host = wrong_url.trim_start_matches("https://");
     let is_it = |line: &str| line.contains("\"unreachable\"") && line.contains(wrong_host);
-    let line = gateway.said(is_it).await;
+    let line = gateway.wait_for_line(is_it).await;
     assert!(line.contains("invalid peer certificate"), "{line}");
 }

@@ -1,4 +1,4 @@
-//! An upstream service that counts what reaches it, and answers as it is asked to.
+//! An upstream service that counts requests and behaves as `x-do` says.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub(crate) struct Upstream {
 struct Counts {
     /// Requests that arrived.
     hits: AtomicUsize,
-    /// Requests whose body came to its end.
+    /// Requests whose body arrived completely.
     whole: AtomicUsize,
 }
 
@@ -34,7 +34,7 @@ struct Counts {
 
 impl Upstream {
     pub(crate) async fn start(name: &'static str) -> Self {
-        // A thousand connections may come at once.
+        // A thousand connections may arrive at once.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let listener = socket.listen(4096).unwrap();
@@ -65,7 +65,8 @@ impl Upstream {
     }
 }
 
-/// `x-do` says how: `echo` the body as a stream, `send` so many megabytes, `sleep` so many milliseconds, `redirect`. Else what came is told.
+/// `x-do` selects the response: `echo` the body, `send` a number of megabytes, `sleep` a number of
+/// milliseconds, `redirect`. By default the response describes the request.
 async fn answer(State(upstream): State<Upstream>, request: Request) -> Response {
     upstream.counts.hits.fetch_add(1, Ordering::SeqCst);
     let wanted = request.headers().get("x-do").cloned();
@@ -89,7 +90,7 @@ async fn answer(State(upstream): State<Upstream>, request: Request) -> Response 
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         json!([name.as_str(), value])
     });
-    let told = json!({
+    let received = json!({
         "service": upstream.name,
         "method": request.method().as_str(),
         "target": request.uri().path_and_query().unwrap().as_str(),
@@ -99,16 +100,16 @@ async fn answer(State(upstream): State<Upstream>, request: Request) -> Response 
     if to_bytes(request.into_body(), usize::MAX).await.is_ok() {
         upstream.counts.whole.fetch_add(1, Ordering::SeqCst);
     }
-    Response::new(Body::from(told.to_string()))
+    Response::new(Body::from(received.to_string()))
 }
 
-/// The value of a header that an upstream was told, as it tells it.
-pub(crate) fn header<'t>(told: &'t Value, name: &str) -> Option<&'t str> {
-    let mut headers = told["headers"].as_array().unwrap().iter();
+/// A header of a request, as the upstream received it.
+pub(crate) fn header<'t>(received: &'t Value, name: &str) -> Option<&'t str> {
+    let mut headers = received["headers"].as_array().unwrap().iter();
     headers.find(|header| header[0] == name)?[1].as_str()
 }
 
-/// What an upstream was told.
-pub(crate) async fn told(answer: reqwest::Response) -> reqwest::Result<Value> {
+/// The request that the upstream received.
+pub(crate) async fn received(answer: reqwest::Response) -> reqwest::Result<Value> {
     Ok(serde_json::from_slice(&answer.bytes().await?).unwrap())
 }

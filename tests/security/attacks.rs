@@ -79,10 +79,7 @@ fn every_theme_of_the_document_has_a_module() {
 
 #[test]
 fn the_readme_counts_the_rows() {
-    let count = format!(
-        "what is answered to {} attacks",
-        Document::read().rows().count()
-    );
+    let count = format!("answers to {} attacks", Document::read().rows().count());
     assert!(include_str!("../../README.md").contains(&count), "{count}");
 }
 

@@ -328,7 +328,8 @@ fn one_of<const N: usize>(random: &mut Random, values: [Value; N]) -> Value {
 
 fn layer(issuers: &[Trusted]) -> JwtAuthLayer {
     let policies = issuers.iter().map(|issuer| match &issuer.secret {
-        Some(secret) => Issuer::with_secret(issuer.iss, secret)
+        Some(secret) => Issuer::new(issuer.iss)
+            .with_secret(secret)
             .unwrap()
             .audience(AUDIENCE),
         None => {

@@ -18,13 +18,13 @@ async fn clocked_auth() -> (TestIssuer, ManualClock, JwtAuthLayer, JwksCache) {
     let issuer = TestIssuer::start_with(portcullis::Algorithm::ES256, clock.clone().into()).await;
     let issuer = issuer.unwrap().with_audience(AUDIENCE);
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
     let auth = JwtAuthLayer::new([policy])
         .unwrap()
         .with_keys(keys.clone())
         .unwrap();
-    (issuer, clock.clone(), auth.clock(clock.into()), keys)
+    (issuer, clock.clone(), auth.clock(clock), keys)
 }
 
 async fn status(stack: &Stack, token: &str) -> u16 {
@@ -221,7 +221,8 @@ fn a_secret_verifies_what_was_signed_with_it_and_no_key_stands_for_it() {
     let (secret, other) = ([7_u8; 64], [8_u8; 64]);
     let claims =
         serde_json::json!({"iss": ISS, "aud": AUDIENCE, "sub": "alice", "exp": 4_000_000_000_u64});
-    let policy = Issuer::with_secret(ISS, &secret)
+    let policy = Issuer::new(ISS)
+        .with_secret(&secret)
         .unwrap()
         .audience(AUDIENCE);
     let auth = JwtAuthLayer::new([policy]).unwrap();
@@ -237,9 +238,10 @@ fn a_secret_verifies_what_was_signed_with_it_and_no_key_stands_for_it() {
             portcullis::Reason::BadSignature
         );
     }
-    assert!(Issuer::with_secret(ISS, &secret[..31]).is_err());
+    assert!(Issuer::new(ISS).with_secret(&secret[..31]).is_err());
 
-    let short = Issuer::with_secret(ISS, &secret[..32])
+    let short = Issuer::new(ISS)
+        .with_secret(&secret[..32])
         .unwrap()
         .audience(AUDIENCE);
     let short = JwtAuthLayer::new([short]).unwrap();
@@ -254,7 +256,10 @@ fn a_secret_verifies_what_was_signed_with_it_and_no_key_stands_for_it() {
     assert_eq!(refused.reason(), portcullis::Reason::AlgorithmNotAllowed);
 
     let mixed = [portcullis::Algorithm::HS256, portcullis::Algorithm::RS256];
-    for issuer in [Issuer::new(ISS), Issuer::with_secret(ISS, &secret).unwrap()] {
+    for issuer in [
+        Issuer::new(ISS),
+        Issuer::new(ISS).with_secret(&secret).unwrap(),
+    ] {
         let mixed = issuer.audience(AUDIENCE).algorithms(mixed);
         assert!(JwtAuthLayer::new([mixed]).is_err());
     }

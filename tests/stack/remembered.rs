@@ -19,10 +19,10 @@ pub(super) async fn bench() -> Bench {
     let issuer = TestIssuer::start_with(Algorithm::ES256, clock.clone().into()).await;
     let issuer = issuer.unwrap().with_audience(AUDIENCE);
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
     let auth = JwtAuthLayer::new([policy]).unwrap().with_keys(keys.clone());
-    let auth = auth.unwrap().clock(clock.clone().into());
+    let auth = auth.unwrap().clock(clock.clone());
     Bench {
         issuer,
         clock,
@@ -143,12 +143,12 @@ async fn restarted(bench: &Bench, max_age: Duration) -> (JwksCache, Stack) {
     let saved = bench.keys.save();
     bench.clock.advance(Duration::from_secs(3600));
     let source = JwksSource::uri(bench.issuer.issuer(), bench.issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(bench.clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(bench.clock.clone())]).unwrap();
     bench.issuer.fail_with(StatusCode::BAD_GATEWAY);
     assert_eq!(keys.restore(&saved, max_age), Ok(1));
     let policy = Issuer::new(bench.issuer.issuer()).audience(AUDIENCE);
     let auth = JwtAuthLayer::new([policy.with_keys(keys.clone())]).unwrap();
-    (keys, stack(auth.clock(bench.clock.clone().into())))
+    (keys, stack(auth.clock(bench.clock.clone())))
 }
 
 fn lasting(bench: &Bench) -> String {
@@ -217,14 +217,14 @@ async fn what_one_layer_remembers_says_nothing_to_a_layer_that_is_set_up_otherwi
         .required_claims(["tenant"]);
     let strict = JwtAuthLayer::new([policy.with_keys(bench.keys.clone())]).unwrap();
     assert_eq!(
-        ask(&stack(strict.clock(bench.clock.clone().into())), &token).await,
+        ask(&stack(strict.clock(bench.clock.clone())), &token).await,
         refused("invalid_claim")
     );
 
     // The same layer under another clock, in which the token has ended.
     let later = ManualClock::at(1_900_000_000);
     assert_eq!(
-        ask(&stack(bench.auth.clock(later.into())), &token).await,
+        ask(&stack(bench.auth.clock(later)), &token).await,
         refused("expired")
     );
 }
@@ -233,7 +233,7 @@ async fn what_one_layer_remembers_says_nothing_to_a_layer_that_is_set_up_otherwi
 async fn keys_from_above_count_for_their_own_requests_only() {
     let bench = bench().await;
     let auth = JwtAuthLayer::new([Issuer::new(bench.issuer.issuer()).audience(AUDIENCE)]).unwrap();
-    let auth = auth.clock(bench.clock.clone().into());
+    let auth = auth.clock(bench.clock.clone());
     let stranger = portcullis::KeyRing::generate(Algorithm::ES256).unwrap();
     let strange = portcullis::KeySet::from_json(stranger.jwks().as_bytes()).unwrap();
     let strange = JwksCache::new([JwksSource::keys(bench.issuer.issuer(), strange)]).unwrap();

@@ -273,7 +273,7 @@ async fn a_claim_never_vanishes_because_another_cannot_be_read() {
 #[tokio::test]
 async fn a_clock_that_was_never_set_judges_nobody() {
     let (issuer, auth) = warm_auth().await;
-    let stack = stack(auth.clock(ManualClock::at(0).into()));
+    let stack = stack(auth.clock(ManualClock::at(0)));
     let token = issuer.token("alice").expired().without("iat").sign();
     assert_eq!(status(&send(&stack, request(Some(&token))).await), 500);
 }

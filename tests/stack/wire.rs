@@ -331,7 +331,7 @@ async fn an_issuer_that_never_answered_is_503_and_recovers() {
     issuer.fail_with(StatusCode::INTERNAL_SERVER_ERROR);
     let clock = portcullis::ManualClock::at(1_000);
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
-    let keys = JwksCache::new([source.clock(clock.clone().into())]).unwrap();
+    let keys = JwksCache::new([source.clock(clock.clone())]).unwrap();
     let policy = Issuer::new(issuer.issuer()).audience(AUDIENCE);
     let stack = stack(
         JwtAuthLayer::new([policy])

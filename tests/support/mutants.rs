@@ -150,7 +150,7 @@ impl World {
         let tenants = Issuer::tenants(TENANTS).unwrap();
         let issuers = [
             Issuer::new(PUBLIC),
-            Issuer::with_secret(SECRET, &own.secret).unwrap(),
+            Issuer::new(SECRET).with_secret(&own.secret).unwrap(),
             tenants.allow_tenants(|tenant| tenant == "acme"),
         ];
         let layer = JwtAuthLayer::new(issuers.map(|issuer| issuer.audience(AUDIENCE))).unwrap();

@@ -1,4 +1,4 @@
-//! Examples as processes of their own, which never outlive the test.
+//! Runs examples as processes that never outlive the test.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,14 +10,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-/// A process that is killed when this value goes.
+/// A process that is killed on drop.
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
     stderr: Option<ChildStderr>,
 }
 
-/// What a process left.
+/// The exit code and output of a process.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     #[allow(dead_code)]
@@ -25,11 +25,11 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// Longer than any example takes, on a slow machine too.
+/// Longer than any example needs, even on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs an example to its end.
+/// Runs an example until it exits.
 #[allow(dead_code)]
 #[track_caller]
 pub(crate) fn run(example: &str, arguments: &[&str]) -> Ended {
@@ -44,7 +44,7 @@ impl Running {
         Self::start_with(example, arguments, &[])
     }
 
-    /// As [`start`](Self::start), with some environment variables more.
+    /// Like [`start`](Self::start), with additional environment variables.
     #[track_caller]
     pub(crate) fn start_with(
         example: &str,
@@ -54,8 +54,8 @@ impl Running {
         Self::spawn(Command::new(built(example)).args(arguments), variables)
     }
 
-    /// With no more open files than so many.
-    #[allow(dead_code)] // Not all tests have one.
+    /// Limits the number of open files.
+    #[allow(dead_code)] // Not all test binaries use it.
     #[track_caller]
     pub(crate) fn start_limited(example: &str, arguments: &[&str], files: u32) -> Self {
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
@@ -82,15 +82,15 @@ impl Running {
     }
 
     #[allow(dead_code)]
-    /// The next line of its output; `None` when there will be none.
+    /// The next line of output; `None` at the end.
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.stdout.as_mut()?.read_line(&mut line).expect("text");
         (read > 0).then(|| line.trim_end().to_owned())
     }
 
-    /// Its output, for a reader that keeps up with it.
-    #[allow(dead_code)] // Not all tests have one.
+    /// Takes its output, so that the caller can read it continuously.
+    #[allow(dead_code)] // Not all test binaries use it.
     pub(crate) fn output(&mut self) -> BufReader<ChildStdout> {
         self.stdout.take().expect("an output that nobody took")
     }
@@ -108,10 +108,10 @@ impl Running {
         assert!(sent.expect("kill").success());
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
-        // Read aside, or a process that says much would wait for its reader.
+        // Read concurrently, or a process with much output would block.
         let stdout = self.stdout.take().map(read);
         let stderr = self.stderr.take().map(read);
         let mut waited = Duration::ZERO;
@@ -147,7 +147,8 @@ fn read(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-/// The example's program, which cargo has built beside this test, unless the test was asked for alone.
+/// The path of the example's program. Cargo builds it with the tests; it is rebuilt here if only
+/// this test was requested.
 fn built(example: &str) -> PathBuf {
     static ONE_BUILD: Mutex<()> = Mutex::new(());
     let _guard = ONE_BUILD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +185,7 @@ fn build(example: &str, profile: Option<&OsStr>) {
     assert!(built.expect("cargo").success(), "{example} does not build");
 }
 
-/// When the newest file below `folder` was changed.
+/// The modification time of the newest file below `folder`.
 fn newest(folder: &Path) -> Option<SystemTime> {
     let entries = fs::read_dir(folder).expect("a folder");
     let entries = entries.map(|entry| entry.expect("an entry"));

@@ -95,7 +95,7 @@ fn work(case: &str) -> Option<Work> {
             })
         }
         "miss" => {
-            let issuer = Issuer::with_secret(ISSUER, SECRET).ok()?.audience(AUDIENCE);
+            let issuer = Issuer::new(ISSUER).with_secret(SECRET).ok()?.audience(AUDIENCE);
             let auth = JwtAuthLayer::new([issuer]).ok()?.token_cache(0);
             calling(
                 auth.layer(service_fn(trivial)),

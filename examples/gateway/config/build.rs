@@ -1,4 +1,5 @@
-//! The library's values, made from the model. Reading tries them out, so that what the library refuses names a line.
+//! Builds the library's values from the model. Reading a configuration builds them once on trial,
+//! so that errors of the library name a line.
 
 use portcullis::rate_limit::{OnOutage, RedisStore};
 use portcullis::{ConfigError, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet};
@@ -6,10 +7,11 @@ use portcullis::{ConfigError, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySe
 use super::model::{IssuerSettings, KeySource, OnError, RedisSettings, StoreMode};
 use super::secrets::Secret;
 
-/// In place of a secret: all gateways have it, and so has everybody else.
+/// Replaces an unusable secret while errors are collected. It is public, so it must never verify a
+/// token.
 const NO_SECRET: &[u8] = b"portcullis gateway without a secret";
 
-/// What to change, without the name that the library has for it.
+/// The library's error, without its name for the setting.
 pub(super) fn problem(error: ConfigError) -> String {
     match error {
         ConfigError::Setting { problem, .. } | ConfigError::Header { problem, .. } => {
@@ -22,14 +24,14 @@ pub(super) fn problem(error: ConfigError) -> String {
 // === impl IssuerSettings ===
 
 impl IssuerSettings {
-    /// What the issuer's tokens must be like. It has keys of its own only if they are a secret; all others come from
-    /// [`source`](Self::source).
+    /// The issuer's token policy. It includes keys only if they are a shared secret; other keys
+    /// come from [`source`](Self::source).
     pub(crate) fn policy(&self) -> Result<Issuer, ConfigError> {
         let mut policy = match &self.keys {
-            KeySource::Secret(secret) => Issuer::with_secret(&self.issuer, secret.reveal())?,
+            KeySource::Secret(secret) => Issuer::new(&self.issuer).with_secret(secret.reveal())?,
             _ => Issuer::new(&self.issuer),
         };
-        // First, since it resets what the others set.
+        // Must come first, because it resets what the following calls set.
         policy = policy.profile(self.profile);
         for audience in &self.audiences {
             policy = policy.audience(audience);
@@ -48,7 +50,7 @@ impl IssuerSettings {
             .subject_claim(self.subject_claim.path()))
     }
 
-    /// Where the issuer's public keys come from; `None` for one that shares a secret.
+    /// The source of the issuer's public keys; `None` if the issuer uses a shared secret.
     pub(crate) fn source(&self) -> Result<Option<JwksSource>, ConfigError> {
         let issuer = &self.issuer;
         let key = |problem: String| ConfigError::Key { problem };
@@ -81,7 +83,7 @@ impl IssuerSettings {
         Ok(Some(source))
     }
 
-    /// Builds a layer for this issuer alone, and drops it.
+    /// Builds a layer for this issuer alone, to find errors.
     pub(super) fn try_out(&self) -> Result<(), ConfigError> {
         let policy = match self.source()? {
             Some(source) => self.policy()?.with_keys(JwksCache::new([source])?),
@@ -101,7 +103,7 @@ impl RedisSettings {
         let store = RedisStore::new(&url, secret)?;
         let store = match self.mode {
             StoreMode::Exact => store.exact(),
-            // So much over a quota may be admitted as the library thinks sensible.
+            // The library's default for overshoot is used.
             StoreMode::Leased => store,
         };
         Ok(store.on_outage(match self.on_error {
@@ -114,7 +116,7 @@ impl RedisSettings {
     }
 }
 
-/// Whether there could be a store at this place.
+/// Checks the URL without connecting.
 pub(super) fn try_redis(url: &str) -> Result<(), ConfigError> {
     RedisStore::new(url, NO_SECRET).map(drop)
 }

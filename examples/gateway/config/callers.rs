@@ -1,4 +1,5 @@
-//! `[token_sources]`, `[identity_headers]`, `[[consumers]]`: where callers show who they are, and who is told.
+//! `[token_sources]`, `[identity_headers]`, `[[consumers]]`: where tokens are read, and which
+//! identity data upstreams receive.
 
 use portcullis::IdentityHeadersLayer;
 use portcullis::propagate::IdentityField;
@@ -9,8 +10,9 @@ use super::model::{Callers, Consumer, IdentityHeader, IdentityValue, TokenSource
 use super::names::cookie;
 use super::section::{Fault, Section};
 use super::values::{claim, name, text};
+use crate::headers::is_never_passed;
 
-/// The words that stand for something else than a claim of that name.
+/// Keywords. Every other name is a claim.
 const WORDS: [(&str, IdentityValue); 7] = [
     ("sub", IdentityValue::Subject),
     ("iss", IdentityValue::Issuer),
@@ -33,7 +35,7 @@ pub(super) fn token_sources(root: &mut Section<'_>) -> TokenSources {
     sources
 }
 
-/// Header names that the library accepts, and that no token is read from.
+/// Header names that the library accepts, and that are not token sources.
 pub(super) fn identity_headers(root: &mut Section<'_>) -> Vec<IdentityHeader> {
     let mut headers: Vec<IdentityHeader> = Vec::new();
     let Some(mut section) = root.section("identity_headers") else {
@@ -49,7 +51,7 @@ pub(super) fn identity_headers(root: &mut Section<'_>) -> Vec<IdentityHeader> {
             Ok(_) if twin => section.problem(
                 &item.place,
                 &name,
-                "is given twice, in two spellings: choose one",
+                "is given twice in different spellings: keep one",
             ),
             Ok((header, next)) => {
                 headers.push(header);
@@ -74,13 +76,16 @@ fn identity_header(
     let value = value.map_or(IdentityValue::Claim(place), |(_, value)| value);
     let field = value.field().unwrap_or(IdentityField::Subject);
     let accepted = accepted.clone().header(name, field).map_err(problem)?;
-    // Together with it a cookie and `Authorization` are what tokens are read from; those the library refuses.
+    // The library itself rejects the other two token sources, `Cookie` and `Authorization`.
     if name.eq_ignore_ascii_case("sec-websocket-protocol") {
-        return Err("tokens may be read from it: choose a name of your own".into());
+        return Err("this header is a token source: choose another name".into());
+    }
+    if is_never_passed(&name.to_ascii_lowercase()) {
+        return Err("this header is never sent to upstreams: choose another name".into());
     }
     let header = IdentityHeader {
         place: item.place.clone(),
-        name: name.parse().map_err(|_| "this is no header name")?,
+        name: name.parse().map_err(|_| "is not a header name")?,
         value,
     };
     Ok((header, accepted))
@@ -95,10 +100,13 @@ pub(super) fn consumers(root: &mut Section<'_>, plans: &[String]) -> Vec<Consume
         };
         for other in &consumers {
             let text = if other.name == consumer.name {
-                format!("consumer {:?} is at {} already", consumer.name, other.place)
+                format!(
+                    "consumer {:?} is already defined at {}",
+                    consumer.name, other.place
+                )
             } else if other.callers == consumer.callers {
                 format!(
-                    "these callers are consumer {:?} at {} already",
+                    "these callers already belong to consumer {:?} at {}",
                     other.name, other.place
                 )
             } else {
@@ -137,12 +145,12 @@ fn consumer(mut section: Section<'_>, plans: &[String]) -> Option<Consumer> {
     })
 }
 
-/// It may be sent in a header, in a list.
+/// The name may be sent in a header, as an element of a list.
 fn header_name(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
     if text.is_empty() || !text.bytes().all(is_plain) {
         return Err(
-            "use visible ASCII without comma and blank: it may be sent in a header".to_owned(),
+            "use visible ASCII characters without commas and blanks, because the name may be sent in a header".to_owned(),
         );
     }
     Ok(text.to_owned())

@@ -1,4 +1,4 @@
-//! A configuration as a tree of values, each of which knows where it was given.
+//! A configuration as a tree of values with their places.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::model::Place;
 use super::problems::Problems;
 
-/// A value and its place.
+/// A value and the place where it was given.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Item {
     pub(super) place: Place,
     pub(super) value: Value,
 }
 
-/// A value, before anybody asked what it should be.
+/// A value before its key is known.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(String),
@@ -24,30 +24,30 @@ pub(super) enum Value {
     Boolean(bool),
     List(Vec<Item>),
     Table(BTreeMap<String, Item>),
-    /// A float, a date, or a number that no setting has room for.
+    /// A float, a date, or an integer out of range: no setting accepts it.
     Unusable,
-    /// The text of an environment variable, which becomes whatever is asked for.
+    /// The text of an environment variable, converted to the type that its key requires.
     Variable(String),
 }
 
-/// Where each line of a text starts.
+/// The start of each line of a text.
 struct Lines {
     file: Arc<str>,
     starts: Vec<usize>,
 }
 
-/// Reads TOML. What is no TOML is reported, and left out.
+/// Parses TOML. Reports syntax errors and returns what could be parsed.
 pub(super) fn parse(text: &str, file: &Arc<str>, problems: &Problems) -> Item {
     let lines = Lines::of(text, file);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        // The message alone: the error's own display quotes the line, which may hold a secret.
+        // Only the message: the error's `Display` quotes the line, which may contain a secret.
         let message = error.message();
         let key = error.span().and_then(|span| text.get(span));
         let key = key.filter(|_| message == "duplicate key");
         let key = key.map(|key| format!(" `{key}`")).unwrap_or_default();
-        problems.add(&lines.place(at), format!("this is no TOML: {message}{key}"));
+        problems.add(&lines.place(at), format!("invalid TOML: {message}{key}"));
     }
     Item {
         place: lines.place(0),
@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str, file: &Arc<str>, problems: &Problems) -> Item {
 // === impl Item ===
 
 impl Item {
-    /// A variable's list or table, as TOML or as JSON. Other values are what they are.
+    /// Parses a variable's list or table as TOML or JSON. Other values stay as they are.
     pub(super) fn expanded(&self) -> Option<Self> {
         let Value::Variable(text) = &self.value else {
             return Some(self.clone());
@@ -71,7 +71,7 @@ impl Item {
     }
 }
 
-/// A value of a variable: all of it stands at one place.
+/// A value from a variable: all of its parts have the same place.
 fn at(place: &Place, value: DeValue<'_>) -> Item {
     let value = match value {
         DeValue::Array(list) => {

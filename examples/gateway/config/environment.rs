@@ -1,8 +1,9 @@
-//! Values that the environment gives in place of the file's.
+//! Environment variables that replace values of the file.
 //!
-//! `PORTCULLIS__RATE_LIMIT_STORE__URL` is `url` in `[rate_limit_store]`, `PORTCULLIS__ISSUERS__0__LEEWAY` is `leeway` in
-//! the first `[[issuers]]`. Names are compared without case, and `_` stands for `-` too. A text, a number, a flag is
-//! given as it is, a list or a table as TOML or JSON. An element after the last is a new one.
+//! `PORTCULLIS__RATE_LIMIT_STORE__URL` is `url` in `[rate_limit_store]`,
+//! `PORTCULLIS__ISSUERS__0__LEEWAY` is `leeway` in the first `[[issuers]]`. Names are
+//! case-insensitive, and `_` also matches `-`. Strings, numbers and booleans are given as they
+//! are, lists and tables as TOML or JSON. The index after the last element adds an element.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ const PREFIX: &str = "PORTCULLIS__";
 /// Deeper than any key.
 const MAX_DEPTH: usize = 12;
 
-/// Puts each variable's value into its place in `root`.
+/// Sets each variable's value in `root`.
 pub(super) fn apply(
     root: &mut Item,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -27,13 +28,13 @@ pub(super) fn apply(
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect();
-    // A table before what is in it, and an element before the next.
+    // Tables before their keys, and elements in ascending order.
     ours.sort_by_cached_key(|(name, _)| order(name));
     for (name, value) in ours {
         let place = Place::Variable(name.as_str().into());
         let set = match value.into_string() {
             Ok(text) => set(root, &name, text, &place),
-            Err(_) => Err("its value is no UTF-8".to_owned()),
+            Err(_) => Err("the value is not valid UTF-8".to_owned()),
         };
         if let Err(problem) = set {
             problems.add(&place, problem);
@@ -51,7 +52,7 @@ fn order(name: &str) -> Vec<(Option<usize>, String)> {
 fn set(root: &mut Item, name: &str, text: String, place: &Place) -> Result<(), String> {
     let steps: Vec<&str> = name.split("__").skip(1).collect();
     if steps.iter().any(|step| step.is_empty()) || steps.len() > MAX_DEPTH {
-        return Err("this names no key: give it as PORTCULLIS__SECTION__KEY".to_owned());
+        return Err("does not name a key: use PORTCULLIS__SECTION__KEY".to_owned());
     }
     let mut item = root;
     for (at, step) in steps.iter().enumerate() {
@@ -65,7 +66,7 @@ fn set(root: &mut Item, name: &str, text: String, place: &Place) -> Result<(), S
             _ => {
                 let step = step.to_ascii_lowercase();
                 return Err(format!(
-                    "there is no `{step}` in a value that is neither table nor list"
+                    "`{step}` does not exist: the value is neither a table nor a list"
                 ));
             }
         };
@@ -97,16 +98,16 @@ fn element<'l>(
     let length = list.len();
     let at: usize = step
         .parse()
-        .map_err(|_| format!("here a number names an element of a list, {step} is none"))?;
+        .map_err(|_| format!("expected the index of a list element, found {step}"))?;
     if at == length {
         list.push(container(next, place));
     }
     list.get_mut(at).ok_or_else(|| {
-        format!("there are {length} elements, counted from 0; there is none to be number {at}")
+        format!("index {at} is out of range for a list of length {length} (indexes start at 0)")
     })
 }
 
-/// What the next step leads into, where nothing is yet.
+/// An empty container for the next step of a path that does not exist yet.
 fn container(next: Option<&&str>, place: &Place) -> Item {
     let is_list = next.is_some_and(|next| next.parse::<usize>().is_ok());
     let value = if is_list {

@@ -1,4 +1,4 @@
-//! Files that a configuration names: certificates, keys, secrets.
+//! Files that a configuration names: certificates, keys and secrets.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,22 @@ use std::path::{Path, PathBuf};
 use super::model::File;
 use super::section::{Fault, Section};
 
-/// Reads files, relative ones from the configuration's folder.
+/// Reads files. Relative paths start at the configuration's folder.
 pub(super) struct Files {
     folder: PathBuf,
 }
 
-/// More than any key set or chain has.
+/// Larger than any key set or certificate chain.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 // === impl Files ===
 
 impl Files {
-    /// For a configuration in this file.
+    /// For the configuration in this file.
     pub(super) fn beside(file: &Path) -> Self {
         let folder = file.parent().unwrap_or(Path::new(""));
-        // Only an empty path or a lost working directory fails, and then relative names fail as well.
+        // This fails only for an empty path or without a working directory; then relative paths
+        // fail as well.
         let folder = std::path::absolute(Path::new(".").join(folder));
         Self {
             folder: folder.unwrap_or_default(),
@@ -29,11 +30,11 @@ impl Files {
 
     pub(super) fn read(&self, name: &str) -> Result<File, String> {
         if name.is_empty() {
-            return Err("name a file".to_owned());
+            return Err("the file name is empty".to_owned());
         }
         let path = self.folder.join(name);
         let content =
-            read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+            read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         if content.is_empty() {
             return Err(format!("{} is empty", path.display()));
         }
@@ -41,13 +42,13 @@ impl Files {
     }
 }
 
-/// A file that grows for ever, such as a device, is not read to its end.
+/// Reads a limited part, because a device may never end.
 pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = std::fs::File::open(path)?;
     file.take(MAX_BYTES + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MAX_BYTES {
-        return Err(std::io::Error::other("it has more than 1 MiB"));
+        return Err(std::io::Error::other("larger than 1 MiB"));
     }
     Ok(content)
 }
@@ -55,28 +56,28 @@ pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 // === impl Section ===
 
 impl Section<'_> {
-    /// A file, whatever is in it.
+    /// Reads a file with any content.
     pub(super) fn file(&mut self, key: &'static str) -> Option<File> {
         self.file_with(key, |_| Ok(()))
     }
 
-    /// A file with one or more certificates in PEM.
+    /// Reads a file with one or more certificates in PEM.
     pub(super) fn certificates(&mut self, key: &'static str) -> Option<File> {
         self.file_with(key, |content| {
             let found = reqwest::Certificate::from_pem_bundle(content);
             let some = found.ok().filter(|found| !found.is_empty());
-            some.map(drop).ok_or("there is no certificate in PEM in it")
+            some.map(drop).ok_or("contains no certificate in PEM")
         })
     }
 
-    /// A file with a private key in PEM.
+    /// Reads a file with a private key in PEM.
     pub(super) fn private_key(&mut self, key: &'static str) -> Option<File> {
         self.file_with(key, |content| {
             let label = b"PRIVATE KEY-----";
             let has_key = content.windows(label.len()).any(|window| window == label);
             has_key
                 .then_some(())
-                .ok_or("there is no private key in PEM in it")
+                .ok_or("contains no private key in PEM")
         })
     }
 

@@ -1,4 +1,4 @@
-//! `[[issuers]]`: whose tokens are accepted, and what they must be like.
+//! `[[issuers]]`: the accepted issuers and the requirements for their tokens.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::names::algorithm;
 use super::section::{Fault, Section};
 use super::values::{any_text, choice, claim, duration, length, name, period, some, text};
 
-pub(super) const PROFILES: [(&str, Profile); 7] = [
+pub(super) const PROFILES: [(&str, Profile); 8] = [
     ("generic", Profile::Generic),
+    ("rfc9068", Profile::Rfc9068),
     ("keycloak", Profile::Keycloak),
     ("auth0", Profile::Auth0),
     ("entra", Profile::Entra),
@@ -24,7 +25,7 @@ pub(super) const PROFILES: [(&str, Profile); 7] = [
 
 const RESERVED: [&str; 4] = ["aud", "exp", "nbf", "iat"];
 
-/// What the library may find fault with.
+/// Settings that an error of the library may name.
 const KEYS: [&str; 6] = [
     "issuer",
     "jwks_uri",
@@ -36,14 +37,14 @@ const KEYS: [&str; 6] = [
 
 const JWKS_KEYS: [&str; 4] = ["min_ttl", "max_ttl", "cooldown", "max_stale"];
 
-/// All issuers; none that is named twice.
+/// Reads all issuers. Each may be defined once.
 pub(super) fn read(root: &mut Section<'_>) -> Vec<IssuerSettings> {
     let mut issuers: Vec<IssuerSettings> = Vec::new();
     let place = root.place_of("issuers");
     let is_given = root.has("issuers");
     let sections = root.sections("issuers");
     if is_given && sections.is_empty() {
-        root.problem(&place, "issuers", "must name at least one");
+        root.problem(&place, "issuers", "must contain at least one");
     }
     for section in sections {
         let context = section.context;
@@ -53,7 +54,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<IssuerSettings> {
         let twin = issuers.iter().find(|other| other.issuer == issuer.issuer);
         if let Some(twin) = twin {
             let text = format!(
-                "issuer {:?} is at {} already: merge the two, an issuer has one policy",
+                "issuer {:?} is already defined at {}: merge the two sections",
                 issuer.issuer, twin.place
             );
             context.problems.add(&issuer.place, text);
@@ -77,7 +78,7 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         Some(KeySource::Discovery | KeySource::JwksUri(_)) | None
     );
     if ca.is_some() && !is_fetched {
-        section.problem(&ca_place, "ca", "trusts nobody: these keys are not fetched");
+        section.problem(&ca_place, "ca", "has no effect: these keys are not fetched");
     }
     let audiences = section.required("audiences", some(text(name)));
     let default = match &keys {
@@ -86,12 +87,16 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
     };
     let algorithms_place = section.place_of("algorithms");
     let algorithms = section.or("algorithms", default, some(text(algorithm)));
-    let types = ["at+jwt", "JWT", ""].map(str::to_owned).to_vec();
+    let profile = section.or("profile", Profile::Generic, choice(&PROFILES));
+    let types: &[&str] = match profile {
+        Profile::Rfc9068 => &["at+jwt"],
+        _ => &["at+jwt", "JWT", ""],
+    };
+    let types = types.iter().map(|name| (*name).to_owned()).collect();
     let token_types = section.or("token_types", types, some(text(any_text)));
     let required_claims = section.or("required_claims", Vec::new(), |item| item.all(text(name)));
     let leeway = section.or("leeway", Duration::from_secs(60), text(duration));
     let max_token_bytes = section.or("max_token_bytes", 8192, length);
-    let profile = section.or("profile", Profile::Generic, choice(&PROFILES));
     let subject = ClaimPlace(vec!["sub".to_owned()]);
     let subject_claim = section.or("subject_claim", subject, free_claim);
     let roles_claim = section.get("roles_claim", free_claim);
@@ -117,7 +122,7 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         jwks,
     };
     let sound = keys::algorithms_fit(&section, &algorithms_place, &settings);
-    // What is known to be wrong already is not said twice.
+    // Skips a second error about the same value.
     let sound = sound && settings.jwks.min_ttl <= settings.jwks.max_ttl;
     if let Some(Err(error)) = sound.then(|| settings.try_out()) {
         let key = key_of(&error, &settings.keys);
@@ -125,10 +130,10 @@ fn read_one(mut section: Section<'_>) -> Option<IssuerSettings> {
         let place = own.map_or(&settings.place, |(_, place)| place);
         let way_out = match (&error, &settings.keys) {
             (ConfigError::Url { url, .. }, KeySource::Discovery) if is_plain(url) => {
-                "; name its keys by a `jwks_uri` with https, or as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http"
+                "; set a `jwks_uri` with https, or a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only"
             }
             (ConfigError::Url { url, .. }, _) if is_plain(url) => {
-                "; or give the keys as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http"
+                "; or set a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only"
             }
             _ => "",
         };
@@ -143,11 +148,11 @@ fn is_plain(url: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case("http://"))
 }
 
-/// Which key the library found fault with.
+/// The key that an error of the library refers to.
 fn key_of(error: &ConfigError, keys: &KeySource) -> String {
     let key = match (error, keys) {
         (ConfigError::Algorithms { .. }, _) => "algorithms",
-        // `jwks min_ttl` is one of `[issuers.jwks]`.
+        // `jwks min_ttl` refers to `min_ttl` in `[issuers.jwks]`.
         (ConfigError::Setting { setting, .. }, _) => return setting.replace(' ', "."),
         (_, KeySource::Discovery) => "issuer",
         (_, KeySource::JwksUri(_)) => "jwks_uri",
@@ -171,19 +176,19 @@ fn jwks_of(mut section: Section<'_>, places: &mut Vec<(String, Place)>) -> JwksS
         max_stale: section.or("max_stale", default.max_stale, text(duration)),
     };
     if settings.min_ttl > settings.max_ttl {
-        let text = "is longer than `max_ttl`: lower it, or raise the other";
+        let text = "is longer than `max_ttl`: lower it, or raise `max_ttl`";
         section.problem(&min_place, "min_ttl", text);
     }
     section.finish();
     settings
 }
 
-/// A claim's place where no time and no audience stands.
+/// A claim path, except for claims with a fixed meaning such as `exp` and `aud`.
 fn free_claim(item: &Item) -> Result<ClaimPlace, Fault> {
     let place = claim(item)?;
     match place.0.as_slice() {
         [name, ..] if RESERVED.contains(&name.as_str()) => {
-            Err(format!("{name:?} has a meaning of its own: name another claim").into())
+            Err(format!("{name:?} has a fixed meaning: choose another claim").into())
         }
         _ => Ok(place),
     }

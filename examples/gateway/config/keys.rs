@@ -1,4 +1,4 @@
-//! Where an issuer's keys come from, and which algorithms fit them.
+//! The sources of an issuer's keys, and the algorithms that fit them.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -24,7 +24,7 @@ pub(crate) const ASYMMETRIC: [Algorithm; 9] = [
 
 pub(super) const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 
-/// Where keys may come from. With a `_file` for the secrets, any of them.
+/// Possible sources. A secret may also be given as `secret_file` or `secret_base64_file`.
 const SOURCES: [&str; 7] = [
     "jwks_uri",
     "jwks_file",
@@ -35,14 +35,14 @@ const SOURCES: [&str; 7] = [
     "secret_base64_file",
 ];
 
-/// Exactly one source of keys; without any, the issuer's metadata.
+/// Reads the one source of keys. Default: the issuer's metadata.
 pub(super) fn read(section: &mut Section<'_>) -> Option<KeySource> {
     let given: Vec<&str> = SOURCES.into_iter().filter(|key| section.has(key)).collect();
     if let [first, second, ..] = given.as_slice() {
         let is_pair = second.strip_suffix("_file") == Some(*first);
         if !is_pair || given.len() > 2 {
             let place = section.place_of(second);
-            let text = format!("and `{first}` are two sources of keys: keep one");
+            let text = format!("and `{first}` are both key sources: keep one");
             section.problem(&place, second, &text);
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KeySource> {
     let secret = section.secret("secret", "secret_file", long_enough);
     let encoded = section.secret("secret_base64", "secret_base64_file", |encoded| {
         let bytes = decode(encoded.trim_ascii());
-        long_enough(bytes.ok_or("this is no base64")?)
+        long_enough(bytes.ok_or("invalid base64")?)
     });
     let sources = [
         uri,
@@ -63,20 +63,20 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KeySource> {
     match sources.into_iter().flatten().next() {
         Some(source) => Some(source),
         None if given.is_empty() => Some(KeySource::Discovery),
-        // There was one that would not do.
+        // A source was given, but it is invalid.
         None => None,
     }
 }
 
 fn long_enough(secret: Vec<u8>) -> Result<Secret, Fault> {
     if secret.len() < 32 {
-        let text = "a secret needs 32 bytes or more (for HS384 48, for HS512 64), this one has";
+        let text = "a secret needs at least 32 bytes (HS384: 48, HS512: 64), this one has";
         return Err(Fault::from(format!("{text} {}", secret.len())));
     }
     Ok(Secret::new(secret))
 }
 
-/// With and without padding, in either alphabet.
+/// Accepts both alphabets, with and without padding.
 fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -87,7 +87,7 @@ fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     decoded.find_map(Result::ok)
 }
 
-/// What a secret of this length verifies (RFC 7518 section 3.2).
+/// The algorithms for a secret of this length (RFC 7518 section 3.2).
 pub(super) fn hmac(secret: &Secret) -> Vec<Algorithm> {
     let fits = |minimum: &usize| secret.reveal().len() >= *minimum;
     let fitting = HMAC.into_iter().zip([32, 48, 64]);
@@ -97,7 +97,7 @@ pub(super) fn hmac(secret: &Secret) -> Vec<Algorithm> {
         .collect()
 }
 
-/// Whether they are what the key verifies; what is wrong is told.
+/// Checks that the algorithms fit the key, and reports every algorithm that does not.
 pub(super) fn algorithms_fit(
     section: &Section<'_>,
     place: &Place,
@@ -110,13 +110,13 @@ pub(super) fn algorithms_fit(
             algorithms.find(|own| !usable.contains(own)).map(|other| {
                 let usable: Vec<&str> = usable.iter().map(|own| own.name()).collect();
                 let usable = usable.join(", ");
-                format!("has {other}: a secret of this length verifies {usable} and nothing else")
+                format!("contains {other}: a secret of this length supports {usable} only")
             })
         }
         _ => {
             let mut algorithms = settings.algorithms.iter();
             let own = algorithms.find(|own| own.is_symmetric());
-            own.map(|own| format!("has {own}, which needs a `secret` in place of public keys"))
+            own.map(|own| format!("contains {own}, which needs a `secret` instead of public keys"))
         }
     };
     if let Some(text) = &text {

@@ -13,7 +13,7 @@ use super::values::{choice, claim, count, name, period, text};
 /// The keys of [`limit`].
 const LIMIT: [&str; 3] = ["requests", "per", "burst"];
 
-/// Limits by name, and all names, those of limits that will not do too.
+/// Returns the limits by name, and all names, including the names of invalid limits.
 pub(super) fn plans(root: &mut Section<'_>) -> (BTreeMap<String, Limit>, Vec<String>) {
     let (mut plans, mut names) = (BTreeMap::new(), Vec::new());
     let Some(mut section) = root.section("plans") else {
@@ -46,7 +46,7 @@ pub(super) fn failed_auth(root: &mut Section<'_>) -> Option<Limit> {
     })
 }
 
-/// `requests`, `per` and `burst` of any table.
+/// Reads `requests`, `per` and `burst` of any table.
 fn limit(section: &mut Section<'_>) -> Option<Limit> {
     let requests = section.required("requests", count);
     let per = section.required("per", text(period));
@@ -59,7 +59,7 @@ fn limit(section: &mut Section<'_>) -> Option<Limit> {
     })
 }
 
-/// The limits of a route, on which these may be who calls.
+/// Reads the limits of a route that these callers may use.
 pub(super) fn of_route(
     route: &mut Section<'_>,
     is_public: bool,
@@ -75,7 +75,7 @@ pub(super) fn of_route(
         };
         if limits.iter().any(|other| other.name == limit.name) {
             let text = format!(
-                "there are two limits named {:?} here: clients could not tell them apart",
+                "two limits of this route are named {:?}: clients could not distinguish them",
                 limit.name
             );
             context.problems.add(&limit.place, text);
@@ -85,7 +85,7 @@ pub(super) fn of_route(
     limits
 }
 
-/// What to say of a limit that has nothing but the plans.
+/// The warning for a limit that has nothing but plans.
 fn unlimited(consumers: &[Consumer], filter: &ConsumerFilter) -> Option<&'static str> {
     let passes = |consumer: &&Consumer| match filter {
         ConsumerFilter::Any => true,
@@ -96,12 +96,12 @@ fn unlimited(consumers: &[Consumer], filter: &ConsumerFilter) -> Option<&'static
     let mut callers = consumers.iter().filter(passes);
     if !callers.clone().any(has_plan) {
         return Some(
-            "limits NOBODY: no consumer that may call here has a plan; add `requests` and `per`",
+            "has no effect: no consumer that may use this route has a plan. Add `requests` and `per`",
         );
     }
     let others_pass = !matches!(filter, ConsumerFilter::Allow(_));
     (others_pass || !callers.all(has_plan))
-        .then_some("does not limit callers without a plan: add `requests` and `per` for them")
+        .then_some("does not limit callers without a plan: add `requests` and `per`")
 }
 
 fn of_route_one(
@@ -122,7 +122,7 @@ fn of_route_one(
         section.problem(
             &key_place,
             "key",
-            "must be \"address\" or \"route\" on a public route, where nobody is known",
+            "must be \"address\" or \"route\" on a public route, because its callers are not verified",
         );
     }
     let plan_place = section.place_of("plan");
@@ -131,7 +131,7 @@ fn of_route_one(
             section.problem(
                 &plan_place,
                 "plan",
-                "belongs to a consumer, whom this key does not know: use \"client\" or \"subject\"",
+                "needs a consumer, which this key does not identify: use \"client\" or \"subject\"",
             );
         }
         if LIMIT.iter().any(|own| section.has(own)) {
@@ -155,18 +155,18 @@ fn of_route_one(
     })
 }
 
-/// A word, or `{ claim = ".." }`.
+/// A keyword, or `{ claim = ".." }`.
 fn key(item: &Item) -> Result<LimitKey, Fault> {
     let Ok(table) = item.table() else {
         let words = LimitKey::WORDS.map(|(word, _)| word).join(", ");
         let text = item.text()?;
         return choice(&LimitKey::WORDS)(item).map_err(|_| {
-            format!("there is no {text:?}: choose one of {words}, or {{ claim = [..] }}").into()
+            format!("unknown value {text:?}, expected one of {words}, or {{ claim = [..] }}").into()
         });
     };
     let mut entries = table.iter();
     match (entries.next(), entries.next()) {
         (Some((form, place)), None) if form == "claim" => Ok(LimitKey::Claim(claim(place)?)),
-        _ => Err("choose one of subject, client, address, route, or { claim = [..] }".into()),
+        _ => Err("expected subject, client, address, route, or { claim = [..] }".into()),
     }
 }

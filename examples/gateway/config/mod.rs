@@ -1,8 +1,9 @@
-//! The configuration file: what it may say, and how it is read.
+//! The configuration file and its reader.
 //!
-//! Text becomes a tree whose values know their lines (`document`), the environment replaces some of them
-//! (`environment`), and each section asks for its keys by name (`section`): what nobody asked for is an error, as is
-//! every value that will not do. All errors are told at once. What may stand but is hardly meant becomes a warning.
+//! The text is parsed into a tree whose values know their lines (`document`). Environment variables
+//! replace some values (`environment`). Each section then reads its keys by name (`section`).
+//! Unknown keys and invalid values are errors, and all errors are reported at once. Valid but
+//! suspicious settings produce warnings.
 
 mod build;
 mod callers;

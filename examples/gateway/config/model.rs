@@ -1,4 +1,4 @@
-//! The configuration as the gateway uses it: every default filled in, every value checked, every file read.
+//! The configuration as the gateway uses it: defaults filled in, values checked, files read.
 
 mod issuer;
 mod route;
@@ -25,55 +25,56 @@ pub(crate) use route::{
 };
 pub(crate) use store::{OnError, RateLimitStore, RedisSettings, StoreMode};
 
-/// Everything that a configuration file says.
+/// A complete configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
-    /// Where requests come in.
+    /// The address of the public listener.
     pub(crate) listen: SocketAddr,
-    /// Where operators ask; `None` without such a listener.
+    /// The address of the admin listener; `None` if there is none.
     pub(crate) admin_listen: Option<SocketAddr>,
-    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
+    /// Proxies whose `X-Forwarded-For` and `Forwarded` are trusted.
     pub(crate) trusted_proxies: TrustedProxies,
-    /// The protection space that challenges name.
+    /// The realm in challenges.
     pub(crate) realm: String,
-    /// How long a request may take where its route names no time of its own. [`Route::timeout`] has it filled in.
+    /// The default of [`Route::timeout`], which is already filled in there.
     pub(crate) request_timeout: Duration,
-    /// How many bytes the body of a request may have.
+    /// The maximum size of a request body in bytes.
     pub(crate) max_body: u64,
-    /// What is logged: a level, or directives as `tracing_subscriber::EnvFilter` reads them.
+    /// A log level, or directives of `tracing_subscriber::EnvFilter`.
     pub(crate) log: String,
-    /// What a true preflight does on protected routes.
+    /// How protected routes handle a CORS preflight.
     pub(crate) cors_preflight: CorsPreflight,
-    /// How many bytes verified tokens are remembered in; 0 for none.
+    /// The size of the token cache in bytes; 0 disables it.
     pub(crate) token_cache: u64,
     /// `None` for plain HTTP.
     pub(crate) tls: Option<Tls>,
-    /// Whose tokens are accepted; no two have the same name.
+    /// Accepted issuers, with unique names.
     pub(crate) issuers: Vec<IssuerSettings>,
-    /// Where tokens are read besides the `Authorization` header.
+    /// Sources of tokens besides the `Authorization` header.
     pub(crate) token_sources: TokenSources,
-    /// What upstreams are told of the caller, in the order of the names. Empty: nothing is owned, set or removed.
+    /// Identity headers for upstreams, sorted by name. If empty, no header is removed or set.
     pub(crate) identity_headers: Vec<IdentityHeader>,
-    /// Applications that are known by name; no two have the same name or match the same callers.
+    /// Named applications. Names are unique, and no two match the same callers.
     pub(crate) consumers: Vec<Consumer>,
-    /// Limits by name. Every name that a consumer gives is here.
+    /// Limits by name. Contains every plan that a consumer refers to.
     pub(crate) plans: BTreeMap<String, Limit>,
     /// Where limits are counted.
     pub(crate) rate_limit_store: RateLimitStore,
-    /// How many invalid tokens an address may send; `None` for any number.
+    /// The limit of rejected tokens per address; `None` disables it.
     pub(crate) failed_auth_limit: Option<Limit>,
-    /// Where revocations are kept; `None` where tokens are valid until they expire.
+    /// The revocation store; `None` disables revocation.
     pub(crate) revocation: Option<RevocationStore>,
-    /// In the order of the file. No two overlap.
+    /// In the order of the file. No two routes overlap.
     pub(crate) routes: Vec<Route>,
-    /// What may stand, but is hardly meant.
+    /// Valid but suspicious settings.
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// Where a value was given. It shows as `gateway.toml:12`, `gateway.toml`, or as the name of an environment variable.
+/// The place of a value. Displays as `gateway.toml:12`, `gateway.toml`, or the name of an
+/// environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The file as a whole.
+    /// The whole file.
     File(Arc<str>),
     /// A line of the file, counted from 1.
     Line { file: Arc<str>, line: usize },
@@ -81,37 +82,37 @@ pub(crate) enum Place {
     Variable(Arc<str>),
 }
 
-/// A file that was there and could be read when the configuration was.
+/// The path and content of a file that the configuration names.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct File {
-    /// Absolute, or relative to the working directory; no longer to the configuration file.
+    /// Absolute, or relative to the working directory, not to the configuration file.
     pub(crate) path: PathBuf,
-    /// May be secret, therefore never shown.
+    /// Redacted in output, because it may be secret.
     pub(crate) content: Vec<u8>,
 }
 
-/// What OPTIONS with `Origin` and `Access-Control-Request-Method` does on protected routes.
+/// How protected routes handle OPTIONS with `Origin` and `Access-Control-Request-Method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CorsPreflight {
-    /// It needs a token as any other request does.
+    /// Requires a token, as for any other request.
     Authenticate,
-    /// It goes to the upstream without one.
+    /// Forwards the preflight without a token.
     Pass,
 }
 
-/// The gateway's own certificate. Watch the paths: all are reloaded when they change.
+/// The gateway's certificate. All files are reloaded when they change.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) place: Place,
-    /// A certificate chain in PEM.
+    /// The certificate chain, in PEM.
     pub(crate) cert: File,
-    /// Its private key in PEM.
+    /// The private key, in PEM.
     pub(crate) key: File,
-    /// Who vouches for clients, in PEM; `None` where they need no certificate.
+    /// Authorities for client certificates, in PEM; `None` if clients need no certificate.
     pub(crate) client_ca: Option<File>,
 }
 
-/// Where tokens are read besides the `Authorization` header.
+/// Sources of tokens besides the `Authorization` header.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenSources {
     /// The name of a cookie.
@@ -120,16 +121,16 @@ pub(crate) struct TokenSources {
     pub(crate) websocket_protocol: bool,
 }
 
-/// A header that tells upstreams who is calling. No client can set it.
+/// An identity header for upstreams. Clients cannot set it.
 #[derive(Clone, Debug)]
 pub(crate) struct IdentityHeader {
     pub(crate) place: Place,
-    /// One that `IdentityHeadersLayer::header` accepts.
+    /// A name that `IdentityHeadersLayer::header` accepts.
     pub(crate) name: HeaderName,
     pub(crate) value: IdentityValue,
 }
 
-/// What an identity header tells.
+/// The value of an identity header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdentityValue {
     /// `sub`.
@@ -146,31 +147,31 @@ pub(crate) enum IdentityValue {
     Permissions,
     /// Any other name, or a path: a claim.
     Claim(ClaimPlace),
-    /// `consumer`: the name of the [`Consumer`], which the library knows nothing of.
+    /// `consumer`: the name of the [`Consumer`]. The library does not know consumers.
     Consumer,
 }
 
-/// An application that is known by name.
+/// A named application.
 #[derive(Clone, Debug)]
 pub(crate) struct Consumer {
     pub(crate) place: Place,
-    /// Visible ASCII, no comma: it may stand in a header.
+    /// Visible ASCII without commas, because it may be sent in a header.
     pub(crate) name: String,
     pub(crate) callers: Callers,
     /// A name in [`Configuration::plans`].
     pub(crate) plan: Option<String>,
 }
 
-/// Which callers a consumer is.
+/// The callers that belong to a consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Callers {
-    /// Those whose token was issued to this client.
+    /// Callers whose token was issued to this client.
     Client(String),
-    /// The one with this subject.
+    /// The caller with this subject.
     Subject(String),
 }
 
-/// How many requests, in which time, and how many at once.
+/// A rate and a burst.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) requests: NonZeroU32,
@@ -179,10 +180,10 @@ pub(crate) struct Limit {
     pub(crate) burst: NonZeroU32,
 }
 
-/// Where revocations are kept.
+/// The revocation store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RevocationStore {
-    /// In this process alone.
+    /// In this process only.
     Memory,
 }
 
@@ -208,7 +209,7 @@ impl fmt::Debug for File {
 // === impl IdentityValue ===
 
 impl IdentityValue {
-    /// The same for the library; `None` for the consumer's name.
+    /// The library's equivalent; `None` for the consumer's name.
     pub(crate) fn field(&self) -> Option<IdentityField> {
         Some(match self {
             Self::Subject => IdentityField::Subject,
@@ -226,7 +227,7 @@ impl IdentityValue {
 // === impl Limit ===
 
 impl Limit {
-    /// The same for the library.
+    /// The library's equivalent.
     pub(crate) fn quota(&self) -> Quota {
         Quota::per(self.requests.get(), self.per).burst(self.burst.get())
     }

@@ -1,4 +1,4 @@
-//! What is in force, as a configuration file with every default filled in. Secrets are left out.
+//! Prints the effective configuration as a file with every default filled in. Secrets are omitted.
 
 mod route;
 
@@ -12,7 +12,7 @@ use super::model::{
     Limit, RateLimitStore, RevocationStore,
 };
 
-/// A text in quotes. JSON's escapes are TOML's, but TOML has DEL escaped too.
+/// A quoted string. TOML uses JSON's escapes, and escapes DEL as well.
 struct Quoted<'t>(&'t str);
 
 struct List<I>(I);
@@ -124,7 +124,7 @@ impl Configuration {
 fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
     writeln!(f, "\n[[issuers]]\nissuer = {}", Quoted(&own.issuer))?;
     match &own.keys {
-        KeySource::Discovery => writeln!(f, "# jwks_uri: what the issuer's metadata name")?,
+        KeySource::Discovery => writeln!(f, "# jwks_uri: from the issuer's metadata")?,
         KeySource::JwksUri(uri) => writeln!(f, "jwks_uri = {}", Quoted(uri))?,
         KeySource::JwksFile(file) => writeln!(f, "jwks_file = {}", path(&file.path))?,
         KeySource::PublicKeyFile(file) => writeln!(f, "public_key_file = {}", path(&file.path))?,
@@ -153,7 +153,7 @@ fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
     ] {
         match place {
             Some(place) => writeln!(f, "{name} = {}", claim(place))?,
-            None => writeln!(f, "# {name}: what the profile says")?,
+            None => writeln!(f, "# {name}: from the profile")?,
         }
     }
     let jwks = &own.jwks;
@@ -174,7 +174,7 @@ fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
 fn store(f: &mut fmt::Formatter<'_>, own: &RateLimitStore) -> fmt::Result {
     writeln!(f, "\n[rate_limit_store]")?;
     let RateLimitStore::Redis(own) = own else {
-        // Nothing else of the section is in force.
+        // All other keys of the section are unused.
         return writeln!(f, "kind = \"memory\"");
     };
     writeln!(f, "kind = \"redis\"\nurl = \"{:?}\"", own.url)?;

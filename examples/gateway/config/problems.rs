@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, or probably not meant: all of it at once, each with its place.
+//! Errors and warnings of a configuration, each with its place.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -6,22 +6,22 @@ use std::fmt;
 
 use super::model::Place;
 
-/// Everything that is wrong with a configuration, in the order of the file. There is at least one problem.
+/// All errors of a configuration, in the order of the file. There is at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Invalid(Vec<Problem>);
 
-/// One thing, and what to change. It never quotes a secret.
+/// An error or warning with a remedy. It never quotes a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     place: Place,
     text: String,
 }
 
-/// Problems as they are found.
+/// Collects problems.
 #[derive(Debug, Default)]
 pub(super) struct Problems(RefCell<Vec<Problem>>);
 
-/// Nobody reads the hundredth.
+/// Further problems are counted only.
 const SHOWN: usize = 20;
 
 // === impl Problems ===
@@ -34,7 +34,7 @@ impl Problems {
         });
     }
 
-    /// All so far, in the order of the file.
+    /// Returns the problems so far, in the order of the file.
     pub(super) fn take(&self) -> Vec<Problem> {
         let mut problems = self.0.take();
         problems.sort_by_key(|problem| match &problem.place {
@@ -46,7 +46,7 @@ impl Problems {
         problems
     }
 
-    /// `value`, if nothing was wrong.
+    /// Returns `value` if there are no problems.
     pub(super) fn none<T>(self, value: Option<T>) -> Result<T, Invalid> {
         let problems = self.take();
         match value {

@@ -1,4 +1,4 @@
-//! A configuration file and the environment become a [`Configuration`], or everything that is wrong with them.
+//! Reads a configuration file and the environment into a [`Configuration`], or returns all errors.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::files::{self, Files};
 use super::model::{Configuration, CorsPreflight, Place, RevocationStore, Tls};
 use super::names::{log, network, realm, socket};
 use super::problems::{Invalid, Problem, Problems};
-use super::route::Others;
+use super::route::References;
 use super::section::{Context, Section};
 use super::store::redis_url;
 use super::values::{choice, period, size, text};
@@ -19,7 +19,7 @@ use portcullis::client_address::TrustedProxies;
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// Reads `file`, and what of it the environment replaces.
+/// Reads `file` and applies the environment.
 pub(crate) fn load(
     file: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -31,13 +31,13 @@ pub(crate) fn load(
     };
     let bytes = files::read(file).map_err(|error| {
         let place = Place::File(Arc::clone(&name));
-        Problem::new(place, format!("the file cannot be read: {error}"))
+        Problem::new(place, format!("cannot read the file: {error}"))
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().iter().take(valid);
         let line = before.filter(|byte| **byte == b'\n').count() + 1;
-        Problem::new(at(line), "this is no UTF-8")
+        Problem::new(at(line), "invalid UTF-8")
     })?;
     parse(&text, &name, Files::beside(file), variables)
 }
@@ -51,7 +51,7 @@ pub(super) fn parse(
 ) -> Result<Configuration, Invalid> {
     let problems = Problems::default();
     let mut root = document::parse(text, name, &problems);
-    // Whatever is said of half a document may be wrong.
+    // A document with syntax errors would produce misleading errors further down.
     let problems = problems.none(Some(Problems::default()))?;
     environment::apply(&mut root, variables, &problems);
     let context = Context {
@@ -72,7 +72,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
         root.problem(
             &admin_place,
             "admin_listen",
-            "is `listen` too: choose another port",
+            "equals `listen`: choose another port",
         );
     }
     let trusted_proxies = root.or("trusted_proxies", TrustedProxies::default(), |item| {
@@ -97,8 +97,8 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let revocation = revocation(&mut root, admin_listen.is_some());
     if admin_listen.is_some_and(|admin| admin.ip().is_unspecified()) {
         let text = match revocation {
-            None => "is open to all networks: whoever reaches it learns what is in force",
-            Some(_) => "is open to all networks: whoever reaches it may revoke tokens",
+            None => "is reachable from all networks, and exposes the configuration and metrics",
+            Some(_) => "is reachable from all networks, and allows clients to revoke tokens",
         };
         root.warn(&admin_place, "admin_listen", text);
     }
@@ -111,7 +111,7 @@ fn read(context: &Context, root: Item) -> Option<Configuration> {
     let consumers = callers::consumers(&mut root, &named);
     let rate_limit_store = store::read(&mut root);
     let failed_auth_limit = limits::failed_auth(&mut root);
-    let others = Others {
+    let others = References {
         request_timeout,
         consumers: &consumers,
         has_issuers,
@@ -161,7 +161,7 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
     let has_client_ca = section.has("client_ca");
     let client_ca = section.certificates("client_ca");
     section.finish();
-    // Without the one that was asked for, everybody could come in.
+    // Otherwise an unreadable authority would disable client certificates.
     if has_client_ca && client_ca.is_none() {
         return None;
     }
@@ -173,7 +173,7 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
     })
 }
 
-/// What the contract has and this gateway does not.
+/// Rejects sections that are planned but not supported yet.
 fn unsupported(root: &mut Section<'_>) {
     root.unsupported("mint", "remove the section, and `propagate = \"mint\"`");
     root.unsupported(
@@ -188,18 +188,18 @@ fn revocation(root: &mut Section<'_>, has_admin: bool) -> Option<RevocationStore
     let kind = section.or("kind", RevocationStore::Memory, |item| {
         match item.text()? {
         "redis" => Err(
-            "\"redis\" is not supported yet: use \"memory\", and tell each instance what is revoked"
+            "\"redis\" is not supported yet: use \"memory\", and send each revocation to every instance"
                 .into(),
         ),
         _ => choice(&[("memory", RevocationStore::Memory)])(item),
     }
     });
-    // For a shared store; they change nothing yet.
+    // Reserved for a shared store; without effect so far.
     section.secret("url", "url_file", redis_url);
     section.get("when_stale", choice(&[("last-known", ()), ("closed", ())]));
     if !has_admin {
         let text =
-            "is fed through `admin_listen`, and there is none: add it, or remove the section";
+            "needs `admin_listen`, through which revocations arrive: add it, or remove the section";
         root.problem(&place, "revocation", text);
     }
     section.finish();

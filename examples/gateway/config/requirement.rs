@@ -1,4 +1,5 @@
-//! `require`: what a caller must have, as nested tables. The library reads them; here they keep their places.
+//! `require`: authorization rules as nested tables. The library parses the rules; this reader adds
+//! places to its errors.
 
 use axum::http::Method;
 use portcullis::Rule;
@@ -10,7 +11,7 @@ use super::names::method;
 use super::section::Fault;
 use super::values::claim;
 
-/// The forms that have one name.
+/// Forms that take one name.
 const NAMED: [&str; 10] = [
     "role",
     "scope",
@@ -24,7 +25,7 @@ const NAMED: [&str; 10] = [
     "acr",
 ];
 
-/// One rule, with whatever is inside it.
+/// Reads a rule and everything inside it.
 pub(super) fn read(item: &Item) -> Result<Rule, Fault> {
     let table = item.table()?;
     let mut entries = table.iter();
@@ -36,24 +37,24 @@ pub(super) fn read(item: &Item) -> Result<Rule, Fault> {
         "all" => list(value).map(Rule::all),
         "not" => read(value).map(Rule::not),
         "scope" if value.text().is_ok_and(|scope| scope.contains(' ')) => {
-            Err("this is more than one scope: use { all = [..] } or { any = [..] }".into())
+            Err("this is a list of scopes: use { all = [..] } or { any = [..] }".into())
         }
         name if NAMED.contains(&name) && value.list().is_ok() => Err(format!(
             "name one: for several use {{ any = [{{ {name} = .. }}, ..] }} or {{ all = [{{ {name} = .. }}, ..] }}"
         )
         .into()),
         _ if value.text().is_ok_and(|name| name.trim().is_empty()) => {
-            Err("it must not be empty".into())
+            Err("must not be empty".into())
         }
         _ => leaf(item),
     };
     read.map_err(|fault| fault.at(value))
 }
 
-/// A rule for each of some methods.
+/// Reads one rule per method.
 pub(super) fn by_method(item: &Item) -> Result<Vec<(Method, Rule)>, Fault> {
     let rule = |(mut name, item): (String, Item)| {
-        // What variables name has lost its case.
+        // Environment variable names do not preserve case.
         if let Place::Variable(_) = item.place {
             name.make_ascii_uppercase();
         }
@@ -66,21 +67,19 @@ pub(super) fn by_method(item: &Item) -> Result<Vec<(Method, Rule)>, Fault> {
 fn list(item: &Item) -> Result<Vec<Rule>, Fault> {
     let list = item.all(read)?;
     if list.is_empty() {
-        return Err(
-            "an empty list asks for nothing that anybody could have: name something".into(),
-        );
+        return Err("an empty list matches no caller: add an element".into());
     }
     Ok(list)
 }
 
-/// A rule without others inside it.
+/// Reads a rule that contains no other rules.
 fn leaf(item: &Item) -> Result<Rule, Fault> {
     let table = item.table()?;
     if let Some(place) = table.get("claim") {
         claim(place).map_err(|fault| fault.at(place))?;
     }
     let entries = table.iter().map(|(key, value)| {
-        // A variable's text is a number or a flag only where one is asked for.
+        // Text of a variable becomes a number or boolean only where one is expected.
         let json = match key.as_str() {
             "max_age" | "at_least" | "at_most" => value.integer().and_then(number),
             "exists" => value.flag().map(Json::from),
@@ -92,7 +91,7 @@ fn leaf(item: &Item) -> Result<Rule, Fault> {
     serde_json::from_value(json).map_err(|error| Fault::from(error.to_string()).at(item))
 }
 
-/// The same without places.
+/// Converts to JSON, without places.
 fn json(item: &Item) -> Result<Json, Fault> {
     let item = item.expanded().unwrap_or_else(|| item.clone());
     Ok(match item.value {
@@ -106,12 +105,12 @@ fn json(item: &Item) -> Result<Json, Fault> {
             Json::Object(entries.collect::<Result<_, Fault>>()?)
         }
         Value::Unusable => {
-            return Err("give a string in quotes, a whole number, true or false".into());
+            return Err("expected a string in quotes, an integer, true or false".into());
         }
     })
 }
 
 fn number(integer: i128) -> Result<Json, Fault> {
     let number = Number::from_i128(integer).map(Json::from);
-    number.ok_or_else(|| "this is too large".into())
+    number.ok_or_else(|| "the number is too large".into())
 }

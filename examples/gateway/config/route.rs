@@ -1,4 +1,4 @@
-//! One of `[[routes]]`: a path, the service behind it, and who may ask it.
+//! `[[routes]]`: a path, its upstream service, and its access rules.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::section::{Fault, Section};
 use super::values::{choice, name, period, some, text};
 use super::{limits, requirement, routes};
 
-/// What other sections say that a route depends on.
-pub(super) struct Others<'o> {
+/// Settings of other sections that a route depends on.
+pub(super) struct References<'o> {
     pub(super) request_timeout: Duration,
     pub(super) consumers: &'o [Consumer],
     pub(super) has_issuers: bool,
 }
 
-pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Route> {
+pub(super) fn read(mut section: Section<'_>, others: &References<'_>) -> Option<Route> {
     let place = section.place.clone();
     let path = section.required("path", text(routes::path));
     let host = section.get("host", text(host));
@@ -30,7 +30,7 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
     ];
     let upstream_host = section.or("upstream_host", UpstreamHost::Upstream, choice(&hosts));
     let upstream = if section.has("upstreams") {
-        section.unsupported("upstreams", "name one service with `upstream`");
+        section.unsupported("upstreams", "give one service in `upstream`");
         section.get("upstream", text(upstream))
     } else {
         section.required("upstream", text(upstream))
@@ -44,7 +44,7 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
         section.problem(
             &ca_place,
             "upstream_ca",
-            "is for https alone: change `upstream`, or remove it",
+            "applies to https only: change `upstream`, or remove this key",
         );
     }
 
@@ -56,14 +56,18 @@ pub(super) fn read(mut section: Section<'_>, others: &Others<'_>) -> Option<Rout
                 section.problem(
                     &place,
                     key,
-                    "asks who is calling, and a public route does not know: remove it, or `public`",
+                    "needs a verified caller, which a public route does not have: remove this key or `public`",
                 );
             }
         }
         Access::Public
     } else {
         if !others.has_issuers {
-            section.problem(&place, "public", "is false, and no token would be accepted: add [[issuers]], or make the route public");
+            section.problem(
+                &place,
+                "public",
+                "is false, but no token can be accepted: add [[issuers]], or make the route public",
+            );
         }
         verified(&mut section, methods.as_deref())
     };
@@ -106,13 +110,13 @@ fn verified(section: &mut Section<'_>, methods: Option<&[Method]>) -> Access {
         }
     });
     let is_named = |own: &Method| require_for.iter().any(|(method, _)| method == own);
-    // The rule for GET is for HEAD too.
+    // The rule for GET applies to HEAD as well.
     let has_rule = |own: &Method| is_named(own) || *own == Method::HEAD && is_named(&Method::GET);
     if !(has_require
         || require_for.is_empty()
         || methods.is_some_and(|methods| methods.iter().all(has_rule)))
     {
-        let text = "leaves all other methods to any verified caller: add `require` for them, or list `methods` to forbid them";
+        let text = "admits any verified caller for all other methods: add `require`, or restrict `methods`";
         section.warn(&place, "require_for", text);
     }
     Access::Verified {
@@ -132,7 +136,7 @@ fn consumers(section: &mut Section<'_>, known: &[Consumer]) -> ConsumerFilter {
             .iter()
             .find(|name| known.iter().all(|own| own.name != **name));
         if let Some(unknown) = unknown {
-            return Err(format!("{unknown:?} is not among [[consumers]]").into());
+            return Err(format!("{unknown:?} is not defined in [[consumers]]").into());
         }
         match form.as_str() {
             "allow" => Ok(ConsumerFilter::Allow(names)),
@@ -151,7 +155,7 @@ fn propagate(section: &mut Section<'_>, is_public: bool, upstream: Option<&Uri>)
         }
         _ => choice(&modes)(item),
     });
-    section.unsupported("audience", "it belongs to \"mint\" and \"exchange\"");
+    section.unsupported("audience", "only \"mint\" and \"exchange\" use it");
     if is_public && propagate == Some(Propagate::Forward) {
         section.problem(
             &place,
@@ -165,7 +169,11 @@ fn propagate(section: &mut Section<'_>, is_public: bool, upstream: Option<&Uri>)
         TokenPropagationLayer::forward_to([origin]).is_err()
     };
     if propagate == Some(Propagate::Forward) && upstream.is_some_and(in_clear) {
-        section.warn(&place, "propagate", "sends tokens in clear: use https");
+        section.warn(
+            &place,
+            "propagate",
+            "sends tokens without encryption: use https",
+        );
     }
     propagate.unwrap_or(Propagate::None)
 }

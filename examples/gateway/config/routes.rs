@@ -1,18 +1,18 @@
-//! Which routes can be reached: paths that arrive as they are written, and none that stands in another's way.
+//! Validates routes: paths are normalized, and no route hides another.
 
 use super::model::Route;
 use super::problems::Problems;
-use crate::entrance::is_plain;
 use crate::table::{Found, Table};
+use crate::target::is_plain;
 
-/// What the gateway answers itself on `listen`.
+/// Paths that the gateway itself serves on `listen`.
 const OWN_PATHS: [&str; 1] = ["/healthz"];
 
-/// A path that requests can have, spelled the one way in which the gateway compares it.
+/// A path that requests can have, in the one spelling that the gateway compares.
 pub(super) fn path(text: &str) -> Result<String, String> {
     let problem = |problem| Err(format!("{text:?} {problem}"));
     let Some(rest) = text.strip_prefix('/') else {
-        return problem("must start with a slash");
+        return problem("must start with `/`");
     };
     if rest.is_empty() {
         return Ok(text.to_owned());
@@ -20,39 +20,39 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     for (at, segment) in rest.split('/').enumerate() {
         if segment.is_empty() {
             return problem(
-                "has an empty segment: remove the double slash, or the slash at the end; what is below a path belongs to it anyway",
+                "has an empty segment: remove the double or trailing slash (a route includes everything below its path)",
             );
         }
         if is_wildcard(segment) {
             let above: Vec<_> = rest.split('/').take(at).collect();
             let (above, own) = (format!("/{}", above.join("/")), spelled(segment));
             return Err(format!(
-                "{text:?}: {segment:?} is no wildcard and no parameter, there are none: write {above:?}, what is below it belongs to it{own}"
+                "{text:?}: {segment:?} is not a wildcard or parameter, because routes have none: write {above:?}, which includes everything below it{own}"
             ));
         }
         let Some(decoded) = decode(segment) else {
             return problem(
-                "holds what no path may: write letters, digits and -._~!$&'()+,=@ as they are, : inside a segment too, other bytes as %20",
+                "contains characters that are not allowed: write letters, digits and -._~!$&'()+,=@ as they are, : inside a segment too, and other bytes as %20",
             );
         };
         let name = decoded.split(|byte| *byte == b';').next();
         if matches!(name, Some(b"." | b"..")) {
-            return problem("has a segment of dots, and such requests are refused");
+            return problem("contains a dot segment: such requests are rejected");
         }
         if decoded.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0)) {
             return problem(
-                "has an encoded slash, backslash or zero, and such requests are refused",
+                "contains an encoded slash, backslash or zero byte: such requests are rejected",
             );
         }
     }
     if OWN_PATHS.contains(&text) {
-        return problem("is answered by the gateway itself: nothing can reach this route");
+        return problem("is served by the gateway itself, so this route is unreachable");
     }
     Ok(text.to_owned())
 }
 
-/// What other gateways and frameworks take for any segment, or for the rest. Here it would be itself, and the requests it
-/// was meant for would go to another route.
+/// Patterns that other gateways and frameworks treat as wildcards or parameters. Here they would be
+/// literal, and requests meant for the route would go elsewhere.
 fn is_wildcard(segment: &str) -> bool {
     let is_inside = |(open, close)| segment.starts_with(open) && segment.ends_with(close);
     segment.contains('*')
@@ -62,18 +62,19 @@ fn is_wildcard(segment: &str) -> bool {
             .any(is_inside)
 }
 
-/// How to write the segment if it was meant as it stands, where a path may have it.
+/// How to write the segment if it was meant literally, if a path may contain it.
 fn spelled(segment: &str) -> String {
     let rest = segment.strip_prefix(':');
     let escaped = rest.map_or(segment.to_owned(), |rest| format!("%3A{rest}"));
     let escaped = escaped.replace('*', "%2A");
     match decode(&escaped) {
-        Some(_) => format!("; {escaped:?} is the name itself"),
+        Some(_) => format!("; write {escaped:?} for the literal name"),
         None => String::new(),
     }
 }
 
-/// Each is found by its own path. Of two with one host and path the second is not, whatever the methods.
+/// Reports routes that are never found. Of two routes with the same host and path the second is
+/// unreachable, whatever its methods.
 pub(super) fn unreachable(routes: &[Route], problems: &Problems) {
     let rows = routes.iter().enumerate();
     let table = Table::new(rows.map(|(at, own)| (own.host.clone(), own.path.clone(), at)));
@@ -85,21 +86,21 @@ pub(super) fn unreachable(routes: &[Route], problems: &Problems) {
             Found::Route(other) if other != at => {
                 let other = routes.get(other).map(|other| other.place.to_string());
                 format!(
-                    "{} has {path:?} on the same host already; for rules by method use `require_for` there",
+                    "{} already has {path:?} on the same host; use `require_for` there for rules per method",
                     other.unwrap_or_default()
                 )
             }
             _ => format!(
-                "some servers would take {path:?} for another path, by case, by `;` or by what is escaped, and such requests are refused"
+                "some servers read {path:?} as a different path (case, `;` or escapes), and such requests are rejected"
             ),
         };
-        let text = format!("nothing can reach this route: {why}");
+        let text = format!("this route is unreachable: {why}");
         problems.add(&route.place, text);
     }
 }
 
-/// The bytes of a segment (RFC 3986 section 3.3). What may stand as it is must not be escaped: the gateway compares
-/// bytes, and requests have it as it is.
+/// Percent-decodes a segment (RFC 3986 section 3.3). Unreserved bytes must not be escaped, because
+/// the gateway compares bytes and clients send them unescaped.
 fn decode(segment: &str) -> Option<Vec<u8>> {
     let mut bytes = segment.bytes();
     let mut decoded = Vec::with_capacity(segment.len());
@@ -116,7 +117,7 @@ fn decode(segment: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// In capitals, as they are normalized.
+/// Upper case only, as in normalized URLs.
 fn digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,10 +1,10 @@
-//! Values that are never shown, given in the file or in a file of their own.
+//! Secret values, given in the file or in a separate file.
 
 use std::fmt;
 
 use super::section::{Fault, Section};
 
-/// Shows as `(redacted)`, whoever asks.
+/// Displays as `(redacted)`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Vec<u8>);
 
@@ -15,7 +15,7 @@ impl Secret {
         Self(bytes.into())
     }
 
-    /// What it is, for whoever has to use it.
+    /// Returns the secret.
     pub(crate) fn reveal(&self) -> &[u8] {
         &self.0
     }
@@ -30,7 +30,7 @@ impl fmt::Debug for Secret {
 // === impl Section ===
 
 impl Section<'_> {
-    /// A secret that is given as `key`, or as the file `key_file` without the end of its last line.
+    /// Reads a secret from `key`, or from the file in `key_file` without its final newline.
     pub(super) fn secret(
         &mut self,
         key: &'static str,

@@ -1,4 +1,4 @@
-//! A table that is asked for its keys one by one. What nobody asked for is unknown.
+//! A table whose keys are read one by one. Keys that were not read are unknown.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use super::files::Files;
 use super::model::Place;
 use super::problems::Problems;
 
-/// What every part of the reading needs.
+/// Shared state of all readers.
 pub(super) struct Context {
     pub(super) problems: Problems,
-    /// What may stand, but is hardly meant.
+    /// Valid but suspicious settings.
     pub(super) warnings: Problems,
     pub(super) files: Files,
 }
 
-/// A table and what is left in it.
+/// A table and its unread keys.
 pub(super) struct Section<'c> {
     pub(super) context: &'c Context,
     pub(super) place: Place,
-    /// How to get here, as in `routes[1].`; empty at the root.
+    /// The path of this table, such as `routes[1].`; empty at the root.
     path: String,
     left: BTreeMap<String, Item>,
     known: Vec<&'static str>,
 }
 
-/// Why a value will not do, at its own place or at one inside it.
+/// Why a value is invalid, and the place if it is inside the value.
 pub(super) struct Fault {
     place: Option<Place>,
     text: String,
@@ -52,13 +52,13 @@ impl<'c> Section<'c> {
                 let path = path.trim_end_matches('.');
                 context
                     .problems
-                    .add(&place, format!("`{path}`: give a table"));
+                    .add(&place, format!("`{path}`: expected a table"));
                 None
             }
         }
     }
 
-    /// The value of `key`, if it is there and will do.
+    /// Reads `key` if it is present and valid.
     pub(super) fn get<T>(
         &mut self,
         key: &'static str,
@@ -70,7 +70,7 @@ impl<'c> Section<'c> {
             .ok()
     }
 
-    /// The value of `key`, or the default.
+    /// Reads `key`, or returns the default.
     pub(super) fn or<T>(
         &mut self,
         key: &'static str,
@@ -80,7 +80,7 @@ impl<'c> Section<'c> {
         self.get(key, read).unwrap_or(default)
     }
 
-    /// The value of `key`, which must be there.
+    /// Reads `key`, which must be present.
     pub(super) fn required<T>(
         &mut self,
         key: &'static str,
@@ -92,13 +92,13 @@ impl<'c> Section<'c> {
         self.get(key, read)
     }
 
-    /// The table `key`.
+    /// Reads the table `key`.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'c>> {
         let item = self.take(key)?;
         Section::of(self.context, format!("{}{key}.", self.path), item)
     }
 
-    /// The tables of the list `key`.
+    /// Reads the tables in the list `key`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'c>> {
         let items = self.get(key, |item| item.list());
         let items = items.unwrap_or_default().into_iter().enumerate();
@@ -109,7 +109,7 @@ impl<'c> Section<'c> {
             .collect()
     }
 
-    /// Every key that is left, whatever its name, in the order of the file.
+    /// Returns all unread keys, in the order of the file.
     pub(super) fn rest(&mut self) -> Vec<(String, Item)> {
         let mut rest: Vec<_> = std::mem::take(&mut self.left).into_iter().collect();
         rest.sort_by_key(|(_, item)| match &item.place {
@@ -120,7 +120,7 @@ impl<'c> Section<'c> {
         rest
     }
 
-    /// A table inside this one, by a name of the user's.
+    /// A table with a user-defined name inside this one.
     pub(super) fn named(&self, name: &str, item: Item) -> Option<Section<'c>> {
         Section::of(self.context, format!("{}{name}.", self.path), item)
     }
@@ -129,7 +129,7 @@ impl<'c> Section<'c> {
         self.left.contains_key(key)
     }
 
-    /// Where `key` stands, or else this table.
+    /// The place of `key`, or of this table if it is absent.
     pub(super) fn place_of(&self, key: &str) -> Place {
         let item = self.left.get(key);
         item.map_or(&self.place, |item| &item.place).clone()
@@ -140,21 +140,21 @@ impl<'c> Section<'c> {
         self.left.remove(key)
     }
 
-    /// `key` is something that the contract has and this gateway does not.
+    /// Rejects `key`, which is planned but not supported yet.
     pub(super) fn unsupported(&mut self, key: &'static str, change: &str) {
         if let Some(item) = self.take(key) {
             self.problem(&item.place, key, &format!("is not supported yet: {change}"));
         }
     }
 
-    /// Tells what is wrong with `key`: `` `routes[1].path` is required ``.
+    /// Reports an error about `key`: `` `routes[1].path` is required ``.
     pub(super) fn problem(&self, place: &Place, key: &str, text: &str) {
         let path = &self.path;
         let text = format!("`{path}{key}` {text}");
         self.context.problems.add(place, text);
     }
 
-    /// Tells what is hardly meant about `key`.
+    /// Reports a warning about `key`.
     pub(super) fn warn(&self, place: &Place, key: &str, text: &str) {
         let path = &self.path;
         let text = format!("`{path}{key}` {text}");
@@ -167,11 +167,15 @@ impl<'c> Section<'c> {
         self.context.problems.add(place, text);
     }
 
-    /// Whatever was not asked for is no key.
+    /// Rejects all unread keys.
     pub(super) fn finish(&mut self) {
         for (key, item) in self.rest() {
             let known = self.known.join(", ");
-            self.problem(&item.place, &key, &format!("is no key; there are {known}"));
+            self.problem(
+                &item.place,
+                &key,
+                &format!("is not a key; expected one of {known}"),
+            );
         }
     }
 }
@@ -182,7 +186,7 @@ impl Item {
     pub(super) fn text(&self) -> Result<&str, Fault> {
         match &self.value {
             Value::Text(text) | Value::Variable(text) => Ok(text),
-            _ => Err(Fault::from("give a string in quotes")),
+            _ => Err(Fault::from("expected a string in quotes")),
         }
     }
 
@@ -192,7 +196,7 @@ impl Item {
             Value::Variable(text) => text.parse().ok(),
             _ => None,
         };
-        number.ok_or_else(|| Fault::from("give a whole number"))
+        number.ok_or_else(|| Fault::from("expected an integer"))
     }
 
     pub(super) fn flag(&self) -> Result<bool, Fault> {
@@ -201,24 +205,24 @@ impl Item {
             Value::Variable(text) => text.parse().ok(),
             _ => None,
         };
-        flag.ok_or_else(|| Fault::from("give true or false"))
+        flag.ok_or_else(|| Fault::from("expected true or false"))
     }
 
     pub(super) fn list(&self) -> Result<Vec<Item>, Fault> {
         match self.expanded().map(|item| item.value) {
             Some(Value::List(list)) => Ok(list),
-            _ => Err(Fault::from("give a list, [..]")),
+            _ => Err(Fault::from("expected a list, [..]")),
         }
     }
 
     pub(super) fn table(&self) -> Result<BTreeMap<String, Item>, Fault> {
         match self.expanded().map(|item| item.value) {
             Some(Value::Table(table)) => Ok(table),
-            _ => Err(Fault::from("give a table, { .. }")),
+            _ => Err(Fault::from("expected a table, { .. }")),
         }
     }
 
-    /// A list of which every element is read alike.
+    /// Reads every element of a list in the same way.
     pub(super) fn all<T>(&self, read: impl Fn(&Item) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
         let list = self.list()?;
         let read = list.iter().map(|item| read(item).map_err(|f| f.at(item)));
@@ -229,7 +233,7 @@ impl Item {
 // === impl Fault ===
 
 impl Fault {
-    /// Says where, unless it is known better already.
+    /// Sets the place, unless a more precise one is known.
     pub(super) fn at(mut self, item: &Item) -> Self {
         self.place.get_or_insert_with(|| item.place.clone());
         self

@@ -16,7 +16,7 @@ pub(super) fn read(root: &mut Section<'_>) -> RateLimitStore {
     };
     let kinds = [("memory", false), ("redis", true)];
     let is_redis = section.or("kind", false, choice(&kinds));
-    // Read either way, so that a mistake is not found on the day on which the kind is changed.
+    // Reads all keys for either kind, so that mistakes are found before the kind is changed.
     let url = section.secret("url", "url_file", redis_url);
     let modes = StoreMode::ALL.map(|mode| (mode.name(), mode));
     let policies = OnError::ALL.map(|policy| (policy.name(), policy));
@@ -28,7 +28,7 @@ pub(super) fn read(root: &mut Section<'_>) -> RateLimitStore {
         expected_nodes: section.or("expected_nodes", NonZeroU32::MIN.saturating_add(1), count),
     };
     if is_redis && settings.secret.is_none() {
-        let text = "is missing: whoever can read the server can find out who was counted";
+        let text = "is missing: anyone who can read the server can identify the counted callers";
         section.warn(&section.place, "secret", text);
     }
     section.finish();
@@ -40,14 +40,14 @@ pub(super) fn read(root: &mut Section<'_>) -> RateLimitStore {
 }
 
 pub(super) fn redis_url(bytes: Vec<u8>) -> Result<Secret, Fault> {
-    let url = std::str::from_utf8(&bytes).map_err(|_| "this is no UTF-8")?;
+    let url = std::str::from_utf8(&bytes).map_err(|_| "invalid UTF-8")?;
     build::try_redis(url).map_err(build::problem)?;
     Ok(Secret::new(bytes))
 }
 
 fn long_enough(secret: Vec<u8>) -> Result<Secret, Fault> {
     if secret.len() < 16 {
-        return Err("use 16 bytes or more, generated randomly, the same in all gateways".into());
+        return Err("use at least 16 random bytes, the same in all gateways".into());
     }
     Ok(Secret::new(secret))
 }

@@ -1,4 +1,4 @@
-//! What is read, what is refused and in which words.
+//! Tests of the reader: accepted values, rejected values, and error messages.
 
 mod access;
 mod arbitrary;
@@ -6,6 +6,7 @@ mod callers;
 mod environment;
 mod files;
 mod issuers;
+mod lines;
 mod print;
 mod routes;
 mod secrets;
@@ -36,7 +37,7 @@ path = "/orders"
 upstream = "http://127.0.0.1:3002"
 "#;
 
-/// A folder that goes with this value.
+/// A folder that is removed on drop.
 struct Folder(PathBuf);
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Configuration, Invalid> {
@@ -83,7 +84,7 @@ impl Folder {
         self
     }
 
-    /// Reads a configuration as if it stood in this folder.
+    /// Reads a configuration as if it were a file in this folder.
     fn read(&self, text: &str) -> Result<Configuration, Invalid> {
         read_beside(&self.0.join("gateway.toml"), text, &[])
     }
@@ -107,7 +108,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn an_empty_file_is_the_defaults() {
+fn empty_file_has_all_defaults() {
     let configuration = accepts("");
     assert_eq!(configuration.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(configuration.admin_listen, None);
@@ -119,7 +120,7 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
-fn the_sample_is_a_configuration() {
+fn sample_is_a_valid_configuration() {
     let configuration = accepts(include_str!("../gateway.toml"));
     let [orders, admin, public] = configuration.routes.as_slice() else {
         panic!("{:?}", configuration.routes)
@@ -149,9 +150,9 @@ fn the_sample_is_a_configuration() {
     assert_eq!(admin.timeout.as_secs(), 30);
 }
 
-/// Every line that starts with `#!` in the sample says so when it is taken at its word.
+/// Every line that starts with `#!` in the sample is rejected as unsupported if it is used.
 #[test]
-fn what_the_sample_calls_unsupported_is_refused_as_such() {
+fn sample_lines_marked_unsupported_are_rejected() {
     let sample = include_str!("../gateway.toml");
     let mut refused = 0;
     let blocks: Vec<usize> = sample
@@ -172,7 +173,7 @@ fn what_the_sample_calls_unsupported_is_refused_as_such() {
             };
             *line = rest.to_owned();
         }
-        // One value for a key: the one above makes way.
+        // The last value of a key applies, so the line above is removed.
         let key = lines[start].split('=').next().unwrap().trim().to_owned();
         if let Some(above) = lines
             .get_mut(start - 1)

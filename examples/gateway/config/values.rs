@@ -1,4 +1,4 @@
-//! What values mean in general: texts, lists, choices, durations, sizes.
+//! Readers of general values: strings, lists, choices, durations and sizes.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::document::{Item, Value};
 use super::model::ClaimPlace;
 use super::section::Fault;
 
-/// Larger than any sensible setting, and small enough for every clock.
+/// Longer than any sensible setting, and safe for every clock.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 const SIZES: [(&str, u64); 7] = [
@@ -28,17 +28,17 @@ const DURATIONS: [(&str, u64); 5] = [
     ("d", 86_400_000),
 ];
 
-/// Makes a reader of texts a reader of items.
+/// Turns a reader of strings into a reader of items.
 pub(super) fn text<T, E: Into<Fault>>(
     read: impl Fn(&str) -> Result<T, E>,
 ) -> impl Fn(&Item) -> Result<T, Fault> {
     move |item| read(item.text()?).map_err(Into::into)
 }
 
-/// A text of at least one character.
+/// A non-empty string.
 pub(super) fn name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err("it must not be empty".to_owned());
+        return Err("must not be empty".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -52,12 +52,12 @@ pub(super) fn some<T>(
     read: impl Fn(&Item) -> Result<T, Fault>,
 ) -> impl Fn(&Item) -> Result<Vec<T>, Fault> {
     move |item| match item.all(&read)? {
-        list if list.is_empty() => Err(Fault::from("name at least one")),
+        list if list.is_empty() => Err(Fault::from("expected at least one")),
         list => Ok(list),
     }
 }
 
-/// One of a few words.
+/// One of several keywords.
 pub(super) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&Item) -> Result<T, Fault> {
     move |item| {
         let text = item.text()?;
@@ -65,17 +65,17 @@ pub(super) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&Item) -> Resul
         chosen.map(|(_, value)| value.clone()).ok_or_else(|| {
             let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
             Fault::from(format!(
-                "there is no {text:?}: choose one of {}",
+                "unknown value {text:?}, expected one of {}",
                 words.join(", ")
             ))
         })
     }
 }
 
-/// A number and its unit, zero included.
+/// A number with a unit; zero is allowed.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let problem = || {
-        format!("{text:?} is no duration: give a whole number and ms, s, m, h or d, as in \"30s\"")
+        format!("{text:?} is not a duration: use an integer with ms, s, m, h or d, such as \"30s\"")
     };
     let (number, unit) = number_and_unit(text).ok_or_else(problem)?;
     let unit = DURATIONS.iter().find(|(name, _)| *name == unit);
@@ -87,17 +87,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// A duration that is not zero.
+/// A duration greater than zero.
 pub(super) fn period(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("zero leaves no time at all: give some".to_owned()),
+        Duration::ZERO => Err("must not be zero".to_owned()),
         period => Ok(period),
     }
 }
 
-/// Bytes: a number, or a number and its unit.
+/// A number of bytes, or a number with a unit.
 pub(super) fn size(item: &Item) -> Result<u64, Fault> {
-    let problem = || Fault::from("give a number of bytes, or a size such as \"2MiB\"");
+    let problem = || Fault::from("expected a number of bytes, or a size such as \"2MiB\"");
     if let Value::Integer(number) = item.value {
         return u64::try_from(number).map_err(|_| problem());
     }
@@ -114,24 +114,24 @@ pub(super) fn size(item: &Item) -> Result<u64, Fault> {
     bytes.ok_or_else(problem)
 }
 
-/// A size that is not zero and fits into memory.
+/// A size greater than zero that fits into `usize`.
 pub(super) fn length(item: &Item) -> Result<usize, Fault> {
     match usize::try_from(size(item)?) {
-        Ok(0) => Err(Fault::from("zero leaves no room for anything: give more")),
+        Ok(0) => Err(Fault::from("must not be zero")),
         Ok(length) => Ok(length),
-        Err(_) => Err(Fault::from("this is too large")),
+        Err(_) => Err(Fault::from("the value is too large")),
     }
 }
 
-/// A number from 1 on.
+/// A number greater than zero.
 pub(super) fn count(item: &Item) -> Result<NonZeroU32, Fault> {
     let number = u32::try_from(item.integer()?)
         .ok()
         .and_then(NonZeroU32::new);
-    number.ok_or_else(|| Fault::from(format!("give a number between 1 and {}", u32::MAX)))
+    number.ok_or_else(|| Fault::from(format!("expected a number between 1 and {}", u32::MAX)))
 }
 
-/// A name, or a list of the names that lead to the claim.
+/// A claim's name, or the path to it.
 pub(super) fn claim(item: &Item) -> Result<ClaimPlace, Fault> {
     let is_list = match &item.value {
         Value::List(_) => true,
@@ -141,9 +141,9 @@ pub(super) fn claim(item: &Item) -> Result<ClaimPlace, Fault> {
     if is_list {
         return some(text(name))(item).map(ClaimPlace);
     }
-    let text = item
-        .text()
-        .map_err(|_| Fault::from("give a claim's name, or the list of names that lead to it"))?;
+    let text = item.text().map_err(|_| {
+        Fault::from("expected a claim's name, or the list of names that lead to it")
+    })?;
     Ok(ClaimPlace(vec![name(text)?]))
 }
 
@@ -153,7 +153,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
-/// `u64::from_str` alone would take a sign.
+/// `u64::from_str` would also accept a sign.
 fn digits(text: &str) -> Option<&str> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())

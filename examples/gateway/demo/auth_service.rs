@@ -1,4 +1,4 @@
-//! An auth service: it knows two users, signs their tokens, publishes its keys and rotates them.
+//! An auth service: knows two users, signs their tokens, publishes its keys and rotates them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,8 @@ struct Service {
 
 struct User {
     name: &'static str,
-    /// In clear, because everybody may know it. A real service keeps a slow hash of it, or asks a directory.
+    /// In plain text, because this is a demonstration. A real service stores a slow hash or asks a
+    /// directory.
     password: &'static str,
     roles: &'static [&'static str],
     scope: &'static str,
@@ -52,7 +53,7 @@ const USERS: [User; 2] = [
     },
 ];
 
-/// Short, because a stolen token is good for so long.
+/// Short, because a stolen token stays valid for this long.
 const LIFE_SECONDS: u64 = 300;
 
 #[derive(Deserialize)]
@@ -74,7 +75,7 @@ struct AccessToken<'s> {
     scope: &'s str,
 }
 
-/// The key ring failed, which says nothing that a client should know.
+/// The key ring failed. The client does not learn why.
 struct Failure(IssueError);
 
 // === impl AuthService ===
@@ -90,7 +91,8 @@ impl AuthService {
         })))
     }
 
-    /// The public part stands below `/auth`; what changes keys does not, so that the gateway has no way there.
+    /// The public part is below `/auth`. The endpoints that change keys are not, so the gateway
+    /// does not expose them.
     pub(super) fn router(self) -> Router {
         let public = Router::new()
             .route("/login", post(login))
@@ -120,7 +122,7 @@ impl AuthService {
     }
 }
 
-/// JSON as in OAuth 2.0, or the token alone for who asks for plain text.
+/// Answers with JSON as in OAuth 2.0, or with the bare token if the client accepts only plain text.
 async fn login(
     State(service): State<AuthService>,
     headers: HeaderMap,
@@ -144,7 +146,7 @@ async fn login(
     Ok((no_store, Json(answer)).into_response())
 }
 
-/// OpenID Connect Discovery, as far as a verifier needs it.
+/// OpenID Connect Discovery metadata, reduced to what a verifier needs.
 async fn metadata(State(service): State<AuthService>) -> Json<Value> {
     let issuer = &service.0.issuer;
     Json(json!({
@@ -161,14 +163,14 @@ async fn jwks(State(service): State<AuthService>) -> Response {
     (headers, service.0.ring.jwks()).into_response()
 }
 
-/// Signs with a new key from now on, without waiting until verifiers know it: each fetches it when it meets it.
+/// Signs with a new key from now on. Verifiers fetch it when they first see its key ID.
 async fn rotate(State(service): State<AuthService>) -> Result<String, Failure> {
     let old = service.0.ring.rotate(Algorithm::ES256)?;
     let new = service.0.ring.signing_kid();
     Ok(format!("{new} signs, {old} is still published\n"))
 }
 
-/// Withdraws every key that does not sign any more, without waiting until its tokens have ended.
+/// Withdraws every key that no longer signs, even if its tokens have not expired.
 async fn retire(State(service): State<AuthService>) -> Result<String, Failure> {
     let ring = &service.0.ring;
     let signing = ring.signing_kid();

@@ -1,14 +1,15 @@
-//! What the demonstration says of itself: lines that work as they are, in bash and in zsh.
+//! The banner of the demonstration: commands that work unchanged in bash and in zsh.
 
 use std::fmt;
 
 use super::Places;
 use super::auth_service::{ALICE, BOB};
 
-/// Headings start at the margin, the lines to paste are indented. A heading names the status that its line will show.
+/// Headings start at the margin; commands are indented. A heading names the status that its command
+/// shows.
 pub(super) struct Banner<'p>(pub(super) &'p Places);
 
-/// With the head of the answer, and a line's end after its body, which has none.
+/// Shows the response head, and adds a newline after the body.
 const CURL: &str = r"curl -i -w '\n'";
 
 // === impl Banner ===
@@ -26,10 +27,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "orders           {orders}")?;
         writeln!(f, "admin            {admin}")?;
 
-        heading(
-            f,
-            "A token each for alice, who is an admin, and bob, who is a reader",
-        )?;
+        heading(f, "Get tokens for alice (role admin) and bob (role reader)")?;
         login(f, "ALICE", gateway, ALICE)?;
         login(f, "BOB", gateway, BOB)?;
 
@@ -37,7 +35,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  {CURL} {gateway}/api/orders")?;
         heading(
             f,
-            "A good token: 200, and the upstream is told who is calling",
+            "A valid token: 200, and the upstream receives the identity",
         )?;
         writeln!(
             f,
@@ -63,7 +61,7 @@ impl fmt::Display for Banner<'_> {
             "  {CURL} {gateway}/public -H 'X-User-Id: alice' -H 'X_User_Roles: admin' {}",
             bearer("BOB")
         )?;
-        heading(f, "One time too many: 429")?;
+        heading(f, "Over the rate limit: 429")?;
         writeln!(
             f,
             "  for n in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{{http_code}}\\n' {gateway}/api/orders {}; done",
@@ -79,7 +77,7 @@ impl fmt::Display for Banner<'_> {
             "  sleep 2; {CURL} {gateway}/api/admin {}",
             bearer("ALICE")
         )?;
-        writeln!(f, "\nCtrl-C ends it.")
+        writeln!(f, "\nPress Ctrl-C to stop.")
     }
 }
 

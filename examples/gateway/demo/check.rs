@@ -1,4 +1,4 @@
-//! Walks through the demonstration from outside, as a client would, and ends at the first thing that is not as it should be.
+//! The self-test of the demonstration: acts as a client and stops at the first unexpected result.
 
 mod headers;
 mod rotation;
@@ -16,20 +16,20 @@ use super::Places;
 use super::auth_service::{ALICE, BOB};
 use visitor::{Answer, Token, Visitor};
 
-/// A step that ended in another way than it should.
+/// A step with an unexpected result.
 #[derive(Debug)]
 pub(super) struct FailedStep {
     name: &'static str,
     problem: Problem,
 }
 
-/// What came instead of what should have come.
+/// Describes an unexpected result.
 type Problem = Box<dyn Error + Send + Sync>;
 
-/// More than a small quota admits.
+/// More requests than the smallest quota admits.
 const MANY: usize = 30;
 
-/// Takes every step in order, and says on the way what came back.
+/// Runs every step in order and prints its result.
 pub(super) async fn walk(places: &Places) -> Result<(), FailedStep> {
     let visitor = Visitor::http1(&places.gateway);
     let modern = Visitor::http2(&places.gateway);
@@ -65,9 +65,9 @@ async fn step<T: Display>(
     name: &'static str,
     step: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, FailedStep> {
-    let told = step.await.map_err(|problem| FailedStep { name, problem })?;
-    println!("{name:<16} {told}");
-    Ok(told)
+    let shown = step.await.map_err(|problem| FailedStep { name, problem })?;
+    println!("{name:<16} {shown}");
+    Ok(shown)
 }
 
 async fn no_token(visitor: &Visitor) -> Result<Answer, Problem> {
@@ -77,7 +77,7 @@ async fn no_token(visitor: &Visitor) -> Result<Answer, Problem> {
         .has("www-authenticate")
 }
 
-/// Bob makes himself an admin, and keeps the signature.
+/// Bob changes his role to admin and keeps the signature.
 async fn tampered_token(visitor: &Visitor, bob: &Token) -> Result<Answer, Problem> {
     let mut parts: Vec<_> = bob.0.split('.').map(str::to_owned).collect();
     let payload = parts.get_mut(1).ok_or("a token without a payload")?;
@@ -96,7 +96,7 @@ async fn good_token(visitor: &Visitor, bob: &Token) -> Result<Answer, Problem> {
     let answer = visitor.get(path, Some(bob), &[]).await?;
     let answer = answer.succeeded_at("orders")?;
     if answer.body["path"] != path {
-        return Err(format!("the path changed on the way to {}", answer.body["path"]).into());
+        return Err(format!("the path changed before it reached {}", answer.body["path"]).into());
     }
     Ok(answer)
 }
@@ -115,7 +115,7 @@ async fn limit_by_subject(visitor: &Visitor, bob: &Token) -> Result<Answer, Prob
     limited(visitor, "/api/orders", Some(bob)).await
 }
 
-/// What bob used up is not alice's.
+/// Bob's used-up quota does not affect alice.
 async fn another_subject(visitor: &Visitor, alice: &Token) -> Result<Answer, Problem> {
     let answer = visitor.get("/api/orders", Some(alice), &[]).await?;
     answer.succeeded_at("orders")
@@ -133,7 +133,7 @@ async fn limited(visitor: &Visitor, path: &str, token: Option<&Token>) -> Result
         }
         answer.succeeded_at("orders")?;
     }
-    Err(format!("{MANY} requests at once, and none was refused").into())
+    Err(format!("none of {MANY} concurrent requests was refused").into())
 }
 
 // === impl FailedStep ===

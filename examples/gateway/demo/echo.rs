@@ -1,4 +1,4 @@
-//! An upstream service that answers with what reached it.
+//! An upstream service that responds with the request that it received.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ struct Echo<'r> {
     method: &'r str,
     path: &'r str,
     version: String,
-    /// A header that came twice is one list.
+    /// Repeated headers are joined into one list.
     headers: BTreeMap<&'r str, String>,
 }
 
-/// Answers everything.
+/// Responds to every path.
 pub(super) fn router(service: &'static str) -> Router {
     Router::new().fallback(echo).with_state(service)
 }

@@ -1,4 +1,4 @@
-//! The demonstration: an auth service, two upstream services and the gateway before them, in one process.
+//! The demonstration: an auth service, two upstream services and the gateway in one process.
 
 mod auth_service;
 mod banner;
@@ -18,14 +18,14 @@ use tokio::net::TcpListener;
 use crate::config::model::{Access, Configuration, KeySource, LimitKey, RateLimit};
 use crate::preset;
 use crate::process::{Bound, Process};
-use crate::serve::{self, Servers, told_to_end};
+use crate::serve::{self, Servers, shutdown_signal};
 use crate::telemetry;
 use auth_service::AuthService;
 
-/// What tokens for this gateway have in `aud`.
+/// The audience (`aud`) of tokens for this gateway.
 const AUDIENCE: &str = "demo-api";
 
-/// A part of the gateway that can be left out, to see that its absence is noticed.
+/// A part of the gateway that can be disabled, to prove that the self-test notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     Auth,
@@ -35,7 +35,7 @@ pub(crate) enum Part {
     Rotation,
 }
 
-/// Where everything is.
+/// The URLs of all services.
 #[derive(Clone)]
 struct Places {
     gateway: String,
@@ -44,7 +44,7 @@ struct Places {
     admin: String,
 }
 
-/// Servers, and the gateway before them, which has yet to serve.
+/// Running services, and a gateway that is bound but not yet serving.
 struct Demonstration {
     places: Places,
     servers: Servers,
@@ -52,19 +52,19 @@ struct Demonstration {
     configuration: Configuration,
 }
 
-/// Runs until it is told to end, with the ports that the banner's readers know best where they are free.
+/// Runs until a signal ends the process. Uses the well-known ports if they are free.
 pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
-    let told = told_to_end()?;
+    let shutdown = shutdown_signal()?;
     let demonstration = start([8080, 3001, 3002, 3003], None).await?;
     let banner = banner::Banner(&demonstration.places).to_string();
     let say = async {
         print!("{banner}");
-        told.await;
+        shutdown.await;
     };
     demonstration.serve(say).await
 }
 
-/// Walks through it once, on free ports. The walk knows where everything is, and not what was left out.
+/// Runs the self-test once, on free ports. The self-test does not know which part is disabled.
 pub(crate) async fn check(without: Option<Part>) -> Result<(), Box<dyn Error>> {
     let demonstration = start([0; 4], without).await?;
     let places = demonstration.places.clone();
@@ -88,7 +88,8 @@ async fn start(ports: [u16; 4], without: Option<Part>) -> Result<Demonstration, 
         admin: admin_url,
     };
 
-    // Below /auth, so that the gateway can pass it on as it is; what is elsewhere only its operator reaches.
+    // The issuer's URL is below /auth, which the gateway forwards. Everything else is reachable by
+    // operators only.
     let issuer = format!("{}/auth", places.auth_service);
     let mut servers = Servers::default();
     let mut serve =
@@ -111,20 +112,20 @@ async fn start(ports: [u16; 4], without: Option<Part>) -> Result<Demonstration, 
 // === impl Demonstration ===
 
 impl Demonstration {
-    /// Serves until `told` ends.
-    async fn serve(self, told: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
+    /// Serves until `shutdown` completes.
+    async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
         let process = Process::new(self.configuration, telemetry::metrics()?)?;
         let bound = Bound {
             listener: self.gateway,
             admin: None,
         };
-        process.serve(bound, told).await;
+        process.serve(bound, shutdown).await;
         self.servers.end().await;
         Ok(())
     }
 }
 
-/// A port that is taken is replaced by any free one.
+/// Binds the port, or any free port if it is taken.
 async fn bind(port: u16) -> io::Result<(TcpListener, String)> {
     let listener = match TcpListener::bind(("127.0.0.1", port)).await {
         Err(_) => TcpListener::bind(("127.0.0.1", 0)).await?,
@@ -134,10 +135,10 @@ async fn bind(port: u16) -> io::Result<(TcpListener, String)> {
     Ok((listener, url))
 }
 
-/// What `gateway.toml` would say.
+/// The equivalent of a `gateway.toml`.
 fn configuration(places: &Places, issuer: &str) -> Result<Configuration, Box<dyn Error>> {
     let mut issuer = preset::issuer(issuer, AUDIENCE, KeySource::Discovery);
-    // So that nobody has to wait for a rotation to be seen. Ten minutes would be usual.
+    // Short, so that a rotation is visible at once. Ten minutes are usual.
     issuer.jwks.min_ttl = SECOND;
     issuer.jwks.max_stale = Duration::ZERO;
 
@@ -156,7 +157,7 @@ fn configuration(places: &Places, issuer: &str) -> Result<Configuration, Box<dyn
     auth.rate_limits = vec![by_address("auth")];
     let mut orders = preset::route("/api/orders", upstream(&places.orders)?);
     orders.access = require(Rule::role("reader") | Rule::role("admin"));
-    // So few orders may be asked for at once that a hand can reach the limit.
+    // A low quota, so that a few manual requests exceed it.
     orders.rate_limits = by_subject("orders", 12, MINUTE, 5);
     let mut admin = preset::route("/api/admin", upstream(&places.admin)?);
     admin.access = require(Rule::role("admin"));

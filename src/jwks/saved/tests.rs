@@ -27,7 +27,7 @@ impl Process {
         let (issuer, hands) = (Issuer::new(answer), ManualClock::at(at));
         let sources = [ISS, TENANTS].map(|name| {
             let source = JwksSource::service(name, issuer.clone());
-            source.clock(hands.clone().into())
+            source.clock(hands.clone())
         });
         Self {
             cache: JwksCache::new(sources).unwrap(),
@@ -247,7 +247,7 @@ async fn keys_count_for_the_url_that_they_came_from_alone() {
     tokio::spawn(async move { axum::serve(listener, app).await });
     let hands = ManualClock::at(NOW);
     let cache = |source: JwksSource| {
-        let source = source.clock(hands.clone().into());
+        let source = source.clock(hands.clone());
         JwksCache::new([source]).unwrap()
     };
     let uri = |path: &str| cache(JwksSource::uri(ISS, format!("{origin}{path}")).unwrap());

@@ -49,7 +49,7 @@ impl Site {
             async move { if exists { Ok(keys(["a"])) } else { Err(error) } }
         });
         let source = JwksSource::service(PATTERN, service)
-            .clock(hands.clone().into())
+            .clock(hands.clone())
             .max_tenants(NonZeroUsize::new(max_tenants).unwrap());
         Self {
             asked,

@@ -2,13 +2,15 @@ use serde_json::json;
 
 use super::*;
 
-fn places() -> Places {
-    Places::default()
+fn mapping() -> ClaimMapping {
+    ClaimMapping::default()
 }
 
 #[track_caller]
 fn refused(payload: &str, expected: Reason) {
-    let refusal = Claims::read(payload, &places()).err();
+    let refusal = Claims::read(payload, &mapping())
+        .err()
+        .map(|error| error.reason);
     assert_eq!(refusal, Some(expected), "{payload}");
 }
 
@@ -16,7 +18,7 @@ fn refused(payload: &str, expected: Reason) {
 fn reads_every_claim_that_decides() {
     let payload = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":20,"nbf":10.9,"iat":5,"jti":"j","azp":"c",
         "client_id":"d","roles":"admin","permissions":["p","q"],"scope":"x  y","scp":["z"],"other":{"iss":"no"}}"#;
-    let claims = Claims::read(payload, &places()).unwrap();
+    let claims = Claims::read(payload, &mapping()).unwrap();
     assert_eq!(claims.issuer.as_deref(), Some("i"));
     assert_eq!(claims.subject.as_deref(), Some("s"));
     assert_eq!(
@@ -90,67 +92,75 @@ fn broken_json_is_a_broken_token() {
 
 #[test]
 fn places_lead_into_objects() {
-    let mut places = places();
-    places.roles = Some(["realm_access", "roles"].into());
-    places.permissions = Some(["realm_access", "perms"].into());
+    let mut mapping = mapping();
+    mapping.roles = Some(["realm_access", "roles"].into());
+    mapping.permissions = Some(["realm_access", "perms"].into());
     let payload =
         json!({"realm_access": {"roles": ["a"], "perms": "b"}, "roles": ["no"]}).to_string();
-    let claims = Claims::read(&payload, &places).unwrap();
+    let claims = Claims::read(&payload, &mapping).unwrap();
     assert_eq!(claims.roles.iter().collect::<Vec<_>>(), ["a"]);
     assert_eq!(claims.permissions.iter().collect::<Vec<_>>(), ["b"]);
     let payload = r#"{"realm_access":{"roles":"a","roles":"b"}}"#;
     assert_eq!(
-        Claims::read(payload, &places).err(),
-        Some(Reason::InvalidClaim)
+        Claims::read(payload, &mapping)
+            .map(drop)
+            .map_err(|error| error.reason),
+        Err(Reason::InvalidClaim)
     );
     let payload = r#"{"realm_access":null}"#;
     assert_eq!(
-        Claims::read(payload, &places).err(),
-        Some(Reason::InvalidClaim)
+        Claims::read(payload, &mapping)
+            .map(drop)
+            .map_err(|error| error.reason),
+        Err(Reason::InvalidClaim)
     );
 }
 
 #[test]
 fn a_claim_name_may_be_written_with_escapes() {
-    let mut places = places();
-    places.roles = Some("https://example.com/roles".into());
+    let mut mapping = mapping();
+    mapping.roles = Some("https://example.com/roles".into());
     let payload = r#"{"https:\/\/example.com\/roles":["a"]}"#;
-    let claims = Claims::read(payload, &places).unwrap();
+    let claims = Claims::read(payload, &mapping).unwrap();
     assert!(claims.roles.contains("a"));
 }
 
 #[test]
 fn a_number_may_stand_for_the_subject_but_not_as_sub() {
-    let mut places = places();
-    places.subject = "userId".into();
-    let claims = Claims::read(r#"{"userId":42}"#, &places).unwrap();
+    let mut mapping = mapping();
+    mapping.subject = "userId".into();
+    let claims = Claims::read(r#"{"userId":42}"#, &mapping).unwrap();
     assert_eq!(claims.subject.as_deref(), Some("42"));
     assert_eq!(
-        Claims::read(r#"{"userId":4.2}"#, &places).err(),
-        Some(Reason::InvalidClaim)
+        Claims::read(r#"{"userId":4.2}"#, &mapping)
+            .map(drop)
+            .map_err(|error| error.reason),
+        Err(Reason::InvalidClaim)
     );
     refused(r#"{"sub":42}"#, Reason::InvalidClaim);
 }
 
 #[test]
 fn one_claim_may_serve_two_places() {
-    let mut places = places();
-    places.roles = Some("azp".into());
-    let claims = Claims::read(r#"{"azp":"app"}"#, &places).unwrap();
+    let mut mapping = mapping();
+    mapping.roles = Some("azp".into());
+    let claims = Claims::read(r#"{"azp":"app"}"#, &mapping).unwrap();
     assert_eq!(claims.client(), Some("app"));
     assert!(claims.roles.contains("app"));
 }
 
 #[test]
 fn a_required_claim_is_required() {
-    let mut places = places();
-    places.required = vec!["tenant".into()];
+    let mut mapping = mapping();
+    mapping.required = vec!["tenant".into()];
     assert_eq!(
-        Claims::read(r#"{"x":1}"#, &places).err(),
-        Some(Reason::InvalidClaim)
+        Claims::read(r#"{"x":1}"#, &mapping)
+            .map(drop)
+            .map_err(|error| error.reason),
+        Err(Reason::InvalidClaim)
     );
-    assert!(Claims::read(r#"{"tenant":null}"#, &places).is_err());
-    assert!(Claims::read(r#"{"tenant":false}"#, &places).is_ok());
+    assert!(Claims::read(r#"{"tenant":null}"#, &mapping).is_err());
+    assert!(Claims::read(r#"{"tenant":false}"#, &mapping).is_ok());
 }
 
 #[test]
@@ -202,23 +212,23 @@ fn what_is_not_read_is_checked_all_the_same() {
     ] {
         for name in ["other", "roles", "scope"] {
             let payload = format!(r#"{{"iss":"i","{name}":{value}}}"#);
-            assert!(Claims::read(&payload, &places()).is_err(), "{payload}");
+            assert!(Claims::read(&payload, &mapping()).is_err(), "{payload}");
         }
         let payload = format!(r#"{{"deep":{{"er":{value},"roles":"a"}}}}"#);
-        let mut places = places();
-        places.roles = Some(["deep", "roles"].into());
-        assert!(Claims::read(&payload, &places).is_err(), "{payload}");
+        let mut mapping = mapping();
+        mapping.roles = Some(["deep", "roles"].into());
+        assert!(Claims::read(&payload, &mapping).is_err(), "{payload}");
     }
     assert!(crate::json::text(b"{\"a\":\"\xff\xfe\"}").is_err());
     let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(31), "]".repeat(31));
-    assert!(Claims::read(&deep, &places()).is_ok());
+    assert!(Claims::read(&deep, &mapping()).is_ok());
 }
 
 #[test]
 fn a_token_that_is_bound_to_a_key_is_refused_unless_that_is_allowed() {
-    let lax = Places {
+    let lax = ClaimMapping {
         bound: true,
-        ..places()
+        ..mapping()
     };
     for value in [r#"{"jkt":"x"}"#, "{}", "7", "\"x\""] {
         let payload = format!(r#"{{"cnf":{value}}}"#);
@@ -226,5 +236,37 @@ fn a_token_that_is_bound_to_a_key_is_refused_unless_that_is_allowed() {
         assert!(Claims::read(&payload, &lax).is_ok(), "{payload}");
     }
     // Nothing is named, so nothing has to be proved.
-    assert!(Claims::read(r#"{"cnf":null}"#, &places()).is_ok());
+    assert!(Claims::read(r#"{"cnf":null}"#, &mapping()).is_ok());
+}
+
+#[test]
+fn errors_name_the_configured_claim() {
+    let mut mapping = mapping();
+    mapping.roles = Some(["realm_access", "roles"].into());
+    mapping.required = vec!["tenant".into(), "email".into()];
+    mapping.equal = vec![("typ".into(), "Bearer".into())];
+    let rest = r#""typ":"Bearer","tenant":"t","email":"e""#;
+    for (payload, expected) in [
+        (format!(r#"{{"exp":"soon",{rest}}}"#), Some("exp")),
+        (format!(r#"{{"cnf":{{}},{rest}}}"#), Some("cnf")),
+        (
+            format!(r#"{{"realm_access":7,{rest}}}"#),
+            Some("realm_access"),
+        ),
+        (r#"{"typ":"Bearer","email":"e"}"#.to_owned(), Some("tenant")),
+        (
+            r#"{"typ":"Bearer","tenant":"t","email":null}"#.to_owned(),
+            Some("email"),
+        ),
+        (
+            r#"{"typ":"ID","tenant":"t","email":"e"}"#.to_owned(),
+            Some("typ"),
+        ),
+        // The author of the token chose this name.
+        (format!(r#"{{"x":{{"y":1,"y":2}},{rest}}}"#), None),
+    ] {
+        let error = Claims::read(&payload, &mapping).err().unwrap();
+        assert_eq!(error.claim.as_deref(), expected, "{payload}");
+        assert_eq!(error.reason, Reason::InvalidClaim);
+    }
 }

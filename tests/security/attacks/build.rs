@@ -40,7 +40,8 @@ fn refusal<T>(built: Result<T, ConfigError>) -> String {
 fn policies(board: &mut Board) {
     let good = || Issuer::new(ISS).audience(AUDIENCE);
     let secret = || {
-        Issuer::with_secret(ISS, &[7; 32])
+        Issuer::new(ISS)
+            .with_secret(&[7; 32])
             .unwrap()
             .audience(AUDIENCE)
     };
@@ -75,7 +76,7 @@ fn policies(board: &mut Board) {
 
 fn keys(board: &mut Board) {
     let good = Forge::new().pem();
-    let read = |pem: &str| refusal(Issuer::with_public_key_pem(ISS, pem));
+    let read = |pem: &str| refusal(Issuer::new(ISS).with_public_key_pem(pem));
     assert_eq!(read(&good), "built", "control");
     let private = good.replace("PUBLIC", "PRIVATE");
     board.row("private-key-for-a-public-one", read(&private));
@@ -91,7 +92,7 @@ fn keys(board: &mut Board) {
     );
     board.row(
         "secret-of-31-bytes",
-        refusal(Issuer::with_secret(ISS, &[7; 31])),
+        refusal(Issuer::new(ISS).with_secret(&[7; 31])),
     );
 
     let source = || JwksSource::discover(ISS).unwrap();
@@ -198,7 +199,7 @@ async fn stacks(board: &mut Board) {
         "authentication-without-keys",
         present(&keyless, &token).await,
     );
-    let unset = site.auth.clone().clock(ManualClock::at(0).into());
+    let unset = site.auth.clone().clock(ManualClock::at(0));
     let old = site.issuer.token("alice").expired().without("iat").sign();
     board.row(
         "clock-that-was-never-set",

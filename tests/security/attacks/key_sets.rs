@@ -35,7 +35,7 @@ async fn start() -> (TestIssuer, ManualClock) {
 }
 
 fn behind(issuer: &TestIssuer, clock: &ManualClock, source: JwksSource) -> (Stack, JwksCache) {
-    let source = source.clock(clock.clone().into());
+    let source = source.clock(clock.clone());
     let keys = JwksCache::new([source]).unwrap();
     (stack(auth(policy(issuer), &keys, clock)), keys)
 }
@@ -203,8 +203,7 @@ async fn floods(board: &mut Board) {
 async fn neighbours(board: &mut Board) {
     let (issuer, clock) = start().await;
     let gone = JwksSource::uri("https://gone.example/", "http://127.0.0.1:1/keys").unwrap();
-    let keys =
-        JwksCache::new([gone, uri(&issuer)].map(|source| source.clock(clock.clone().into())));
+    let keys = JwksCache::new([gone, uri(&issuer)].map(|source| source.clock(clock.clone())));
     let keys = keys.unwrap();
     assert!(keys.warm().await.is_err());
     let old = issuer.rotate();

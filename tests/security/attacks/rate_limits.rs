@@ -233,7 +233,7 @@ async fn by_subject(board: &mut Board) {
         policy(&other).with_keys(keys),
     ];
     let both = portcullis::JwtAuthLayer::new(both).unwrap();
-    let both = stack((both.clock(site.clock.clone().into()), once().by_subject()));
+    let both = stack((both.clock(site.clock.clone()), once().by_subject()));
     let namesake = other.token("alice").sign();
     assert_eq!(present_once(&both, &namesake).await, "200");
     assert_eq!(present_once(&both, &namesake).await, "429 rate_limited");

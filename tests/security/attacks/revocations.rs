@@ -145,7 +145,7 @@ async fn namesakes(board: &mut Board) {
     });
     let auth = JwtAuthLayer::new(issuers)
         .unwrap()
-        .clock(first.clock.clone().into());
+        .clock(first.clock.clone());
     let stack = stack(auth.revocations(revocations.clone()));
     let token = |site: &Site| site.issuer.token("alice").claim("jti", json!("t-1")).sign();
     let revocation = Revocation::token(first.issuer.issuer(), "t-1", at(NOW + 300));

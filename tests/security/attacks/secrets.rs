@@ -188,7 +188,8 @@ async fn no_debug_output_shows_a_secret() {
     const LOGIN: &str = "https://login.example.com/";
     let site = Site::open().await;
     let with_secret = || {
-        Issuer::with_secret(LOGIN, SECRET)
+        Issuer::new(LOGIN)
+            .with_secret(SECRET)
             .unwrap()
             .audience(AUDIENCE)
     };
@@ -196,7 +197,7 @@ async fn no_debug_output_shows_a_secret() {
     let token = hs256(r#"{"alg":"HS256"}"#, &claims.to_string(), SECRET);
     let auth = JwtAuthLayer::new([with_secret()])
         .unwrap()
-        .clock(site.clock.clone().into());
+        .clock(site.clock.clone());
     let identity = auth.verify_now(&token).unwrap();
     let refused = auth.verify_now(&token[..token.len() - 2]).unwrap_err();
     let revocations = Revocations::new();
@@ -216,8 +217,10 @@ async fn no_debug_output_shows_a_secret() {
     let service = auth.layer(inner());
     let debug: [&dyn Debug; 20] = [
         &with_secret(),
-        &Issuer::with_secret(LOGIN, &SECRET[..31]).unwrap_err(),
-        &Issuer::with_public_key_pem(LOGIN, std::str::from_utf8(SECRET).unwrap()).unwrap_err(),
+        &Issuer::new(LOGIN).with_secret(&SECRET[..31]).unwrap_err(),
+        &Issuer::new(LOGIN)
+            .with_public_key_pem(std::str::from_utf8(SECRET).unwrap())
+            .unwrap_err(),
         &auth,
         &service,
         &identity,

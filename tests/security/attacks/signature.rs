@@ -125,7 +125,7 @@ fn plus_group_order(signature: &[u8]) -> Vec<u8> {
 async fn secret(board: &mut Board) {
     const ISS: &str = "https://id.example.com/";
     let secret = [7; 32];
-    let policy = Issuer::with_secret(ISS, &secret).unwrap();
+    let policy = Issuer::new(ISS).with_secret(&secret).unwrap();
     let policy = policy.audience(AUDIENCE);
     let stack = stack(JwtAuthLayer::new([policy]).unwrap());
     let exp = NOW + 4_000_000_000;

@@ -111,7 +111,7 @@ impl Site {
 
 pub(crate) fn cache(issuer: &TestIssuer, clock: &ManualClock) -> JwksCache {
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
-    JwksCache::new([source.clock(clock.clone().into())]).unwrap()
+    JwksCache::new([source.clock(clock.clone())]).unwrap()
 }
 
 pub(crate) fn policy(issuer: &TestIssuer) -> Issuer {

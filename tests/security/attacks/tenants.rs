@@ -259,7 +259,7 @@ async fn shared(board: &mut Board) {
     let keys = JwksCache::new([JwksSource::keys(PATTERN, keys)]).unwrap();
     let policy = Issuer::tenants(PATTERN).unwrap().audience("orders-api");
     let auth = JwtAuthLayer::new([policy.with_keys(keys)]).unwrap();
-    let stack = stack(auth.clock(ManualClock::at(NOW).into()));
+    let stack = stack(auth.clock(ManualClock::at(NOW)));
     let token = |key: &Forge, kid, tenant| {
         let header = format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#);
         key.sign(header, claims(&iss(tenant), "orders-api"))

@@ -46,16 +46,13 @@ impl Scene {
         } else {
             JwksSource::uri(&origin, format!("{origin}/keys"))
         };
-        let source = source
-            .unwrap()
-            .timeout(fault.timeout)
-            .clock(clock.clone().into());
+        let source = source.unwrap().timeout(fault.timeout).clock(clock.clone());
         let cache = JwksCache::new([source]).unwrap();
         let auth = JwtAuthLayer::new([Issuer::new(&origin).audience(AUDIENCE)])
             .unwrap()
             .with_keys(cache.clone())
             .unwrap()
-            .clock(clock.clone().into());
+            .clock(clock.clone());
         let inner = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::empty())) });
         let signer = || TestIssuer::start_with(Algorithm::ES256, clock.clone().into());
         Self {

@@ -32,7 +32,7 @@ fn layer_at(name: &str, now: u64) -> JwtAuthLayer {
     let issuer = match key["k"].as_str() {
         Some(secret) => {
             let secret = BASE64_URL_SAFE_NO_PAD.decode(secret).unwrap();
-            Issuer::with_secret(JOE, &secret).unwrap()
+            Issuer::new(JOE).with_secret(&secret).unwrap()
         }
         None => {
             let keys = KeySet::from_json(json!({ "keys": [key] }).to_string().as_bytes());

@@ -151,7 +151,8 @@ impl Vector {
                 let cache = JwksCache::new([JwksSource::keys(ISSUER, keys)]).unwrap();
                 Issuer::new(ISSUER).with_keys(cache)
             }
-            Keys::Secret(secret, algorithm) => Issuer::with_secret(ISSUER, &secret)
+            Keys::Secret(secret, algorithm) => Issuer::new(ISSUER)
+                .with_secret(&secret)
                 .map_err(|_| "secret: too short".to_owned())?
                 .algorithms([algorithm]),
         };

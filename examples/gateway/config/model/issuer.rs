@@ -1,4 +1,4 @@
-//! An issuer, and how its keys are fetched and kept.
+//! An issuer, and how its keys are fetched and cached.
 
 use std::time::Duration;
 
@@ -7,51 +7,51 @@ use portcullis::{Algorithm, ClaimPath, Profile};
 use super::{File, Place};
 use crate::config::secrets::Secret;
 
-/// An issuer, and what its tokens must be like.
+/// An issuer and the requirements for its tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct IssuerSettings {
     pub(crate) place: Place,
-    /// Compared exactly with `iss`.
+    /// Compared with `iss` byte for byte.
     pub(crate) issuer: String,
     pub(crate) keys: KeySource,
-    /// The trust anchor, in PEM, for the places that keys are fetched from; `None` for the system's.
+    /// The trust anchor for fetching keys, in PEM; `None` for the system's.
     pub(crate) ca: Option<File>,
     /// At least one.
     pub(crate) audiences: Vec<String>,
     /// At least one; HMAC exactly where the key is a secret.
     pub(crate) algorithms: Vec<Algorithm>,
-    /// Accepted `typ`; the empty name allows its absence.
+    /// Accepted values of `typ`. The empty string allows its absence.
     pub(crate) token_types: Vec<String>,
     pub(crate) required_claims: Vec<String>,
     pub(crate) leeway: Duration,
     pub(crate) max_token_bytes: usize,
-    /// Where its tokens have what the claims below do not name.
+    /// Defines the claims that the settings below do not name.
     pub(crate) profile: Profile,
     pub(crate) subject_claim: ClaimPlace,
     /// `None` for the profile's.
     pub(crate) roles_claim: Option<ClaimPlace>,
     /// `None` for the profile's.
     pub(crate) permissions_claim: Option<ClaimPlace>,
-    /// How fetched keys are kept.
+    /// How fetched keys are cached.
     pub(crate) jwks: JwksSettings,
 }
 
-/// Where an issuer's keys come from.
+/// The source of an issuer's keys.
 #[derive(Clone, Debug)]
 pub(crate) enum KeySource {
-    /// The issuer's metadata says where.
+    /// The issuer's metadata.
     Discovery,
-    /// A key set behind a URL.
+    /// The URL of a key set.
     JwksUri(String),
-    /// A key set in a file, as JSON. It parses.
+    /// A file with a valid key set, as JSON.
     JwksFile(File),
-    /// One public key, as PEM. It parses.
+    /// A file with one valid public key, in PEM.
     PublicKeyFile(File),
-    /// An HMAC secret of 32 bytes or more.
+    /// An HMAC secret of at least 32 bytes.
     Secret(Secret),
 }
 
-/// How fetched keys are kept.
+/// How fetched keys are cached.
 #[derive(Clone, Debug)]
 pub(crate) struct JwksSettings {
     pub(crate) default_ttl: Duration,
@@ -62,7 +62,7 @@ pub(crate) struct JwksSettings {
     pub(crate) max_stale: Duration,
 }
 
-/// Where a claim stands: one name, or the names that lead to it.
+/// The path of a claim: one name, or several names that lead to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClaimPlace(pub(crate) Vec<String>);
 
@@ -84,7 +84,7 @@ impl Default for JwksSettings {
 // === impl ClaimPlace ===
 
 impl ClaimPlace {
-    /// The same for the library.
+    /// The library's equivalent.
     pub(crate) fn path(&self) -> ClaimPath {
         let names: Vec<&str> = self.0.iter().map(String::as_str).collect();
         ClaimPath::from(names.as_slice())

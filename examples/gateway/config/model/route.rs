@@ -1,4 +1,4 @@
-//! A route: the service behind a path, and who may ask it.
+//! A route: a path, its upstream service, and its access rules.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use portcullis::{Mode, Rule, Rules};
 
 use super::{ClaimPlace, File, Limit, Place};
 
-/// A path and everything below it, the service that answers there, and who may ask it.
+/// A path and everything below it, its upstream service, and its access rules.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) place: Place,
-    /// Starts with `/`; ends with it only if that is all.
+    /// Starts with `/`. Ends with `/` only if it is the root.
     pub(crate) path: String,
-    /// In lower case, without a port; `None` for any.
+    /// Lower case, without a port; `None` for any host.
     pub(crate) host: Option<String>,
-    /// `None` for all; never empty.
+    /// `None` for all methods; never empty.
     pub(crate) methods: Option<Vec<Method>>,
-    /// `http` or `https`, a host, perhaps a port, and no path but `/`.
+    /// `http` or `https`, a host, an optional port, and no path except `/`.
     pub(crate) upstream: Uri,
     /// The trust anchor for `https`, in PEM; `None` for the system's.
     pub(crate) upstream_ca: Option<File>,
@@ -25,93 +25,93 @@ pub(crate) struct Route {
     pub(crate) timeout: Duration,
     pub(crate) access: Access,
     pub(crate) consumers: ConsumerFilter,
-    /// No two have the same name. On a public route none counts callers.
+    /// Names are unique. On a public route no limit counts callers.
     pub(crate) rate_limits: Vec<RateLimit>,
     /// Never `Forward` on a public route.
     pub(crate) propagate: Propagate,
-    /// Of authorization and limits. Authentication always decides.
+    /// The mode of authorization and limits. Authentication is always enforced.
     pub(crate) mode: Mode,
 }
 
-/// Which `Host` the upstream is sent.
+/// Which `Host` the upstream receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpstreamHost {
-    /// Its own.
+    /// The upstream's own.
     Upstream,
     /// The client's.
     Client,
 }
 
-/// Who may pass.
+/// The access rules of a route.
 #[derive(Clone, Debug)]
 pub(crate) enum Access {
-    /// Everybody; no token is looked at.
+    /// Everyone. Tokens are not verified.
     Public,
     /// Verified callers.
     Verified {
-        /// `None` for any of them.
+        /// `None` admits any verified caller.
         require: Option<Rule>,
         /// Replaces `require` for a method.
         require_for: Vec<(Method, Rule)>,
     },
 }
 
-/// Which consumers may pass, by name. All names are in [`Configuration::consumers`].
+/// The consumers that may use a route, by name. All are in [`Configuration::consumers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConsumerFilter {
-    /// Any caller, of a consumer or not.
+    /// Any caller, with or without a consumer.
     Any,
-    /// Only these.
+    /// These consumers only.
     Allow(Vec<String>),
-    /// Any caller but these.
+    /// Any caller except these consumers.
     Deny(Vec<String>),
 }
 
-/// A limit of one route.
+/// A rate limit of a route.
 #[derive(Clone, Debug)]
 pub(crate) struct RateLimit {
     pub(crate) place: Place,
-    /// One that `RateLimitLayer::named` accepts.
+    /// A name that `RateLimitLayer::named` accepts.
     pub(crate) name: String,
     pub(crate) key: LimitKey,
     pub(crate) allowance: Allowance,
 }
 
-/// Whom a limit counts.
+/// What a limit counts by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LimitKey {
     Subject,
     Client,
     Address,
-    /// Everybody together.
+    /// All requests of the route together.
     Route,
-    /// Those whose token has the same value there, such as a tenant.
+    /// Callers with the same value of a claim, such as a tenant.
     Claim(ClaimPlace),
 }
 
 /// How much a limit admits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Allowance {
-    /// The same for everybody.
+    /// The same for every caller.
     Fixed(Limit),
-    /// What the plan of the caller's consumer says, and this for callers without one; `None` does not limit them. The
-    /// key is a caller's.
+    /// The plan of the caller's consumer, and this limit for callers without one (`None`:
+    /// unlimited). The key must identify a caller.
     Plan(Option<Limit>),
 }
 
-/// What becomes of the caller's token.
+/// What happens to the caller's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Propagate {
-    /// The upstream never sees it.
+    /// The upstream does not receive it.
     None,
-    /// The upstream is sent it.
+    /// The upstream receives it.
     Forward,
 }
 
 // === impl Access ===
 
 impl Access {
-    /// What a caller must have, by method; `None` where nobody is asked who he is.
+    /// The rules per method; `None` on public routes.
     pub(crate) fn rules(&self) -> Option<Rules> {
         let Self::Verified {
             require,
@@ -131,7 +131,7 @@ impl Access {
 // === impl LimitKey ===
 
 impl LimitKey {
-    /// Those that are one word.
+    /// Keys that are one word.
     pub(crate) const WORDS: [(&str, Self); 4] = [
         ("subject", Self::Subject),
         ("client", Self::Client),
@@ -139,7 +139,7 @@ impl LimitKey {
         ("route", Self::Route),
     ];
 
-    /// Whether it takes a verified caller to count.
+    /// Whether counting needs a verified caller.
     pub(crate) const fn is_callers(&self) -> bool {
         matches!(self, Self::Subject | Self::Client | Self::Claim(_))
     }

@@ -7,33 +7,34 @@ use crate::config::secrets::Secret;
 /// Where limits are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RateLimitStore {
-    /// In this process alone.
+    /// In this process only.
     Memory,
-    /// In all processes together that ask the same server.
+    /// In all processes that use the same server.
     Redis(RedisSettings),
 }
 
-/// A server that counts, and what is done without it.
+/// A server, and the behavior while it is down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RedisSettings {
-    /// One that `RedisStore::new` accepts. It may hold a password.
+    /// A URL that `RedisStore::new` accepts. It may contain a password.
     pub(crate) url: Secret,
-    /// 16 bytes or more. `None` where whoever reads the store may find out who was counted.
+    /// At least 16 bytes. If `None`, anyone who can read the store can identify the counted
+    /// callers.
     pub(crate) secret: Option<Secret>,
     pub(crate) mode: StoreMode,
     pub(crate) on_error: OnError,
-    /// How many processes share what `OnError::Local` admits.
+    /// How many processes share the quota under `OnError::Local`.
     pub(crate) expected_nodes: NonZeroU32,
 }
 
-/// How a shared store is asked.
+/// How often a shared store is consulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreMode {
     Exact,
     Leased,
 }
 
-/// What decides while a shared store is down.
+/// The decision while a shared store is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnError {
     Local,

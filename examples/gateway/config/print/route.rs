@@ -1,4 +1,4 @@
-//! One route, as it would stand in the file.
+//! Prints a route as it would appear in the file.
 
 use std::fmt;
 
@@ -93,7 +93,7 @@ fn requirement(own: &Rule) -> String {
     inline(&serde_json::to_value(own).unwrap_or_default())
 }
 
-/// TOML on one line, of what JSON knows too.
+/// TOML on one line, limited to types that JSON has, too.
 fn inline(value: &Value) -> String {
     match value {
         Value::String(text) => Quoted(text).to_string(),
@@ -108,7 +108,7 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// A key without quotes where it needs none.
+/// A key, quoted only if necessary.
 fn bare(key: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     if !key.is_empty() && key.bytes().all(is_bare) {

@@ -1,4 +1,4 @@
-//! Who may pass a route, how often, and what becomes of the token.
+//! Access rules, rate limits and propagation of routes.
 
 use super::{ROUTE, accepts, read, refuses};
 use crate::config::model::{Access, ConsumerFilter};
@@ -12,7 +12,7 @@ fn check(lines: &str, problem: &str) {
 }
 
 #[test]
-fn requirements_of_every_kind_are_read_and_shown_again() {
+fn requirements_round_trip_through_check_output() {
     for (rule, text) in [
         ("{ role = \"a\" }", "role:a"),
         ("{ scope = \"a:b\" }", "scope:a:b"),
@@ -66,14 +66,14 @@ fn requirements_of_every_kind_are_read_and_shown_again() {
         let configuration = accepts(&format!("{ROUTE}require = {rule}\n"));
         let rules = configuration.routes[0].access.rules().unwrap();
         assert_eq!(rules.to_string(), text);
-        // What --check prints is what was read.
+        // The output of --check reads back as the same configuration.
         let again = accepts(&configuration.to_string());
         assert_eq!(again.routes[0].access.rules(), Some(rules));
     }
 }
 
 #[test]
-fn a_requirement_from_the_environment_may_be_a_word_or_a_table() {
+fn requirement_from_environment_is_word_or_table() {
     for (variable, value, rules) in [
         ("REQUIRE__ROLE", "admin", "role:admin"),
         ("REQUIRE__MAX_AGE", "300", "max_age:300"),
@@ -96,7 +96,7 @@ fn a_requirement_from_the_environment_may_be_a_word_or_a_table() {
 }
 
 #[test]
-fn requirements_that_ask_for_nothing_that_there_is() {
+fn invalid_requirements_are_rejected() {
     const FORMS: &str = "give one form in each table, such as { role = \"..\" }, { any = [..] } or { claim = \"..\", is = .. }";
     const LEAST: &str = "say what the claim must be: is, contains, at_least, at_most or exists";
     #[track_caller]
@@ -106,9 +106,9 @@ fn requirements_that_ask_for_nothing_that_there_is() {
             &format!("`routes[0].require`: {problem}"),
         );
     }
-    require("\"admin\"", "give a table, { .. }");
-    require("{ any = [\"a\"] }", "give a table, { .. }");
-    require("{ not = [] }", "give a table, { .. }");
+    require("\"admin\"", "expected a table, { .. }");
+    require("{ any = [\"a\"] }", "expected a table, { .. }");
+    require("{ not = [] }", "expected a table, { .. }");
     for rule in [
         "{}",
         "{ role = \"a\", scope = \"b\" }",
@@ -118,25 +118,25 @@ fn requirements_that_ask_for_nothing_that_there_is() {
     }
     require("{ claim = \"a\" }", LEAST);
     require("{ is = \"a\" }", "name the claim: claim = \"..\"");
-    require("{ claim = \"\", is = 1 }", "it must not be empty");
-    require("{ claim = [], is = 1 }", "name at least one");
+    require("{ claim = \"\", is = 1 }", "must not be empty");
+    require("{ claim = [], is = 1 }", "expected at least one");
     require(
         "{ claim = \"a\", is = 1.5 }",
-        "give a string in quotes, a whole number, true or false",
+        "expected a string in quotes, an integer, true or false",
     );
-    require("{ max_age = \"1h\" }", "give a whole number");
+    require("{ max_age = \"1h\" }", "expected an integer");
     require(
         "{ max_age = -1 }",
         "invalid value: integer `-1`, expected u64",
     );
-    require("{ claim = \"a\", exists = 1 }", "give true or false");
+    require("{ claim = \"a\", exists = 1 }", "expected true or false");
     require(
         "{ claim = \"a\", exists = false }",
         "`exists` is always true: put the rule into { not = .. }",
     );
     require(
         "{ all = [] }",
-        "an empty list asks for nothing that anybody could have: name something",
+        "an empty list matches no caller: add an element",
     );
     require(
         "{ scope = \"a b\" }",
@@ -156,7 +156,7 @@ fn requirements_that_ask_for_nothing_that_there_is() {
     );
     refuses(
         &format!("{ROUTE}require = {{ any = [\n{{ role = \"a\" }},\n{{ role = \"\" }}] }}\n"),
-        "gateway.toml:9: `routes[0].require`: it must not be empty",
+        "gateway.toml:9: `routes[0].require`: must not be empty",
     );
     let unknown = format!("{ROUTE}require = {{ not = {{ all = [\n{{ rol = \"a\" }}] }} }}\n");
     let invalid = read(&unknown, &[]).unwrap_err().to_string();
@@ -164,7 +164,7 @@ fn requirements_that_ask_for_nothing_that_there_is() {
     assert!(invalid.starts_with(start), "{invalid}");
     check(
         "require_for = { post = { role = \"a\" } }",
-        "`routes[0].require_for`: there is no method \"post\" that a route could match; methods are in capitals",
+        "`routes[0].require_for`: unknown method \"post\"; methods are upper case",
     );
     check(
         "require_for = { POST = { role = \"a\" } }\nmethods = [\"GET\"]",
@@ -173,7 +173,7 @@ fn requirements_that_ask_for_nothing_that_there_is() {
 }
 
 #[test]
-fn a_public_route_knows_nobody() {
+fn public_route_rejects_caller_settings() {
     for key in [
         "require = { role = \"a\" }",
         "require_for = {}",
@@ -183,7 +183,7 @@ fn a_public_route_knows_nobody() {
         check(
             &format!("{key}\npublic = true"),
             &format!(
-                "`routes[0].{name}` asks who is calling, and a public route does not know: remove it, or `public`"
+                "`routes[0].{name}` needs a verified caller, which a public route does not have: remove this key or `public`"
             ),
         );
     }
@@ -193,21 +193,21 @@ fn a_public_route_knows_nobody() {
     );
     check(
         "rate_limits = [{ name = \"a\", key = \"subject\", requests = 1, per = \"1s\" }]\npublic = true",
-        "`routes[0].rate_limits[0].key` must be \"address\" or \"route\" on a public route, where nobody is known",
+        "`routes[0].rate_limits[0].key` must be \"address\" or \"route\" on a public route, because its callers are not verified",
     );
     let configuration = accepts(&format!("{ROUTE}public = true\n"));
     assert!(matches!(configuration.routes[0].access, Access::Public));
 }
 
 #[test]
-fn consumers_of_a_route_are_known() {
+fn unknown_consumers_of_a_route_are_rejected() {
     check(
         "consumers = { allow = [\"acme\"] }",
-        "`routes[0].consumers`: \"acme\" is not among [[consumers]]",
+        "`routes[0].consumers`: \"acme\" is not defined in [[consumers]]",
     );
     check(
         "consumers = { allow = [] }",
-        "`routes[0].consumers`: name at least one",
+        "`routes[0].consumers`: expected at least one",
     );
     check(
         "consumers = {}",
@@ -239,12 +239,12 @@ fn limits_of_a_route() {
     );
     limit(
         "{ name = \"a\", key = \"ip\", requests = 1, per = \"1s\" }",
-        "`routes[0].rate_limits[0].key`: there is no \"ip\": choose one of subject, client, address, route, or { claim = [..] }",
+        "`routes[0].rate_limits[0].key`: unknown value \"ip\", expected one of subject, client, address, route, or { claim = [..] }",
     );
     for key in ["address", "route"] {
         limit(
             &format!("{{ name = \"a\", key = \"{key}\", plan = true }}"),
-            "`routes[0].rate_limits[0].plan` belongs to a consumer, whom this key does not know: use \"client\" or \"subject\"",
+            "`routes[0].rate_limits[0].plan` needs a consumer, which this key does not identify: use \"client\" or \"subject\"",
         );
     }
     for key in [
@@ -254,12 +254,12 @@ fn limits_of_a_route() {
     ] {
         limit(
             &format!("{{ name = \"a\", key = {key}, plan = true }}"),
-            "`routes[0].rate_limits[0].key`: choose one of subject, client, address, route, or { claim = [..] }",
+            "`routes[0].rate_limits[0].key`: expected subject, client, address, route, or { claim = [..] }",
         );
     }
     limit(
         "{ name = \"a\", key = { claim = [] }, plan = true }",
-        "`routes[0].rate_limits[0].key`: name at least one",
+        "`routes[0].rate_limits[0].key`: expected at least one",
     );
     limit(
         "{ name = \"a\", key = \"client\", plan = true, requests = 1 }",
@@ -267,16 +267,16 @@ fn limits_of_a_route() {
     );
     limit(
         "{ name = \"a\", key = \"client\", plan = true }, { name = \"a\", key = \"subject\", plan = true }",
-        "there are two limits named \"a\" here: clients could not tell them apart",
+        "two limits of this route are named \"a\": clients could not distinguish them",
     );
     limit(
         "{ name = \"a\", key = \"client\", requests = 1, per = \"0s\" }",
-        "`routes[0].rate_limits[0].per`: zero leaves no time at all: give some",
+        "`routes[0].rate_limits[0].per`: must not be zero",
     );
 }
 
 #[test]
-fn tokens_that_are_made_here_are_not_there_yet() {
+fn minted_tokens_are_not_supported_yet() {
     for mode in ["mint", "exchange"] {
         check(
             &format!("propagate = \"{mode}\""),
@@ -287,10 +287,10 @@ fn tokens_that_are_made_here_are_not_there_yet() {
     }
     check(
         "propagate = \"all\"",
-        "`routes[0].propagate`: there is no \"all\": choose one of none, forward",
+        "`routes[0].propagate`: unknown value \"all\", expected one of none, forward",
     );
     check(
         "mode = \"dry\"",
-        "`routes[0].mode`: there is no \"dry\": choose one of enforce, report",
+        "`routes[0].mode`: unknown value \"dry\", expected one of enforce, report",
     );
 }

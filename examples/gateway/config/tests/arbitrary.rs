@@ -1,11 +1,11 @@
-//! Whatever is given, there is an answer.
+//! No input makes the reader panic.
 
 use proptest::prelude::*;
 
 use super::read;
 use crate::config::load;
 
-/// Lines of the sample, in any order and any number of them, some of them cut.
+/// Lines of the sample, in any order and number, some of them truncated.
 fn shuffled() -> impl Strategy<Value = String> {
     let lines: Vec<&str> = include_str!("../../gateway.toml").lines().collect();
     let line = (proptest::sample::select(lines), 0..200_usize);
@@ -30,7 +30,7 @@ fn variables() -> impl Strategy<Value = Vec<(String, String)>> {
 
 proptest! {
     #[test]
-    fn no_text_and_no_environment_panics(text in prop_oneof![".*", shuffled()], variables in variables()) {
+    fn arbitrary_input_does_not_panic(text in prop_oneof![".*", shuffled()], variables in variables()) {
         let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
         if let Ok(configuration) = read(&text, &variables) {
             let _ = configuration.to_string();
@@ -54,13 +54,13 @@ fn depth_has_a_limit() {
 }
 
 #[test]
-fn a_file_that_is_lost_or_no_text_says_so() {
+fn missing_or_binary_file_is_reported() {
     let folder = super::Folder::new().with("bytes.toml", b"a = 1\nb = \"\xff\"");
     let file = folder.0.join("bytes.toml");
     let invalid = load(&file, []).unwrap_err().to_string();
-    assert_eq!(invalid, format!("{}:2: this is no UTF-8", file.display()));
+    assert_eq!(invalid, format!("{}:2: invalid UTF-8", file.display()));
     let file = folder.0.join("lost.toml");
     let invalid = load(&file, []).unwrap_err().to_string();
-    let expected = "the file cannot be read: No such file or directory (os error 2)";
+    let expected = "cannot read the file: No such file or directory (os error 2)";
     assert_eq!(invalid, format!("{}: {expected}", file.display()));
 }

@@ -3,7 +3,7 @@
 use super::{accepts, refuses};
 
 #[test]
-fn identity_headers_are_nobody_elses() {
+fn identity_header_names_are_validated() {
     #[track_caller]
     fn check(line: &str, problem: &str) {
         let text = format!("[identity_headers]\n{line}\n");
@@ -19,21 +19,38 @@ fn identity_headers_are_nobody_elses() {
     );
     check(
         "Sec-WebSocket-Protocol = \"sub\"",
-        "`identity_headers.Sec-WebSocket-Protocol`: tokens may be read from it: choose a name of your own",
+        "`identity_headers.Sec-WebSocket-Protocol`: this header is a token source: choose another name",
     );
+    for name in [
+        "X-Forwarded-User",
+        "x-forwarded-email",
+        "remote-user",
+        "x_remote_user",
+        "x-client-dn",
+        "x-original-subject",
+        "x-ssl-client-s-dn",
+        "proxy",
+    ] {
+        check(
+            &format!("{name} = \"sub\""),
+            &format!(
+                "`identity_headers.{name}`: this header is never sent to upstreams: choose another name"
+            ),
+        );
+    }
     check(
         "\"x user\" = \"sub\"",
         "`identity_headers.x user`: this is no header name",
     );
     check(
         "x-a = 1",
-        "`identity_headers.x-a`: give a claim's name, or the list of names that lead to it",
+        "`identity_headers.x-a`: expected a claim's name, or the list of names that lead to it",
     );
-    check("x-a = []", "`identity_headers.x-a`: name at least one");
+    check("x-a = []", "`identity_headers.x-a`: expected at least one");
     refuses(
         "[identity_headers]\nx-a = \"sub\"\nx_a = \"iss\"\nX-A = \"iss\"\n",
         "gateway.toml:3: `identity_headers.x_a`: it is another spelling of a header that is set already: choose one\n\
-         gateway.toml:4: `identity_headers.X-A` is given twice, in two spellings: choose one",
+         gateway.toml:4: `identity_headers.X-A` is given twice in different spellings: keep one",
     );
     let configuration = accepts("[identity_headers]\nx-b = \"consumer\"\nx-a = [\"a\", \"b\"]\n");
     let names = configuration
@@ -47,18 +64,18 @@ fn identity_headers_are_nobody_elses() {
 fn token_sources() {
     refuses(
         "[token_sources]\ncookie = \"a b\"\n",
-        "gateway.toml:2: `token_sources.cookie`: \"a b\" is no name for a cookie",
+        "gateway.toml:2: `token_sources.cookie`: \"a b\" is not a cookie name",
     );
     refuses(
         "[token_sources]\nwebsocket_protocol = 1\n",
-        "gateway.toml:2: `token_sources.websocket_protocol`: give true or false",
+        "gateway.toml:2: `token_sources.websocket_protocol`: expected true or false",
     );
     let sources = accepts("[token_sources]\nwebsocket_protocol = true\n").token_sources;
     assert!(sources.websocket_protocol);
 }
 
 #[test]
-fn consumers_are_told_apart() {
+fn consumers_must_be_distinct() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         refuses(
@@ -68,11 +85,11 @@ fn consumers_are_told_apart() {
     }
     check(
         "[[consumers]]\nname = \"a\"\nsubject = \"c\"\n",
-        "gateway.toml:4: consumer \"a\" is at gateway.toml:1 already",
+        "gateway.toml:4: consumer \"a\" is already defined at gateway.toml:1",
     );
     check(
         "[[consumers]]\nname = \"b\"\nclient = \"c\"\n",
-        "gateway.toml:4: these callers are consumer \"a\" at gateway.toml:1 already",
+        "gateway.toml:4: these callers already belong to consumer \"a\" at gateway.toml:1",
     );
     check(
         "subject = \"s\"\n",
@@ -84,7 +101,7 @@ fn consumers_are_told_apart() {
     );
     check(
         "[[consumers]]\nname = \"b,c\"\nsubject = \"s\"\n",
-        "gateway.toml:5: `consumers[1].name`: use visible ASCII without comma and blank: it may be sent in a header",
+        "gateway.toml:5: `consumers[1].name`: use visible ASCII characters without commas and blanks, because the name may be sent in a header",
     );
     check(
         "[[consumers]]\nname = \"b\"\n",

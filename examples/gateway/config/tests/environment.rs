@@ -1,4 +1,4 @@
-//! What the environment replaces.
+//! Environment variables.
 
 use super::{ISSUER, ROUTE, read};
 use crate::config::model::Configuration;
@@ -17,7 +17,7 @@ fn refuses(variables: &[(&str, &str)], expected: &str) {
 }
 
 #[test]
-fn a_variable_wins_over_the_file() {
+fn variable_overrides_file() {
     let configuration = with(
         &format!("listen = \"127.0.0.1:1\"\nmax_body = 1\n{ROUTE}"),
         &[
@@ -46,7 +46,7 @@ fn a_variable_wins_over_the_file() {
 }
 
 #[test]
-fn lists_are_toml_or_json_and_elements_have_numbers() {
+fn lists_are_toml_json_or_indexed() {
     let audiences = |value: &str| {
         let mut configuration = with(ISSUER, &[("PORTCULLIS__ISSUERS__0__AUDIENCES", value)]);
         configuration.issuers.remove(0).audiences
@@ -78,7 +78,7 @@ fn lists_are_toml_or_json_and_elements_have_numbers() {
 }
 
 #[test]
-fn elements_are_added_in_the_order_of_their_numbers() {
+fn elements_are_added_in_index_order() {
     let names: Vec<String> = (1..12)
         .map(|at| format!("PORTCULLIS__ISSUERS__0__AUDIENCES__{at}"))
         .collect();
@@ -87,35 +87,35 @@ fn elements_are_added_in_the_order_of_their_numbers() {
 }
 
 #[test]
-fn what_is_wrong_names_the_variable() {
+fn error_names_the_variable() {
     refuses(
         &[("PORTCULLIS__LISTEN", "here")],
-        "PORTCULLIS__LISTEN: `listen`: \"here\" is no address and port, such as \"127.0.0.1:8080\"",
+        "PORTCULLIS__LISTEN: `listen`: \"here\" is not an address with a port, such as \"127.0.0.1:8080\"",
     );
     refuses(
         &[("PORTCULLIS__TOKEN_SOURCES__COOKIES", "a")],
-        "PORTCULLIS__TOKEN_SOURCES__COOKIES: `token_sources.cookies` is no key; there are cookie, websocket_protocol",
+        "PORTCULLIS__TOKEN_SOURCES__COOKIES: `token_sources.cookies` is not a key; expected one of cookie, websocket_protocol",
     );
     refuses(
         &[("PORTCULLIS__ISSUERS__0__AUDIENCES", "orders-api")],
-        "PORTCULLIS__ISSUERS__0__AUDIENCES: `issuers[0].audiences`: give a list, [..]",
+        "PORTCULLIS__ISSUERS__0__AUDIENCES: `issuers[0].audiences`: expected a list, [..]",
     );
     refuses(
         &[("PORTCULLIS__ISSUERS__7__AUDIENCES", "[]")],
-        "PORTCULLIS__ISSUERS__7__AUDIENCES: there are 1 elements, counted from 0; there is none to be number 7",
+        "PORTCULLIS__ISSUERS__7__AUDIENCES: index 7 is out of range for a list of length 1 (indexes start at 0)",
     );
     refuses(
         &[("PORTCULLIS__ISSUERS__FIRST__AUDIENCES", "[]")],
-        "PORTCULLIS__ISSUERS__FIRST__AUDIENCES: here a number names an element of a list, FIRST is none",
+        "PORTCULLIS__ISSUERS__FIRST__AUDIENCES: expected the index of a list element, found FIRST",
     );
     refuses(
         &[("PORTCULLIS__ROUTES__0__PATH__X", "a")],
-        "PORTCULLIS__ROUTES__0__PATH__X: there is no `x` in a value that is neither table nor list",
+        "PORTCULLIS__ROUTES__0__PATH__X: `x` does not exist: the value is neither a table nor a list",
     );
     for name in ["PORTCULLIS__", "PORTCULLIS____A", "PORTCULLIS__LISTEN__"] {
         refuses(
             &[(name, "a")],
-            &format!("{name}: this names no key: give it as PORTCULLIS__SECTION__KEY"),
+            &format!("{name}: does not name a key: use PORTCULLIS__SECTION__KEY"),
         );
     }
     refuses(
@@ -126,7 +126,7 @@ fn what_is_wrong_names_the_variable() {
 
 #[cfg(unix)]
 #[test]
-fn a_value_that_is_no_utf_8_names_the_variable() {
+fn invalid_utf8_names_the_variable() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
 
@@ -138,6 +138,6 @@ fn a_value_that_is_no_utf_8_names_the_variable() {
     let invalid = crate::config::read::parse("", &"gateway.toml".into(), files, [variable]);
     assert_eq!(
         invalid.unwrap_err().to_string(),
-        "PORTCULLIS__REALM: its value is no UTF-8"
+        "PORTCULLIS__REALM: the value is not valid UTF-8"
     );
 }

@@ -2,8 +2,8 @@
 
 use super::{Folder, ROUTE};
 
-/// Of nobody, for nothing.
-const CERTIFICATE: &str = "\
+/// A throw-away certificate.
+pub(super) const CERTIFICATE: &str = "\
 -----BEGIN CERTIFICATE-----\n\
 MIIBdDCCARugAwIBAgIUElwYnUnCqqOsnsxEca6btCkpjNIwCgYIKoZIzj0EAwIw\n\
 DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjEwNDMwMzhaGA8yMTI2MTAyODA0MzAz\n\
@@ -17,12 +17,12 @@ eF+HojGPAiAbGkZH8G3TIsUKP9EfAQaMM0BleHP8Jk4r9CKGMYiwVQ==\n\
 ";
 
 #[test]
-fn a_lost_file_names_the_line_and_the_file() {
+fn missing_file_names_line_and_file() {
     let folder = Folder::new().with("empty.pem", "").with("text.pem", "text");
     folder.refuses(
         "[tls]\ncert = \"text.pem\"\nkey = \"lost.key\"\n",
-        "gateway.toml:2: `tls.cert`: FOLDER/text.pem: there is no certificate in PEM in it\n\
-         gateway.toml:3: `tls.key`: FOLDER/lost.key cannot be read: No such file or directory (os error 2)",
+        "gateway.toml:2: `tls.cert`: FOLDER/text.pem: contains no certificate in PEM\n\
+         gateway.toml:3: `tls.key`: cannot read FOLDER/lost.key: No such file or directory (os error 2)",
     );
     folder.refuses(
         "[tls]\ncert = \"empty.pem\"\n",
@@ -31,7 +31,7 @@ fn a_lost_file_names_the_line_and_the_file() {
 }
 
 #[test]
-fn certificates_are_read_from_beside_the_configuration() {
+fn certificates_are_relative_to_configuration() {
     let folder = Folder::new().with("own.pem", CERTIFICATE).with(
         "own.key",
         "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n",
@@ -51,15 +51,15 @@ fn certificates_are_read_from_beside_the_configuration() {
     assert_eq!(again.to_string(), configuration.to_string());
     folder.refuses(
         &format!("{ROUTE}upstream_ca = \"own.pem\"\n"),
-        "gateway.toml:7: `routes[0].upstream_ca` is for https alone: change `upstream`, or remove it",
+        "gateway.toml:7: `routes[0].upstream_ca` applies to https only: change `upstream`, or remove this key",
     );
     folder.refuses(
         &format!("{text}client_ca = \"own.key\"\n"),
-        "gateway.toml:11: `tls.client_ca`: FOLDER/own.key: there is no certificate in PEM in it",
+        "gateway.toml:11: `tls.client_ca`: FOLDER/own.key: contains no certificate in PEM",
     );
     folder.refuses(
         "[[issuers]]\nissuer = \"a\"\naudiences = [\"a\"]\nca = \"own.pem\"\nsecret = \"01234567890123456789012345678901\"\n",
-        "gateway.toml:4: `issuers[0].ca` trusts nobody: these keys are not fetched",
+        "gateway.toml:4: `issuers[0].ca` has no effect: these keys are not fetched",
     );
     let with_clients = folder
         .read(&format!("{text}client_ca = \"own.pem\"\n"))

@@ -11,34 +11,34 @@ fn check(lines: &str, expected: &str) {
 }
 
 #[test]
-fn an_issuer_needs_its_name_and_an_audience() {
+fn issuer_requires_name_and_audience() {
     refuses(
         "[[issuers]]\n",
         "gateway.toml:1: `issuers[0].issuer` is required\ngateway.toml:1: `issuers[0].audiences` is required",
     );
     refuses(
         "[[issuers]]\nissuer = \"https://a/\"\naudiences = []\n",
-        "gateway.toml:3: `issuers[0].audiences`: name at least one",
+        "gateway.toml:3: `issuers[0].audiences`: expected at least one",
     );
     refuses(
         "[[issuers]]\nissuer = \"https://a/\"\naudiences = [\n\"a\",\n\" \"]\n",
-        "gateway.toml:5: `issuers[0].audiences`: it must not be empty",
+        "gateway.toml:5: `issuers[0].audiences`: must not be empty",
     );
     refuses(
         "issuers = []",
-        "gateway.toml:1: `issuers` must name at least one",
+        "gateway.toml:1: `issuers` must contain at least one",
     );
     refuses(
         &format!("{ISSUER}{ISSUER}"),
-        "gateway.toml:4: issuer \"https://id.example.com/\" is at gateway.toml:1 already: merge the two, an issuer has one policy",
+        "gateway.toml:4: issuer \"https://id.example.com/\" is already defined at gateway.toml:1: merge the two sections",
     );
 }
 
 #[test]
-fn there_is_one_source_of_keys() {
+fn issuer_has_one_key_source() {
     check(
         "jwks_uri = \"https://a/k\"\nsecret = \"01234567890123456789012345678901\"",
-        "gateway.toml:5: `issuers[0].secret` and `jwks_uri` are two sources of keys: keep one",
+        "gateway.toml:5: `issuers[0].secret` and `jwks_uri` are both key sources: keep one",
     );
     let configuration = accepts(ISSUER);
     assert!(matches!(
@@ -47,16 +47,16 @@ fn there_is_one_source_of_keys() {
     ));
     check(
         "jwks_uri = \"http://id.example.com/keys\"",
-        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"http://id.example.com/keys\": use https: over http anybody on the way can put in keys of his own; or give the keys as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http",
+        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"http://id.example.com/keys\": use https: over http anybody on the way can put in keys of his own; or set a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only",
     );
 }
 
 #[test]
-fn an_issuer_with_http_may_have_its_keys_elsewhere() {
+fn http_issuer_may_have_https_keys() {
     let http = ISSUER.replace("https:", "http:");
     refuses(
         &http,
-        "gateway.toml:2: `issuers[0].issuer`: URL \"http://id.example.com/\": use https: over http anybody on the way can put in keys of his own; name its keys by a `jwks_uri` with https, or as `jwks_file`. Only 127.0.0.1, [::1] and localhost may have http",
+        "gateway.toml:2: `issuers[0].issuer`: URL \"http://id.example.com/\": use https: over http anybody on the way can put in keys of his own; set a `jwks_uri` with https, or a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only",
     );
     accepts(&format!(
         "{http}jwks_uri = \"https://id.example.com/keys\"\n"
@@ -75,15 +75,15 @@ fn an_issuer_with_http_may_have_its_keys_elsewhere() {
 fn algorithms_fit_the_keys() {
     check(
         "algorithms = [\"RS256\", \"HS256\"]",
-        "gateway.toml:4: `issuers[0].algorithms` has HS256, which needs a `secret` in place of public keys",
+        "gateway.toml:4: `issuers[0].algorithms` contains HS256, which needs a `secret` instead of public keys",
     );
     check(
         "secret = \"01234567890123456789012345678901\"\nalgorithms = [\"HS384\"]",
-        "gateway.toml:5: `issuers[0].algorithms` has HS384: a secret of this length verifies HS256 and nothing else",
+        "gateway.toml:5: `issuers[0].algorithms` contains HS384: a secret of this length supports HS256 only",
     );
     check(
         "algorithms = [\"none\"]",
-        "gateway.toml:4: `issuers[0].algorithms`: there is no algorithm \"none\": choose from HS, RS, PS with 256, 384, 512, ES256, ES384, EdDSA",
+        "gateway.toml:4: `issuers[0].algorithms`: unknown algorithm \"none\", expected HS, RS or PS with 256, 384 or 512, ES256, ES384 or EdDSA",
     );
     let text = format!("{ISSUER}secret = \"0123456789012345678901234567890123456789012345678\"\n");
     let issuer = accepts(&text).issuers.remove(0);
@@ -91,10 +91,10 @@ fn algorithms_fit_the_keys() {
 }
 
 #[test]
-fn a_profile_says_where_claims_are_unless_they_are_named() {
+fn named_claims_override_the_profile() {
     check(
         "profile = \"keyclock\"",
-        "gateway.toml:4: `issuers[0].profile`: there is no \"keyclock\": choose one of generic, keycloak, auth0, entra, okta, cognito, google",
+        "gateway.toml:4: `issuers[0].profile`: unknown value \"keyclock\", expected one of generic, rfc9068, keycloak, auth0, entra, okta, cognito, google",
     );
     let issuer = |lines: &str| accepts(&format!("{ISSUER}{lines}\n")).issuers.remove(0);
     let keycloak = issuer("profile = \"keycloak\"");
@@ -103,24 +103,27 @@ fn a_profile_says_where_claims_are_unless_they_are_named() {
         (keycloak.roles_claim, keycloak.permissions_claim),
         (None, None)
     );
+    let rfc9068 = issuer("profile = \"rfc9068\"");
+    assert_eq!(rfc9068.profile, Profile::Rfc9068);
+    assert_eq!(rfc9068.token_types, ["at+jwt"]);
     let named = issuer("roles_claim = [\"realm_access\", \"roles\"]");
     assert_eq!(named.profile, Profile::Generic);
     assert_eq!(named.roles_claim.unwrap().0, ["realm_access", "roles"]);
 }
 
 #[test]
-fn what_the_library_refuses_names_the_issuers_line() {
+fn library_errors_name_the_issuers_line() {
     check(
         "leeway = \"11m\"",
         "gateway.toml:4: `issuers[0].leeway`: set at most 10 minutes; a larger one hides a broken clock",
     );
     check(
         "[issuers.jwks]\nmin_ttl = \"2h\"",
-        "gateway.toml:5: `issuers[0].jwks.min_ttl` is longer than `max_ttl`: lower it, or raise the other",
+        "gateway.toml:5: `issuers[0].jwks.min_ttl` is longer than `max_ttl`: lower it, or raise `max_ttl`",
     );
     check(
         "subject_claim = \"aud\"",
-        "gateway.toml:4: `issuers[0].subject_claim`: \"aud\" has a meaning of its own: name another claim",
+        "gateway.toml:4: `issuers[0].subject_claim`: \"aud\" has a fixed meaning: choose another claim",
     );
     refuses(
         "[[issuers]]\nissuer = \"id\"\naudiences = [\"a\"]\n",
@@ -132,12 +135,12 @@ fn what_the_library_refuses_names_the_issuers_line() {
     );
     check(
         "[issuers.jwks]\ncooldown = \"0s\"",
-        "gateway.toml:5: `issuers[0].jwks.cooldown`: zero leaves no time at all: give some",
+        "gateway.toml:5: `issuers[0].jwks.cooldown`: must not be zero",
     );
 }
 
 #[test]
-fn keys_in_files_are_read_from_beside_the_configuration() {
+fn key_files_are_relative_to_configuration() {
     let ring = KeyRing::generate(Algorithm::ES256).unwrap();
     let folder = Folder::new()
         .with("keys.json", ring.jwks())
@@ -151,7 +154,7 @@ fn keys_in_files_are_read_from_beside_the_configuration() {
     assert_eq!(file.content, ring.jwks().as_bytes());
     folder.refuses(
         &format!("{ISSUER}jwks_file = \"lost.json\"\n"),
-        "gateway.toml:4: `issuers[0].jwks_file`: FOLDER/lost.json cannot be read: No such file or directory (os error 2)",
+        "gateway.toml:4: `issuers[0].jwks_file`: cannot read FOLDER/lost.json: No such file or directory (os error 2)",
     );
     let text = format!("{ISSUER}jwks_file = \"broken.json\"\n");
     let invalid = folder.read(&text).unwrap_err().to_string();
@@ -167,16 +170,16 @@ fn keys_in_files_are_read_from_beside_the_configuration() {
     );
     folder.refuses(
         &format!("{ISSUER}ca = \"text.pem\"\n"),
-        "gateway.toml:4: `issuers[0].ca`: FOLDER/text.pem: there is no certificate in PEM in it",
+        "gateway.toml:4: `issuers[0].ca`: FOLDER/text.pem: contains no certificate in PEM",
     );
 }
 
 #[test]
-fn a_protected_route_needs_an_issuer() {
+fn protected_route_requires_issuer() {
     let route = ROUTE.strip_prefix(ISSUER).unwrap();
     refuses(
         route,
-        "gateway.toml:1: `routes[0].public` is false, and no token would be accepted: add [[issuers]], or make the route public",
+        "gateway.toml:1: `routes[0].public` is false, but no token can be accepted: add [[issuers]], or make the route public",
     );
     accepts(&format!("{route}public = true\n"));
 }

@@ -1,9 +1,9 @@
-//! What `--check` shows.
+//! The output of `--check`.
 
 use super::{accepts, read};
 
 #[test]
-fn what_is_shown_is_a_configuration_that_shows_the_same() {
+fn check_output_is_a_configuration() {
     for text in ["", include_str!("../../gateway.toml"), super::ROUTE] {
         let shown = accepts(text).to_string();
         assert_eq!(accepts(&shown).to_string(), shown);
@@ -11,7 +11,7 @@ fn what_is_shown_is_a_configuration_that_shows_the_same() {
 }
 
 #[test]
-fn defaults_are_filled_in_and_the_environment_counts() {
+fn check_output_shows_defaults_and_environment() {
     let configuration = read(super::ROUTE, &[("PORTCULLIS__REALM", "a\u{7f}b\tc")]);
     assert!(configuration.is_err(), "a control character in a realm");
     let shown = read(super::ROUTE, &[("PORTCULLIS__REALM", "orders")])
@@ -22,7 +22,7 @@ fn defaults_are_filled_in_and_the_environment_counts() {
         "request_timeout = \"30s\"",
         "max_body = 2097152",
         "# tls: none",
-        "# jwks_uri: what the issuer's metadata name",
+        "# jwks_uri: from the issuer's metadata",
         "token_types = [\"at+jwt\", \"JWT\", \"\"]",
         "max_stale = \"3600s\"",
         "timeout = \"30s\"",
@@ -37,7 +37,7 @@ fn defaults_are_filled_in_and_the_environment_counts() {
 }
 
 #[test]
-fn texts_are_escaped_as_toml_has_it() {
+fn strings_are_escaped_as_toml() {
     let text = super::ROUTE.replace("orders-api", r#"a\"b\\c\u007f\n\u0001ä"#);
     let configuration = accepts(&text);
     let again = accepts(&configuration.to_string());

@@ -11,7 +11,7 @@ fn check(lines: &str, problem: &str) {
 }
 
 #[test]
-fn a_route_needs_a_path_and_an_upstream() {
+fn route_requires_path_and_upstream() {
     refuses(
         "[[routes]]\npublic = true\n",
         "gateway.toml:1: `routes[0].path` is required\ngateway.toml:1: `routes[0].upstream` is required",
@@ -19,7 +19,7 @@ fn a_route_needs_a_path_and_an_upstream() {
 }
 
 #[test]
-fn a_path_is_one_that_requests_can_have() {
+fn unreachable_path_spellings_are_rejected() {
     #[track_caller]
     fn check(path: &str, problem: &str) {
         let text = ROUTE.replace("/orders", path);
@@ -28,11 +28,12 @@ fn a_path_is_one_that_requests_can_have() {
             &format!("gateway.toml:5: `routes[0].path`: {path:?} {problem}"),
         );
     }
-    const SLASH: &str = "must start with a slash";
-    const EMPTY: &str = "has an empty segment: remove the double slash, or the slash at the end; what is below a path belongs to it anyway";
-    const DOTS: &str = "has a segment of dots, and such requests are refused";
-    const CODED: &str = "has an encoded slash, backslash or zero, and such requests are refused";
-    const CHARACTERS: &str = "holds what no path may: write letters, digits and -._~!$&'()+,=@ as they are, : inside a segment too, other bytes as %20";
+    const SLASH: &str = "must start with `/`";
+    const EMPTY: &str = "has an empty segment: remove the double or trailing slash (a route includes everything below its path)";
+    const DOTS: &str = "contains a dot segment: such requests are rejected";
+    const CODED: &str =
+        "contains an encoded slash, backslash or zero byte: such requests are rejected";
+    const CHARACTERS: &str = "contains characters that are not allowed: write letters, digits and -._~!$&'()+,=@ as they are, : inside a segment too, and other bytes as %20";
     check("", SLASH);
     check("orders", SLASH);
     check("http://a/", SLASH);
@@ -52,7 +53,7 @@ fn a_path_is_one_that_requests_can_have() {
     }
     check(
         "/healthz",
-        "is answered by the gateway itself: nothing can reach this route",
+        "is served by the gateway itself, so this route is unreachable",
     );
     for path in [
         "/",
@@ -68,9 +69,9 @@ fn a_path_is_one_that_requests_can_have() {
     }
 }
 
-/// As a literal it would leave the requests it was meant for to a wider route, which may be public.
+/// Taken literally, such a route would leave its requests to a wider route, which may be public.
 #[test]
-fn a_wildcard_or_a_parameter_is_an_error_that_says_what_to_write() {
+fn wildcards_and_parameters_are_rejected() {
     for (path, segment, above, own) in [
         ("/adm/*", "*", "/adm", "%2A"),
         ("/adm/**", "**", "/adm", "%2A%2A"),
@@ -89,12 +90,12 @@ fn a_wildcard_or_a_parameter_is_an_error_that_says_what_to_write() {
     ] {
         let own = match own {
             "" => String::new(),
-            own => format!("; {own:?} is the name itself"),
+            own => format!("; write {own:?} for the literal name"),
         };
         refuses(
             &ROUTE.replace("/orders", path),
             &format!(
-                "gateway.toml:5: `routes[0].path`: {path:?}: {segment:?} is no wildcard and no parameter, there are none: write {above:?}, what is below it belongs to it{own}"
+                "gateway.toml:5: `routes[0].path`: {path:?}: {segment:?} is not a wildcard or parameter, because routes have none: write {above:?}, which includes everything below it{own}"
             ),
         );
     }
@@ -104,7 +105,7 @@ fn a_wildcard_or_a_parameter_is_an_error_that_says_what_to_write() {
 }
 
 #[test]
-fn a_second_route_for_one_path_and_host_is_an_error() {
+fn duplicate_route_is_rejected() {
     #[track_caller]
     fn check(first: &str, second: &str, is_accepted: bool) {
         let second = format!("[[routes]]\npath = \"/orders\"\nupstream = \"http://a\"\n{second}\n");
@@ -115,11 +116,11 @@ fn a_second_route_for_one_path_and_host_is_an_error() {
         }
         refuses(
             &text,
-            "gateway.toml:8: nothing can reach this route: gateway.toml:4 has \"/orders\" on the same host already; for rules by method use `require_for` there",
+            "gateway.toml:8: this route is unreachable: gateway.toml:4 already has \"/orders\" on the same host; use `require_for` there for rules per method",
         );
     }
     check("", "", false);
-    // A method that a route does not have is 405, and no other route's.
+    // A method that the route does not allow is 405; no other route is tried.
     check("methods = [\"POST\"]", "methods = [\"GET\"]", false);
     check("", "methods = [\"QUERY\"]", false);
     check("host = \"a.b\"", "", true);
@@ -128,7 +129,7 @@ fn a_second_route_for_one_path_and_host_is_an_error() {
 }
 
 #[test]
-fn a_path_that_would_be_taken_for_another_is_an_error() {
+fn ambiguous_route_path_is_rejected() {
     #[track_caller]
     fn check(route: &str, line: usize, path: &str) {
         let text = ROUTE.replace("/orders", path) + route;
@@ -136,7 +137,7 @@ fn a_path_that_would_be_taken_for_another_is_an_error() {
         refuses(
             &text,
             &format!(
-                "gateway.toml:{line}: nothing can reach this route: some servers would take {path:?} for another path, by case, by `;` or by what is escaped, and such requests are refused"
+                "gateway.toml:{line}: this route is unreachable: some servers read {path:?} as a different path (case, `;` or escapes), and such requests are rejected"
             ),
         );
     }
@@ -155,22 +156,20 @@ fn hosts_methods_and_upstreams() {
         check(
             &format!("host = {host:?}"),
             &format!(
-                "`routes[0].host`: {host:?} is no host: give one name without scheme, port and wildcard, such as \"api.example.com\""
+                "`routes[0].host`: {host:?} is not a host: give a name without scheme, port or wildcard, such as \"api.example.com\""
             ),
         );
     }
     for method in ["get", "GTE", "CONNECT", "PRI", ""] {
         check(
             &format!("methods = [{method:?}]"),
-            &format!(
-                "`routes[0].methods`: there is no method {method:?} that a route could match; methods are in capitals"
-            ),
+            &format!("`routes[0].methods`: unknown method {method:?}; methods are upper case"),
         );
     }
-    check("methods = []", "`routes[0].methods`: name at least one");
+    check("methods = []", "`routes[0].methods`: expected at least one");
     check(
         "methods = \"GET\"",
-        "`routes[0].methods`: give a list, [..]",
+        "`routes[0].methods`: expected a list, [..]",
     );
     accepts(&format!(
         "{ROUTE}methods = [\"QUERY\", \"PROPFIND\"]\nhost = \"[::1]\"\n"
@@ -193,24 +192,24 @@ fn hosts_methods_and_upstreams() {
     );
     upstream(
         "http://",
-        "this is no URL, such as \"http://127.0.0.1:3002\"",
+        "not a URL: give one such as \"http://127.0.0.1:3002\"",
     );
     upstream(
         "http://me:secret@a",
-        "the host must stand alone: no user, no password",
+        "remove the user and password from the URL",
     );
     for url in ["http://a/b", "http://a?b", "http://a#b"] {
         upstream(
             url,
-            "give the origin alone: paths are passed on as they are",
+            "remove the path: the path of the request is forwarded unchanged",
         );
     }
     check(
         "upstreams = [\"http://a\"]",
-        "`routes[0].upstreams` is not supported yet: name one service with `upstream`",
+        "`routes[0].upstreams` is not supported yet: give one service in `upstream`",
     );
     check(
         "upstream_host = \"both\"",
-        "`routes[0].upstream_host`: there is no \"both\": choose one of upstream, client",
+        "`routes[0].upstream_host`: unknown value \"both\", expected one of upstream, client",
     );
 }

@@ -1,4 +1,4 @@
-//! Secrets, which nobody gets to see.
+//! Secrets, and that no output contains them.
 
 use super::{Folder, ISSUER, accepts, read, refuses};
 use crate::config::model::{Configuration, KeySource, RateLimitStore};
@@ -23,7 +23,7 @@ fn check_secret(configuration: &Configuration) {
 }
 
 #[test]
-fn a_secret_is_given_in_four_ways() {
+fn secret_has_four_forms() {
     // The same in base64.
     const ENCODED: &str = "dGhlLXF1aWNrLWJyb3duLWZveC1qdW1wcy1vdmVyLWl0";
     check_secret(&accepts(&format!("{ISSUER}secret = \"{SECRET}\"\n")));
@@ -45,7 +45,7 @@ fn a_secret_is_given_in_four_ways() {
 }
 
 #[test]
-fn only_one_line_end_is_trimmed() {
+fn only_one_newline_is_trimmed() {
     let folder = Folder::new().with("plain", format!("{SECRET}\n\n"));
     let text = format!("{ISSUER}secret_file = \"plain\"\n");
     let configuration = folder.read(&text).unwrap();
@@ -56,7 +56,7 @@ fn only_one_line_end_is_trimmed() {
 }
 
 #[test]
-fn a_secret_is_given_once() {
+fn secret_is_given_once() {
     let folder = Folder::new().with("plain", SECRET);
     folder.refuses(
         &format!("{ISSUER}secret = \"{SECRET}\"\nsecret_file = \"plain\"\n"),
@@ -64,33 +64,33 @@ fn a_secret_is_given_once() {
     );
     folder.refuses(
         &format!("{ISSUER}secret_base64 = \"{SECRET}\"\nsecret_file = \"plain\"\n"),
-        "gateway.toml:4: `issuers[0].secret_base64` and `secret_file` are two sources of keys: keep one\n\
-         gateway.toml:4: `issuers[0].secret_base64`: this is no base64",
+        "gateway.toml:4: `issuers[0].secret_base64` and `secret_file` are both key sources: keep one\n\
+         gateway.toml:4: `issuers[0].secret_base64`: invalid base64",
     );
 }
 
 #[test]
-fn what_is_wrong_with_a_secret_does_not_tell_it() {
+fn errors_do_not_contain_secrets() {
     refuses(
         &format!("{ISSUER}secret = \"hunter2\"\n"),
-        "gateway.toml:4: `issuers[0].secret`: a secret needs 32 bytes or more (for HS384 48, for HS512 64), this one has 7",
+        "gateway.toml:4: `issuers[0].secret`: a secret needs at least 32 bytes (HS384: 48, HS512: 64), this one has 7",
     );
     refuses(
         &format!("{ISSUER}secret_base64 = \"hunter2!\"\n"),
-        "gateway.toml:4: `issuers[0].secret_base64`: this is no base64",
+        "gateway.toml:4: `issuers[0].secret_base64`: invalid base64",
     );
     refuses(
         &format!("{ISSUER}secret = 12345\n"),
-        "gateway.toml:4: `issuers[0].secret`: give a string in quotes",
+        "gateway.toml:4: `issuers[0].secret`: expected a string in quotes",
     );
     Folder::new().refuses(
         &format!("{ISSUER}secret_file = \"lost\"\n"),
-        "gateway.toml:4: `issuers[0].secret_file`: FOLDER/lost cannot be read: No such file or directory (os error 2)",
+        "gateway.toml:4: `issuers[0].secret_file`: cannot read FOLDER/lost: No such file or directory (os error 2)",
     );
 }
 
 #[test]
-fn the_password_and_the_secret_of_a_store_are_not_shown() {
+fn store_password_and_secret_are_redacted() {
     #[track_caller]
     fn check(read: Configuration) {
         let RateLimitStore::Redis(own) = &read.rate_limit_store else {
@@ -121,7 +121,7 @@ fn the_password_and_the_secret_of_a_store_are_not_shown() {
         .with("secret", SHARED);
     let text = format!("{store}url_file = \"url\"\nsecret_file = \"secret\"\n");
     check(folder.read(&text).unwrap());
-    // Nothing asks it.
+    // The memory store does not use the URL.
     let shown = accepts(&format!("[rate_limit_store]\nurl = \"{URL}\"\n")).to_string();
     assert!(!shown.contains("redis"), "{shown}");
 }

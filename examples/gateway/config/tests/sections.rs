@@ -1,25 +1,25 @@
-//! Texts that are no configuration, settings of the gateway itself, limits.
+//! Syntax errors, top-level settings, plans and stores.
 
 use super::{accepts, read, refuses};
 use crate::config::model::{OnError, RateLimitStore, RevocationStore, StoreMode};
 
 #[test]
-fn what_is_no_toml_names_its_line_and_quotes_nothing() {
+fn syntax_error_names_line_without_quoting() {
     refuses(
         "listen = \"127.0.0.1:1\"\nrealm = hunter2\n",
-        "gateway.toml:2: this is no TOML: string values must be quoted, expected literal string",
+        "gateway.toml:2: invalid TOML: string values must be quoted, expected literal string",
     );
     refuses(
         "a = 1\na = 1\n",
-        "gateway.toml:2: this is no TOML: duplicate key `a`",
+        "gateway.toml:2: invalid TOML: duplicate key `a`",
     );
     refuses(
         "[a.b]\n[a]\nc = 1\nc = \"hunter2\"\n",
-        "gateway.toml:4: this is no TOML: duplicate key `c`",
+        "gateway.toml:4: invalid TOML: duplicate key `c`",
     );
     refuses(
         "[a]\n[b]\n[a]\n",
-        "gateway.toml:3: this is no TOML: duplicate key `a`",
+        "gateway.toml:3: invalid TOML: duplicate key `a`",
     );
     for text in [
         "a.b = 1\na.b = \"hunter2\"\n",
@@ -34,30 +34,30 @@ fn what_is_no_toml_names_its_line_and_quotes_nothing() {
 }
 
 #[test]
-fn an_unknown_key_names_those_there_are() {
+fn unknown_key_lists_known_keys() {
     refuses(
         "[token_sources]\n\ncookies = \"a\"\n",
-        "gateway.toml:3: `token_sources.cookies` is no key; there are cookie, websocket_protocol",
+        "gateway.toml:3: `token_sources.cookies` is not a key; expected one of cookie, websocket_protocol",
     );
     let text = "[[consumers]]\nname = \"a\"\nclient = \"a\"\ncolour = 1\n";
     refuses(
         text,
-        "gateway.toml:4: `consumers[0].colour` is no key; there are name, client, subject, plan",
+        "gateway.toml:4: `consumers[0].colour` is not a key; expected one of name, client, subject, plan",
     );
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
+fn all_errors_are_reported_in_file_order() {
     refuses(
         "max_body = \"many\"\nlisten = \"here\"\n[mint]\n",
-        "gateway.toml:1: `max_body`: give a number of bytes, or a size such as \"2MiB\"\n\
-         gateway.toml:2: `listen`: \"here\" is no address and port, such as \"127.0.0.1:8080\"\n\
+        "gateway.toml:1: `max_body`: expected a number of bytes, or a size such as \"2MiB\"\n\
+         gateway.toml:2: `listen`: \"here\" is not an address with a port, such as \"127.0.0.1:8080\"\n\
          gateway.toml:3: `mint` is not supported yet: remove the section, and `propagate = \"mint\"`",
     );
 }
 
 #[test]
-fn values_of_the_gateway_itself() {
+fn top_level_values_are_validated() {
     #[track_caller]
     fn check(line: &str, problem: &str) {
         refuses(
@@ -65,14 +65,14 @@ fn values_of_the_gateway_itself() {
             &format!("gateway.toml:2: {problem}"),
         );
     }
-    check("listen = 8080", "`listen`: give a string in quotes");
+    check("listen = 8080", "`listen`: expected a string in quotes");
     check(
         "admin_listen = \"127.0.0.1:8080\"",
-        "`admin_listen` is `listen` too: choose another port",
+        "`admin_listen` equals `listen`: choose another port",
     );
     check(
         "trusted_proxies = [\"10.0.0.0/33\"]",
-        "`trusted_proxies`: \"10.0.0.0/33\" is no network, such as \"10.0.0.0/8\"",
+        "`trusted_proxies`: \"10.0.0.0/33\" is not a network, such as \"10.0.0.0/8\"",
     );
     for everybody in ["0.0.0.0/0", "::/0"] {
         check(
@@ -82,7 +82,7 @@ fn values_of_the_gateway_itself() {
     }
     check(
         "trusted_proxies = \"10.0.0.0/8\"",
-        "`trusted_proxies`: give a list, [..]",
+        "`trusted_proxies`: expected a list, [..]",
     );
     check(
         "realm = 'a\"b'",
@@ -102,13 +102,13 @@ fn values_of_the_gateway_itself() {
         check(
             &format!("request_timeout = \"{text}\""),
             &format!(
-                "`request_timeout`: {text:?} is no duration: give a whole number and ms, s, m, h or d, as in \"30s\""
+                "`request_timeout`: {text:?} is not a duration: use an integer with ms, s, m, h or d, such as \"30s\""
             ),
         );
     }
     check(
         "request_timeout = \"0s\"",
-        "`request_timeout`: zero leaves no time at all: give some",
+        "`request_timeout`: must not be zero",
     );
     check(
         "request_timeout = \"367d\"",
@@ -126,16 +126,16 @@ fn values_of_the_gateway_itself() {
     ] {
         check(
             &format!("max_body = {size}"),
-            "`max_body`: give a number of bytes, or a size such as \"2MiB\"",
+            "`max_body`: expected a number of bytes, or a size such as \"2MiB\"",
         );
     }
     check(
         "log = \"inof\"",
-        "`log`: \"inof\" is no level: choose one of off, error, warn, info, debug, trace",
+        "`log`: unknown log level \"inof\", expected one of off, error, warn, info, debug, trace",
     );
     check(
         "cors_preflight = \"allow\"",
-        "`cors_preflight`: there is no \"allow\": choose one of authenticate, pass",
+        "`cors_preflight`: unknown value \"allow\", expected one of authenticate, pass",
     );
 }
 
@@ -155,20 +155,20 @@ fn durations_sizes_networks_and_levels() {
 fn plans_stores_and_limits() {
     refuses(
         "[plans.pro]\nrequests = 0\nper = \"1m\"\n",
-        "gateway.toml:2: `plans.pro.requests`: give a number between 1 and 4294967295",
+        "gateway.toml:2: `plans.pro.requests`: expected a number between 1 and 4294967295",
     );
     refuses(
         "[plans.pro]\nrequests = 1\n",
         "gateway.toml:1: `plans.pro.per` is required",
     );
-    // Only what is wrong: there is a plan of that name.
+    // Only the invalid value is reported, not the reference to the plan.
     refuses(
         "[plans.pro]\nrequests = 1\nper = \"1\"\n[[consumers]]\nname = \"a\"\nclient = \"a\"\nplan = \"pro\"\n",
-        "gateway.toml:3: `plans.pro.per`: \"1\" is no duration: give a whole number and ms, s, m, h or d, as in \"30s\"",
+        "gateway.toml:3: `plans.pro.per`: \"1\" is not a duration: use an integer with ms, s, m, h or d, such as \"30s\"",
     );
     refuses(
         "[plans]\npro = 1\n",
-        "gateway.toml:2: `plans.pro`: give a table",
+        "gateway.toml:2: `plans.pro`: expected a table",
     );
     refuses(
         "[failed_auth_limit]\nrequests = 20\n",
@@ -176,41 +176,41 @@ fn plans_stores_and_limits() {
     );
     refuses(
         "failed_auth_limit = 3",
-        "gateway.toml:1: `failed_auth_limit`: give a table",
+        "gateway.toml:1: `failed_auth_limit`: expected a table",
     );
     let limit = accepts("[failed_auth_limit]\nrequests = 20\nper = \"1m\"\n").failed_auth_limit;
     assert_eq!(limit.unwrap().burst.get(), 20);
 }
 
 #[test]
-fn limits_are_counted_in_memory_or_by_a_server() {
+fn rate_limit_store_settings_are_validated() {
     const URL: &str = "`rate_limit_store.url`: use redis://host:port/database, rediss://host:port/database for TLS, or unix:///path";
     for (lines, problem) in [
         (
             "kind = \"disk\"",
-            "`rate_limit_store.kind`: there is no \"disk\": choose one of memory, redis",
+            "`rate_limit_store.kind`: unknown value \"disk\", expected one of memory, redis",
         ),
         ("url = \"http://x\"", URL),
         ("kind = \"redis\"\nurl = \"redis://\"", URL),
         (
             "secret = \"short\"",
-            "`rate_limit_store.secret`: use 16 bytes or more, generated randomly, the same in all gateways",
+            "`rate_limit_store.secret`: use at least 16 random bytes, the same in all gateways",
         ),
         (
             "mode = \"lazy\"",
-            "`rate_limit_store.mode`: there is no \"lazy\": choose one of exact, leased",
+            "`rate_limit_store.mode`: unknown value \"lazy\", expected one of exact, leased",
         ),
         (
             "on_error = \"panic\"",
-            "`rate_limit_store.on_error`: there is no \"panic\": choose one of local, open, closed",
+            "`rate_limit_store.on_error`: unknown value \"panic\", expected one of local, open, closed",
         ),
         (
             "expected_nodes = 0",
-            "`rate_limit_store.expected_nodes`: give a number between 1 and 4294967295",
+            "`rate_limit_store.expected_nodes`: expected a number between 1 and 4294967295",
         ),
         (
             "timeout = \"1s\"",
-            "`rate_limit_store.timeout` is no key; there are kind, url, url_file, secret, secret_file, mode, on_error, expected_nodes",
+            "`rate_limit_store.timeout` is not a key; expected one of kind, url, url_file, secret, secret_file, mode, on_error, expected_nodes",
         ),
     ] {
         let line = lines.lines().count() + 1;
@@ -240,10 +240,10 @@ fn limits_are_counted_in_memory_or_by_a_server() {
 }
 
 #[test]
-fn what_is_not_there_yet_says_so() {
+fn planned_features_are_rejected() {
     refuses(
         "admin_listen = \"127.0.0.1:0\"\n[revocation]\nkind = \"redis\"\n",
-        "gateway.toml:3: `revocation.kind`: \"redis\" is not supported yet: use \"memory\", and tell each instance what is revoked",
+        "gateway.toml:3: `revocation.kind`: \"redis\" is not supported yet: use \"memory\", and send each revocation to every instance",
     );
     refuses(
         "[exchange]\n",
@@ -252,7 +252,7 @@ fn what_is_not_there_yet_says_so() {
 }
 
 #[test]
-fn revocations_are_kept_in_memory_and_come_through_the_admin_listener() {
+fn revocation_requires_memory_and_admin_listener() {
     let with = |lines: &str| format!("admin_listen = \"127.0.0.1:0\"\n{lines}");
     assert_eq!(accepts("").revocation, None);
     for lines in [
@@ -264,12 +264,12 @@ fn revocations_are_kept_in_memory_and_come_through_the_admin_listener() {
     }
     refuses(
         "[revocation]\nkind = \"memory\"\n",
-        "gateway.toml:1: `revocation` is fed through `admin_listen`, and there is none: add it, or remove the section",
+        "gateway.toml:1: `revocation` needs `admin_listen`, through which revocations arrive: add it, or remove the section",
     );
     for (line, problem) in [
         (
             "kind = \"disk\"",
-            "`revocation.kind`: there is no \"disk\": choose one of memory",
+            "`revocation.kind`: unknown value \"disk\", expected one of memory",
         ),
         (
             "url = \"http://a\"",
@@ -277,11 +277,11 @@ fn revocations_are_kept_in_memory_and_come_through_the_admin_listener() {
         ),
         (
             "when_stale = \"open\"",
-            "`revocation.when_stale`: there is no \"open\": choose one of last-known, closed",
+            "`revocation.when_stale`: unknown value \"open\", expected one of last-known, closed",
         ),
         (
             "colour = 1",
-            "`revocation.colour` is no key; there are kind, url, url_file, when_stale",
+            "`revocation.colour` is not a key; expected one of kind, url, url_file, when_stale",
         ),
     ] {
         refuses(
@@ -292,7 +292,7 @@ fn revocations_are_kept_in_memory_and_come_through_the_admin_listener() {
 }
 
 #[test]
-fn verified_tokens_are_remembered_in_so_many_bytes() {
+fn token_cache_size_is_read() {
     for (text, expected) in [
         ("", 64 << 20),
         ("[token_cache]\n", 64 << 20),

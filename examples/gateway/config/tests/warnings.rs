@@ -1,4 +1,4 @@
-//! What may stand, but is hardly meant.
+//! Warnings for valid but suspicious settings.
 
 use super::{ROUTE, accepts};
 
@@ -13,8 +13,8 @@ fn warns(text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn methods_that_no_rule_names_are_told() {
-    const OTHERS: &str = "gateway.toml:7: `routes[0].require_for` leaves all other methods to any verified caller: add `require` for them, or list `methods` to forbid them";
+fn warns_of_methods_without_rule() {
+    const OTHERS: &str = "gateway.toml:7: `routes[0].require_for` admits any verified caller for all other methods: add `require`, or restrict `methods`";
     const TWO: &str = "require_for = { GET = { role = \"a\" }, DELETE = { role = \"b\" } }";
     const ONE: &str = "require_for = { GET = { role = \"a\" } }";
     for (rules, more, expected) in [
@@ -38,9 +38,9 @@ fn methods_that_no_rule_names_are_told() {
 }
 
 #[test]
-fn callers_whom_no_plan_limits_are_told() {
-    const OTHERS: &str = "gateway.toml:7: `routes[0].rate_limits[0].plan` does not limit callers without a plan: add `requests` and `per` for them";
-    const NOBODY: &str = "gateway.toml:7: `routes[0].rate_limits[0].plan` limits NOBODY: no consumer that may call here has a plan; add `requests` and `per`";
+fn warns_of_callers_without_plan() {
+    const OTHERS: &str = "gateway.toml:7: `routes[0].rate_limits[0].plan` does not limit callers without a plan: add `requests` and `per`";
+    const NOBODY: &str = "gateway.toml:7: `routes[0].rate_limits[0].plan` has no effect: no consumer that may use this route has a plan. Add `requests` and `per`";
     let text = |limit: &str, filter: &str| {
         format!(
             "{ROUTE}rate_limits = [{{ name = \"p\", key = \"client\", plan = true{limit} }}]\n{filter}\n"
@@ -66,13 +66,19 @@ fn callers_whom_no_plan_limits_are_told() {
 }
 
 #[test]
-fn an_admin_listener_on_all_networks_is_told() {
-    const OPEN: &str = "gateway.toml:1: `admin_listen` is open to all networks: whoever reaches it";
+fn warns_of_public_admin_listener() {
+    const OPEN: &str = "gateway.toml:1: `admin_listen` is reachable from all networks, and";
     for address in ["0.0.0.0:9090", "[::]:9090"] {
         let text = format!("admin_listen = \"{address}\"\n");
-        warns(&text, &[&format!("{OPEN} learns what is in force")]);
+        warns(
+            &text,
+            &[&format!("{OPEN} exposes the configuration and metrics")],
+        );
         let revocation = format!("{text}[revocation]\n");
-        warns(&revocation, &[&format!("{OPEN} may revoke tokens")]);
+        warns(
+            &revocation,
+            &[&format!("{OPEN} allows clients to revoke tokens")],
+        );
     }
     for address in ["127.0.0.1:9090", "[::1]:9090", "10.0.0.1:9090"] {
         warns(&format!("admin_listen = \"{address}\"\n"), &[]);
@@ -80,17 +86,18 @@ fn an_admin_listener_on_all_networks_is_told() {
 }
 
 #[test]
-fn a_shared_store_without_a_secret_is_told() {
+fn warns_of_store_without_secret() {
     let text = "[rate_limit_store]\nkind = \"redis\"\n";
-    const OPEN: &str = "gateway.toml:1: `rate_limit_store.secret` is missing: whoever can read the server can find out who was counted";
+    const OPEN: &str = "gateway.toml:1: `rate_limit_store.secret` is missing: anyone who can read the server can identify the counted callers";
     warns(text, &[OPEN]);
     warns(&text.replace("redis", "memory"), &[]);
     warns(&format!("{text}secret = \"a-secret-of-16-by\"\n"), &[]);
 }
 
 #[test]
-fn tokens_in_clear_are_told() {
-    const CLEAR: &str = "gateway.toml:7: `routes[0].propagate` sends tokens in clear: use https";
+fn warns_of_unencrypted_propagation() {
+    const CLEAR: &str =
+        "gateway.toml:7: `routes[0].propagate` sends tokens without encryption: use https";
     let text = |upstream: &str, mode: &str| {
         let route = ROUTE.replace("http://127.0.0.1:3002", upstream);
         format!("{route}propagate = \"{mode}\"\n")
@@ -101,6 +108,6 @@ fn tokens_in_clear_are_told() {
 }
 
 #[test]
-fn nothing_is_said_of_the_sample() {
+fn sample_has_no_warnings() {
     warns(include_str!("../../gateway.toml"), &[]);
 }

@@ -1,4 +1,4 @@
-//! What upstreams are told about the caller, and by whom.
+//! Checks which identity headers the upstreams receive.
 
 use std::fmt::{self, Display};
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use super::Problem;
 use super::visitor::{Answer, Token, Visitor};
 
-/// The headers about the caller that an upstream saw, in any spelling.
+/// The identity headers that an upstream received, in any spelling.
 pub(super) struct Seen(Vec<(String, String)>);
 
-/// In every spelling that some upstream takes for the same header.
+/// Spellings that some upstream treats as the same header.
 const SPOOFED: [(&str, &str); 9] = [
     ("x-user-id", "mallory"),
     ("x_user_id", "mallory"),
@@ -23,7 +23,7 @@ const SPOOFED: [(&str, &str); 9] = [
     ("x-forwarded-for", "192.0.2.1"),
 ];
 
-/// Who is calling stands in headers, and the token stays here.
+/// The identity arrives in headers; the token does not.
 pub(super) async fn set(visitor: &Visitor, alice: &Token) -> Result<Seen, Problem> {
     let answer = visitor.get("/api/admin", Some(alice), &[]).await?;
     let seen = Seen::by("admin", answer)?;
@@ -44,7 +44,8 @@ pub(super) async fn removed(visitor: &Visitor, bob: &Token) -> Result<Seen, Prob
     ])
 }
 
-/// Where nobody has to say who he is, nobody can pretend to be somebody. A token that is sent anyway goes no further.
+/// A public route receives no identity headers at all, neither forged ones nor any from a
+/// token that is sent anyway.
 pub(super) async fn removed_in_public(visitor: &Visitor, bob: &Token) -> Result<Seen, Problem> {
     let answer = visitor.get("/public", Some(bob), &SPOOFED).await?;
     Seen::by("orders", answer)?.are(&[])
@@ -53,7 +54,7 @@ pub(super) async fn removed_in_public(visitor: &Visitor, bob: &Token) -> Result<
 // === impl Seen ===
 
 impl Seen {
-    /// What the echo of a service says, without what every gateway adds.
+    /// Reads the echo of a service, and ignores headers that every gateway adds.
     fn by(service: &str, answer: Answer) -> Result<Self, Problem> {
         let mut answer = answer.succeeded_at(service)?;
         let headers = answer.body["headers"].take();
@@ -75,13 +76,13 @@ impl Seen {
         Ok(Self(seen))
     }
 
-    /// These, in this spelling, and no others.
+    /// Expects exactly these headers, in this spelling.
     fn are(self, expected: &[(&str, &str)]) -> Result<Self, Problem> {
         let seen = self.0.iter().map(|(name, value)| (&**name, &**value));
         if seen.eq(expected.iter().copied()) {
             return Ok(self);
         }
-        Err(format!("expected {expected:?}, the upstream saw {self}").into())
+        Err(format!("expected {expected:?}, the upstream received {self}").into())
     }
 }
 

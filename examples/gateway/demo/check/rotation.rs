@@ -1,4 +1,4 @@
-//! A new key signs and an old one goes, while requests are under way.
+//! Rotates the signing key while requests are in progress.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -10,17 +10,18 @@ use super::super::auth_service::ALICE;
 use super::Problem;
 use super::visitor::{Answer, Token, Visitor};
 
-/// The token that the new key signed.
+/// A token signed by the new key.
 pub(super) struct Rotated(pub(super) Token);
 
-/// How many requests each key signs for.
+/// The number of requests per key.
 const REQUESTS: usize = 100;
 
-/// How long a gateway may go on to trust a removed key, and how often it is asked meanwhile.
+/// How long the gateway may trust a removed key, and how often the check asks.
 const PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The key changes under requests that the old one signed, and those of both go on together. None may be refused.
+/// Rotates the key while requests with old tokens are in progress, then mixes both. No request may
+/// be refused.
 pub(super) async fn in_flight(
     visitor: &Visitor,
     places: &Places,
@@ -50,7 +51,8 @@ pub(super) async fn in_flight(
     Ok(Rotated(new))
 }
 
-/// What the issuer no longer publishes is refused as soon as the gateway's copy has ended. The new key goes on.
+/// A key that the issuer no longer publishes is refused as soon as the gateway's copy expires. The
+/// new key keeps working.
 pub(super) async fn removed(
     visitor: &Visitor,
     places: &Places,
@@ -71,7 +73,7 @@ pub(super) async fn removed(
         }
     };
     let refused = tokio::time::timeout(PATIENCE, refused).await;
-    let refused = refused.map_err(|_| "the old token was still good after 4 seconds")??;
+    let refused = refused.map_err(|_| "the old token was still accepted after 4 seconds")??;
     let answer = visitor.get("/api/admin", Some(new), &[]).await?;
     answer.succeeded_at("admin")?;
     Ok(refused)

@@ -13,31 +13,31 @@ use serde_json::{Value, json};
 
 use super::Problem;
 
-/// Asks the gateway, over one version of HTTP.
+/// Sends requests to the gateway over one HTTP version.
 #[derive(Clone)]
 pub(super) struct Visitor {
     client: Client<HttpConnector, Body>,
     gateway: String,
 }
 
-/// A token's text, which is not shown.
+/// A token, redacted in output.
 #[derive(Clone)]
 pub(super) struct Token(pub(super) String);
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Null where the body was no JSON.
+    /// Null if the body is not JSON.
     pub(super) body: Value,
 }
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const MAX_BODY: usize = 1 << 20;
 
-/// The headers of an answer that are worth a line.
-const TOLD: [&str; 3] = ["www-authenticate", "ratelimit", "retry-after"];
+/// The headers that the output shows.
+const SHOWN: [&str; 3] = ["www-authenticate", "ratelimit", "retry-after"];
 
 // === impl Visitor ===
 
@@ -72,7 +72,7 @@ impl Visitor {
         self.send(request, Body::empty()).await
     }
 
-    /// An empty POST, to a URL outside of the gateway.
+    /// Sends an empty POST to a URL outside the gateway.
     pub(super) async fn post(&self, url: String) -> Result<Answer, Problem> {
         self.send(Request::post(url), Body::empty()).await
     }
@@ -112,7 +112,7 @@ impl Display for Token {
 // === impl Answer ===
 
 impl Answer {
-    /// A refusal for exactly this reason.
+    /// Expects a rejection with exactly this code.
     pub(super) fn refused(self, status: u16, code: &str) -> Result<Self, Problem> {
         if self.status == status && self.body["code"] == code {
             return Ok(self);
@@ -120,7 +120,7 @@ impl Answer {
         Err(format!("expected {status} {code}, got {self}").into())
     }
 
-    /// A success, answered by this service.
+    /// Expects success from this service.
     pub(super) fn succeeded_at(self, service: &str) -> Result<Self, Problem> {
         if self.status == StatusCode::OK && self.body["service"] == service {
             return Ok(self);
@@ -147,8 +147,8 @@ impl Display for Answer {
         {
             write!(f, " from {service}, asked for {path}")?;
         }
-        for name in TOLD {
-            // Each limit has a line of its own.
+        for name in SHOWN {
+            // Each limit has its own line.
             for value in self.headers.get_all(name) {
                 write!(f, "; {name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
             }

@@ -1,4 +1,4 @@
-//! The exchanges of a connection, which end where the client takes nothing any more.
+//! The stall guard: aborts responses that the client has stopped reading.
 
 use std::error::Error;
 use std::fmt;
@@ -10,10 +10,11 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 
-/// Those of one connection. Whoever owns the connection looks at them from time to time.
+/// The request/response exchanges of one connection. The owner of the connection calls
+/// [`look`](Self::look) periodically.
 ///
-/// A body that is not asked for more cannot notice how long that is. Hence it is looked at from outside, and all of a
-/// connection's at once: that needs no task and no timer for each.
+/// A body that is not polled cannot notice that it has stalled. Checking all exchanges of a
+/// connection from outside needs no task and no timer per exchange.
 #[derive(Clone, Default)]
 pub(crate) struct Exchanges(Arc<Mutex<Open>>);
 
@@ -24,38 +25,38 @@ struct Open {
     was_any: bool,
 }
 
-/// One, from the request on. It is over when this goes.
+/// One request and its response, from the arrival of the request. Ends on drop.
 pub(crate) struct Exchange(Arc<Mutex<State>>);
 
 struct State {
-    /// `None` before there is an answer, and once it is cut off.
+    /// `None` before there is a response, and after it was aborted.
     body: Option<Body>,
     turn: Turn,
 }
 
-/// Who has to do something.
+/// Which side an exchange waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// The upstream, which may be silent for as long as it likes: it may have nothing to tell.
+    /// The upstream, which may be silent without limit: it may have nothing to send.
     Upstream,
-    /// The client has to take what is there.
+    /// The client has data to read.
     Client,
-    /// It was the client's turn at the last look, too.
+    /// The client had data to read at the last check, too.
     StillClient,
-    /// Nobody: the answer is cut off.
+    /// Neither: the response was aborted.
     Over,
 }
 
-/// What was seen at a look.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Answers that were cut off now.
+    /// The number of responses that this check aborted.
     pub(crate) cut: usize,
-    /// Nothing is under way, and nothing began since the last look.
+    /// No exchange is in progress, and none began since the last check.
     pub(crate) is_idle: bool,
 }
 
-/// The client took nothing.
+/// The client stopped reading.
 #[derive(Debug)]
 struct Stalled;
 
@@ -70,7 +71,7 @@ impl Exchanges {
         let mut open = lock(&self.0);
         open.has_begun = true;
         open.was_any = true;
-        // Before the list grows: it never has many more than are under way at once.
+        // Prune before the list grows, so that it stays near the number of exchanges in progress.
         if open.list.len() == open.list.capacity() {
             open.list.retain(|state| state.strong_count() > 0);
         }
@@ -78,18 +79,18 @@ impl Exchanges {
         Exchange(state)
     }
 
-    /// Whether there was one since the last look.
+    /// Whether an exchange began since the last check.
     pub(crate) fn has_begun(&self) -> bool {
         lock(&self.0).has_begun
     }
 
-    /// Whether there were any, and none is under way.
+    /// Whether there were exchanges, and all have ended.
     pub(crate) fn are_over(&self) -> bool {
         let open = lock(&self.0);
         open.was_any && open.list.iter().all(|state| state.strong_count() == 0)
     }
 
-    /// Cuts off each answer of which the client took nothing since the last look.
+    /// Aborts each response of which the client has read nothing since the last check.
     pub(crate) fn look(&self) -> Seen {
         let mut open = lock(&self.0);
         let (mut cut, mut under_way) = (0, 0);
@@ -101,7 +102,7 @@ impl Exchanges {
             match state.turn {
                 Turn::Client => state.turn = Turn::StillClient,
                 Turn::StillClient => {
-                    // With it goes what it has of the upstream: a connection, or a stream of one.
+                    // Dropping the body releases the upstream's connection or stream.
                     state.body = None;
                     state.turn = Turn::Over;
                     cut += 1;
@@ -120,7 +121,7 @@ impl Exchanges {
 // === impl Exchange ===
 
 impl Exchange {
-    /// Goes on with this answer, to its end.
+    /// Wraps the response, so that the exchange ends with it.
     pub(crate) fn answer(self, response: Response) -> Response {
         let (parts, body) = response.into_parts();
         lock(&self.0).body = Some(body);
@@ -164,7 +165,7 @@ impl HttpBody for Exchange {
 
 impl fmt::Display for Stalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client took nothing of the answer for too long")
+        f.write_str("the client did not read the response in time")
     }
 }
 

@@ -1,4 +1,4 @@
-//! The gateway alone, before a service and an issuer of the test.
+//! The gateway without its demonstration, with a service and an issuer of the test.
 
 use std::net::SocketAddr;
 
@@ -6,10 +6,10 @@ use axum::Router;
 use portcullis::TestIssuer;
 use tokio::net::TcpListener;
 
-use super::process::{Running, run};
+use super::super::process::{Running, run};
 
-/// A gateway, an issuer and what else a test of them needs.
-pub(crate) struct Alone {
+/// A gateway and an issuer.
+pub(crate) struct Standalone {
     pub(crate) gateway: SocketAddr,
     pub(crate) process: Running,
     pub(crate) token: String,
@@ -17,15 +17,15 @@ pub(crate) struct Alone {
     _issuer: TestIssuer,
 }
 
-/// Whether the gateway is told where the keys are, or asks the issuer's metadata.
+/// Whether the key URL is configured or discovered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys {
     Discovered,
-    Told,
+    Configured,
 }
 
 #[test]
-fn half_of_the_arguments_are_refused() {
+fn incomplete_arguments_are_rejected() {
     #[track_caller]
     fn check(arguments: &[&str]) {
         let ended = run("gateway", arguments);
@@ -51,7 +51,7 @@ fn half_of_the_arguments_are_refused() {
 }
 
 #[test]
-fn a_setting_that_protects_nothing_ends_it() {
+fn insecure_issuer_is_rejected() {
     let upstream = ["--upstream", "http://127.0.0.1:1", "--audience", "a"];
     let issuer = ["--issuer", "http://id.example.com/"];
     let ended = run("gateway", &[&issuer[..], &upstream].concat());
@@ -61,45 +61,47 @@ fn a_setting_that_protects_nothing_ends_it() {
 }
 
 #[tokio::test]
-async fn every_path_asks_for_a_token_of_the_issuer() {
-    for keys in [Keys::Discovered, Keys::Told] {
+async fn every_path_requires_a_token() {
+    for keys in [Keys::Discovered, Keys::Configured] {
         let upstream = serve(Router::new().fallback(async || "hello")).await;
-        let alone = Alone::before(upstream, keys).await;
+        let standalone = Standalone::before(upstream, keys).await;
         for path in ["/", "/a", "/a/b/"] {
-            let url = alone.url(path);
-            let answer = alone.client.get(&url).send().await.unwrap();
+            let url = standalone.url(path);
+            let answer = standalone.client.get(&url).send().await.unwrap();
             assert_eq!(answer.status(), 401, "{path}");
-            let answer = alone.client.get(&url).bearer_auth(&alone.token);
+            let answer = standalone.client.get(&url).bearer_auth(&standalone.token);
             let answer = answer.send().await.unwrap();
             assert_eq!(answer.status(), 200, "{path}");
             assert_eq!(answer.text().await.unwrap(), "hello");
         }
-        alone.ends_at("INT");
+        standalone.ends_at("INT");
     }
 }
 
 #[tokio::test]
-async fn sigterm_ends_it() {
+async fn sigterm_stops_it() {
     let upstream = serve(Router::new()).await;
-    Alone::before(upstream, Keys::Told).await.ends_at("TERM");
+    Standalone::before(upstream, Keys::Configured)
+        .await
+        .ends_at("TERM");
 }
 
-// === impl Alone ===
+// === impl Standalone ===
 
-impl Alone {
+impl Standalone {
     pub(crate) async fn before(upstream: SocketAddr, keys: Keys) -> Self {
         let issuer = TestIssuer::start().await.unwrap();
         let upstream = format!("http://{upstream}");
         let keys_at = issuer.jwks_uri().to_owned();
         let mut arguments = vec!["--issuer", issuer.issuer(), "--audience", "orders-api"];
         arguments.extend(["--upstream", &upstream, "--listen", "127.0.0.1:0"]);
-        if keys == Keys::Told {
+        if keys == Keys::Configured {
             arguments.extend(["--jwks-uri", &keys_at]);
         }
         let mut process = Running::start("gateway", &arguments);
-        let line = process.line().expect("the line that says where");
+        let line = process.line().expect("the line with the address");
         let gateway = line.strip_prefix("listening on http://");
-        let gateway = gateway.expect("that line alone").parse().unwrap();
+        let gateway = gateway.expect("only that line").parse().unwrap();
         let token = issuer.token("alice").audience("orders-api").role("admin");
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -123,7 +125,7 @@ impl Alone {
         self.process.signal(signal);
         let ended = self.process.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert_eq!(ended.stdout, "", "one line is all it says");
+        assert_eq!(ended.stdout, "", "expected exactly one line");
     }
 }
 

@@ -1,21 +1,23 @@
-//! What no route ever sees: requests whose target an upstream could read differently from this gateway.
+//! Rejects requests whose target an upstream could read differently from this gateway.
 
 use axum::extract::Request;
 use axum::http::header::HOST;
 use axum::http::{Method, Version, uri::Authority};
 
-/// A host as routes name it, and whether the path may be looked up at all.
+/// The host, normalized as in route configuration. Its existence means that the path is safe to
+/// look up.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// In lower case, without port and final dot; `None` only for HTTP/1.0.
+    /// Lower case, without port and trailing dot. `None` for HTTP/1.0 only.
     pub(crate) host: Option<String>,
 }
 
-/// The request's target, or `None` where it could be read in two ways.
+/// Returns the request's target, or `None` if it is ambiguous.
 pub(crate) fn target(request: &Request) -> Option<Target> {
     let uri = request.uri();
     let is_http1 = request.version() <= Version::HTTP_11;
-    // CONNECT names a host and no path; an absolute form names a second host, which may differ from the first.
+    // CONNECT has a host and no path. An absolute-form target has a second host, which may differ
+    // from the `Host` header.
     if request.method() == Method::CONNECT || is_http1 && uri.authority().is_some() {
         return None;
     }
@@ -47,7 +49,7 @@ fn name(authority: Authority) -> Option<String> {
     if authority.as_str().contains('@') {
         return None;
     }
-    // A port that is none would be part of the name to some.
+    // Some servers treat an invalid port as part of the host name.
     let port = authority.as_str().strip_prefix(authority.host())?;
     if !port.is_empty() && port.strip_prefix(':')?.parse::<u16>().is_err() {
         return None;
@@ -56,7 +58,7 @@ fn name(authority: Authority) -> Option<String> {
     Some(host.strip_suffix('.').unwrap_or(&host).to_owned())
 }
 
-/// Whether a path may be looked up: no server has a reason to take it for another.
+/// Whether all servers read this path in the same way.
 pub(crate) fn is_plain(path: &str) -> bool {
     let Some(path) = path.strip_prefix('/') else {
         return false;
@@ -64,7 +66,8 @@ pub(crate) fn is_plain(path: &str) -> bool {
     let mut segments = path.split('/').peekable();
     while let Some(segment) = segments.next() {
         let is_last = segments.peek().is_none();
-        // A trailing slash makes the last segment empty; elsewhere an empty one may be merged away.
+        // A trailing slash makes the last segment empty. Other empty segments may be merged by a
+        // server.
         if segment.is_empty() && !is_last {
             return false;
         }
@@ -74,7 +77,7 @@ pub(crate) fn is_plain(path: &str) -> bool {
         let Some(decoded) = decode(segment) else {
             return false;
         };
-        // Overlong forms of `.` and `/` are no UTF-8.
+        // Overlong encodings of `.` and `/` are not valid UTF-8.
         let Ok(decoded) = String::from_utf8(decoded) else {
             return false;
         };
@@ -86,13 +89,14 @@ pub(crate) fn is_plain(path: &str) -> bool {
     true
 }
 
-/// `.` and `..`, also with parameters, which some servers cut off first, or with blanks, which others do.
+/// Matches `.` and `..`, also with parameters or surrounding blanks, which some servers strip
+/// first.
 pub(crate) fn is_dots(segment: &str) -> bool {
     let name = segment.split(';').next().unwrap_or_default();
     matches!(name.trim(), "." | "..")
 }
 
-/// `None` where a percent sign starts no byte.
+/// Percent-decodes a segment. Returns `None` if a percent sign is not followed by two hex digits.
 pub(crate) fn decode(segment: &str) -> Option<Vec<u8>> {
     let mut bytes = segment.bytes();
     let mut decoded = Vec::with_capacity(segment.len());
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_one_host() {
+    fn request_has_one_host() {
         let (http1, http2) = (Version::HTTP_11, Version::HTTP_2);
         check(
             http1,

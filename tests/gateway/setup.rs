@@ -1,4 +1,4 @@
-//! A gateway of a test, with all that it needs around it.
+//! A gateway with an issuer, two services and a client.
 
 use portcullis::TestIssuer;
 use serde_json::Value;
@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::harness::{Gateway, client, issuer, section};
 use super::upstream::Upstream;
 
-/// A gateway before two services.
-pub(crate) struct World {
+/// A gateway in front of two services.
+pub(crate) struct Setup {
     pub(crate) gateway: Gateway,
     pub(crate) issuer: TestIssuer,
     pub(crate) orders: Upstream,
@@ -15,10 +15,10 @@ pub(crate) struct World {
     pub(crate) client: reqwest::Client,
 }
 
-// === impl World ===
+// === impl Setup ===
 
-impl World {
-    /// ISSUER, ORDERS and OTHER are replaced.
+impl Setup {
+    /// Replaces the placeholders ISSUER, ORDERS and OTHER.
     pub(crate) async fn with(configuration: &str) -> Self {
         let (issuer, orders, other) = (
             issuer().await,
@@ -46,8 +46,8 @@ impl World {
         self.issuer.token("alice").sign()
     }
 
-    /// What the upstream was told.
-    pub(crate) async fn told(&self, request: reqwest::RequestBuilder) -> Value {
+    /// The request that the upstream received.
+    pub(crate) async fn received(&self, request: reqwest::RequestBuilder) -> Value {
         let answer = request.bearer_auth(self.token()).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! What a reload must not lose: counts, keys, connections.
+//! State that survives a reload: limit counters, keys and connections.
 
 use std::collections::HashMap;
 
@@ -10,47 +10,48 @@ use crate::clients::{Authorities, Clients};
 use crate::config::model::{IssuerSettings, KeySource, RateLimitStore, RedisSettings, Route};
 use crate::tls::Unusable;
 
-/// What the gateway before had, to be taken over where the new configuration still has it.
+/// State of the previous gateway. The next one takes over what its configuration still uses.
 #[derive(Clone, Default)]
-pub(crate) struct Kept {
-    /// The counts of each limit of each route, where they are in memory.
+pub(crate) struct ReloadState {
+    /// The in-memory counters of each limit of each route.
     limits: HashMap<String, RateLimitLayer>,
-    /// The connection to the store that has them otherwise, and what it holds of its permits.
+    /// The connection to the shared store, with the permits that it holds.
     store: Option<(RedisSettings, RedisStore)>,
-    /// The fetched keys of each issuer, by all that says how they are fetched.
+    /// The fetched keys of each issuer, by everything that determines how they are fetched.
     keys: HashMap<String, JwksCache>,
     /// The connections to upstreams.
     clients: HashMap<Authorities, Clients>,
-    /// Even where nobody asks for a while: a mistake in a file must not let revoked tokens in again for good.
+    /// ReloadState even if the current configuration has no revocation store: otherwise one mistake in a
+    /// file would make revoked tokens valid again.
     pub(crate) revocations: Revocations,
 }
 
-/// Takes over what was there, and remembers what is used, for the next one.
-pub(crate) struct Keeping<'b> {
-    before: &'b Kept,
-    pub(crate) now: Kept,
+/// Takes over the previous state, and records what is in use for the next reload.
+pub(crate) struct StateBuilder<'b> {
+    before: &'b ReloadState,
+    pub(crate) now: ReloadState,
 }
 
-// === impl Kept ===
+// === impl ReloadState ===
 
-impl Kept {
+impl ReloadState {
     pub(crate) fn store(&self) -> Option<&RedisStore> {
         self.store.as_ref().map(|(_, store)| store)
     }
 }
 
-// === impl Keeping ===
+// === impl StateBuilder ===
 
-impl<'b> Keeping<'b> {
-    pub(crate) fn from(before: &'b Kept) -> Self {
-        let now = Kept {
+impl<'b> StateBuilder<'b> {
+    pub(crate) fn from(before: &'b ReloadState) -> Self {
+        let now = ReloadState {
             revocations: before.revocations.clone(),
-            ..Kept::default()
+            ..ReloadState::default()
         };
         Self { before, now }
     }
 
-    /// Where the limits of this configuration are counted.
+    /// Connects the store in which the limits of this configuration are counted.
     pub(crate) fn store(&mut self, store: &RateLimitStore) -> Result<(), ConfigError> {
         let RateLimitStore::Redis(settings) = store else {
             return Ok(());
@@ -63,7 +64,7 @@ impl<'b> Keeping<'b> {
         Ok(())
     }
 
-    /// A limit without counts, or the one that counted here before.
+    /// Returns the limit that counted at this place before, or a new one.
     pub(crate) fn limit(&mut self, place: String) -> RateLimitLayer {
         let new = || RateLimitLayer::new(Quota::per_second(1));
         if let Some((_, store)) = &self.now.store {
@@ -74,7 +75,7 @@ impl<'b> Keeping<'b> {
         self.now.limits.entry(place).or_insert(limit).clone()
     }
 
-    /// The keys of an issuer; `None` for one that shares a secret.
+    /// Returns the key cache of an issuer; `None` if the issuer uses a shared secret.
     pub(crate) fn keys(
         &mut self,
         issuer: &IssuerSettings,

@@ -1,24 +1,24 @@
-//! The lines that the demonstration prints, in the shells that people paste them into.
+//! Runs the commands that the demonstration prints, in bash and zsh.
 
 use std::env;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::process::Command;
 
-use super::process::Running;
+use super::super::process::Running;
 
-/// A heading of the banner, and the lines below it.
+/// A heading of the banner and its commands.
 struct Section {
     heading: String,
     lines: Vec<String>,
 }
 
-/// The ports that the demonstration takes if it can.
+/// The ports that the demonstration prefers.
 const PREFERRED: [u16; 4] = [8080, 3001, 3002, 3003];
 
 #[test]
-fn the_printed_lines_show_what_their_headings_say() {
-    // Where one is taken already, so much the better.
+fn printed_commands_match_their_headings() {
+    // Taken ports must not prevent it from starting.
     let taken = PREFERRED.map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     let mut demonstration = Running::start("gateway", &[]);
     let sections = banner(&mut demonstration);
@@ -43,7 +43,7 @@ fn the_printed_lines_show_what_their_headings_say() {
     drop(taken);
 }
 
-/// Headings stand at the margin, lines to paste do not; an empty line ends a section.
+/// Headings start at the margin, commands are indented, and an empty line ends a section.
 fn banner(demonstration: &mut Running) -> Vec<Section> {
     let mut sections = Vec::new();
     loop {
@@ -68,7 +68,7 @@ fn banner(demonstration: &mut Running) -> Vec<Section> {
     }
 }
 
-/// All lines go through one shell, since later ones use what earlier ones have set.
+/// All commands run in one shell, because later ones use variables of earlier ones.
 #[track_caller]
 fn check(shell: &str, sections: &[Section]) {
     const MARK: &str = "--- the next section ---";
@@ -92,7 +92,7 @@ fn check(shell: &str, sections: &[Section]) {
         };
         let shown = answer.split_whitespace().any(|word| word == status);
         assert!(shown, "{shell}: {heading}{answer}{errors}");
-        // The reason, where the heading names one.
+        // The code, if the heading names one.
         let mut reasons = heading.split_whitespace().filter(|word| word.contains('_'));
         assert!(
             reasons.all(|reason| answer.contains(&format!("\"code\":\"{reason}\""))),
@@ -106,7 +106,7 @@ fn check(shell: &str, sections: &[Section]) {
     assert!(output.contains("\"code\":\"bad_signature\""), "{output}");
 }
 
-/// The status that a heading promises: `A good token: 200, and ..`.
+/// The status in a heading such as `A valid token: 200, and ..`.
 fn status(heading: &str) -> Option<&str> {
     let (_, promise) = heading.split_once(": ")?;
     let status = promise.get(..3)?;
@@ -121,7 +121,7 @@ fn has(program: &str) -> bool {
     asked.is_ok_and(|asked| asked.status.success())
 }
 
-/// Said past the test harness, which would keep it to itself.
+/// Written to stderr directly, because the test harness captures `eprintln!`.
 fn skip(what: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED {what}");
     let required = env::var("PORTCULLIS_REQUIRE_ALL").is_ok_and(|all| all == "1");

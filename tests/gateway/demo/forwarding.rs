@@ -1,4 +1,4 @@
-//! What the gateway passes on, byte for byte, and what it does not.
+//! Which bytes of requests and responses the gateway forwards.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use super::alone::{Alone, Keys, serve};
+use super::standalone::{Keys, Standalone, serve};
 
-/// Reads until the end of the headers, and the one chunk or none that comes with them.
+/// Reads the head, and at most one chunk of the body.
 async fn head(connection: &mut TcpStream) -> String {
     let mut text = Vec::new();
     while !text.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -31,7 +31,7 @@ async fn head(connection: &mut TcpStream) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// A service that answers one request with these bytes, and tells what the request was.
+/// A service that answers one request with these bytes, and returns the request.
 async fn raw(answer: &'static str) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -44,22 +44,22 @@ async fn raw(answer: &'static str) -> (SocketAddr, JoinHandle<String>) {
     (address, request)
 }
 
-/// Sends these lines as they are, with a good token.
-async fn send(alone: &Alone, lines: &[&str]) -> String {
-    let mut connection = TcpStream::connect(alone.gateway).await.unwrap();
-    let bearer = format!("authorization: Bearer {}", alone.token);
+/// Sends these lines with a valid token.
+async fn send(standalone: &Standalone, lines: &[&str]) -> String {
+    let mut connection = TcpStream::connect(standalone.gateway).await.unwrap();
+    let bearer = format!("authorization: Bearer {}", standalone.token);
     let request = [lines, &[&bearer, "", ""]].concat().join("\r\n");
     connection.write_all(request.as_bytes()).await.unwrap();
     head(&mut connection).await
 }
 
 #[tokio::test]
-async fn a_request_arrives_as_it_was_sent_without_what_was_for_the_gateway() {
+async fn request_arrives_without_gateway_headers() {
     let (upstream, request) = raw("HTTP/1.1 204 No Content\r\n\r\n").await;
-    let alone = Alone::before(upstream, Keys::Told).await;
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
     let target = "/A%7e;v=1/b%20c/?q=%2f%2F&&a=b+c&../x";
     let answer = send(
-        &alone,
+        &standalone,
         &[
             &format!("GET {target} HTTP/1.1"),
             "Host: shop.example",
@@ -92,7 +92,7 @@ async fn a_request_arrives_as_it_was_sent_without_what_was_for_the_gateway() {
     let mut lines: Vec<_> = request.trim_end().split("\r\n").collect();
     let first = lines.remove(0);
     assert_eq!(first, format!("GET {target} HTTP/1.1"));
-    // Another one in each run.
+    // The ID differs in each run.
     lines.retain(|line| !line.starts_with("x-request-id: "));
     lines.sort_unstable();
     let host = format!("host: {upstream}");
@@ -112,7 +112,7 @@ async fn a_request_arrives_as_it_was_sent_without_what_was_for_the_gateway() {
 }
 
 #[tokio::test]
-async fn an_answer_comes_back_without_what_was_for_the_gateway() {
+async fn response_returns_without_hop_by_hop_headers() {
     let (upstream, _request) = raw(concat!(
         "HTTP/1.1 302 Found\r\n",
         "Connection: close, X-Hop\r\n",
@@ -125,8 +125,8 @@ async fn an_answer_comes_back_without_what_was_for_the_gateway() {
         "Content-Length: 0\r\n\r\n",
     ))
     .await;
-    let alone = Alone::before(upstream, Keys::Told).await;
-    let answer = send(&alone, &["GET / HTTP/1.1", "Host: a"]).await;
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
+    let answer = send(&standalone, &["GET / HTTP/1.1", "Host: a"]).await;
     assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
     assert!(answer.contains("location: http://127.0.0.1:1/elsewhere\r\n"));
     assert!(answer.contains("set-cookie: a=1\r\nset-cookie: b=2\r\n"));
@@ -136,9 +136,9 @@ async fn an_answer_comes_back_without_what_was_for_the_gateway() {
 }
 
 #[tokio::test]
-async fn what_could_be_read_in_two_ways_goes_no_further() {
+async fn ambiguous_requests_are_not_forwarded() {
     let upstream = serve(Router::new().fallback(async || "hello")).await;
-    let alone = Alone::before(upstream, Keys::Told).await;
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
     for (path, status) in [
         ("/a/../b", 400),
         ("/a/%2e%2E/b", 400),
@@ -157,23 +157,26 @@ async fn what_could_be_read_in_two_ways_goes_no_further() {
         ("/a.b/..c/d../%20/", 200),
         ("/%252e%252e/a", 200),
     ] {
-        let answer = send(&alone, &[&format!("GET {path} HTTP/1.1"), "Host: a"]).await;
+        let answer = send(&standalone, &[&format!("GET {path} HTTP/1.1"), "Host: a"]).await;
         let expected = format!("HTTP/1.1 {status}");
         assert!(answer.starts_with(&expected), "{path}: {answer}");
     }
     let websocket = ["Connection: Upgrade", "Upgrade: websocket"];
     let lines = [&["GET / HTTP/1.1", "Host: a"], &websocket[..]].concat();
-    let answer = send(&alone, &lines).await;
+    let answer = send(&standalone, &lines).await;
     assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_there_is_a_bad_gateway() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = nobody.local_addr().unwrap();
-    drop(nobody);
-    let alone = Alone::before(upstream, Keys::Told).await;
-    let answer = alone.client.get(alone.url("/")).bearer_auth(&alone.token);
+async fn unreachable_service_is_bad_gateway() {
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = unused.local_addr().unwrap();
+    drop(unused);
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
+    let answer = standalone
+        .client
+        .get(standalone.url("/"))
+        .bearer_auth(&standalone.token);
     let answer = answer.send().await.unwrap();
     assert_eq!(answer.status(), 502);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
@@ -185,7 +188,10 @@ async fn a_service_that_is_not_there_is_a_bad_gateway() {
             .contains("upstream_unreachable")
     );
 
-    let answer = alone.client.post(alone.url("/")).bearer_auth(&alone.token);
+    let answer = standalone
+        .client
+        .post(standalone.url("/"))
+        .bearer_auth(&standalone.token);
     let answer = answer.header("content-type", "application/grpc");
     let answer = answer.send().await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -193,12 +199,12 @@ async fn a_service_that_is_not_there_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_malformed_is_the_clients_fault() {
+async fn malformed_body_is_a_client_error() {
     let take = async |body: Bytes| body.len().to_string();
     let upstream = serve(Router::new().fallback(take)).await;
-    let alone = Alone::before(upstream, Keys::Told).await;
-    let mut connection = TcpStream::connect(alone.gateway).await.unwrap();
-    let bearer = format!("authorization: Bearer {}", alone.token);
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
+    let mut connection = TcpStream::connect(standalone.gateway).await.unwrap();
+    let bearer = format!("authorization: Bearer {}", standalone.token);
     let lines = ["POST / HTTP/1.1", "host: a", "transfer-encoding: chunked"];
     let request = [&lines[..], &[&bearer, "", "3", "one", "x", ""]].concat();
     let request = request.join("\r\n");
@@ -208,27 +214,30 @@ async fn a_body_that_is_malformed_is_the_clients_fault() {
 }
 
 #[tokio::test]
-async fn a_service_that_does_not_answer_is_a_timeout() {
+async fn unresponsive_service_is_a_timeout() {
     let never = async || std::future::pending::<()>().await;
     let upstream = serve(Router::new().fallback(never)).await;
-    let alone = Alone::before(upstream, Keys::Told).await;
-    let answer = alone.client.get(alone.url("/")).bearer_auth(&alone.token);
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
+    let answer = standalone
+        .client
+        .get(standalone.url("/"))
+        .bearer_auth(&standalone.token);
     let answer = answer.send().await.unwrap();
     assert_eq!(answer.status(), 504);
     assert!(answer.text().await.unwrap().contains("upstream_timeout"));
 }
 
-/// A client that holds the rest of its body back until the first part has been answered.
+/// A client that sends the rest of its body after it has received the first part of the response.
 #[tokio::test]
-async fn bodies_are_streams_both_ways() {
+async fn bodies_are_streamed_both_ways() {
     let echo = async |request: Request| Response::new(request.into_body());
     let upstream = serve(Router::new().fallback(echo)).await;
-    let alone = Alone::before(upstream, Keys::Told).await;
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
     let (parts, body) = mpsc::unbounded_channel();
     let body = UnboundedReceiverStream::new(body).map(Ok::<_, Infallible>);
-    // GET, whose body is easily lost on the way.
-    let request = Request::get(alone.url("/"))
-        .header("authorization", format!("Bearer {}", alone.token))
+    // A GET, whose body is easily lost.
+    let request = Request::get(standalone.url("/"))
+        .header("authorization", format!("Bearer {}", standalone.token))
         .header("transfer-encoding", "chunked")
         .body(Body::from_stream(body))
         .unwrap();
@@ -246,7 +255,7 @@ async fn bodies_are_streams_both_ways() {
 }
 
 #[tokio::test]
-async fn grpc_goes_over_http_2_and_its_trailers_come_back() {
+async fn grpc_uses_http2_and_returns_trailers() {
     let service = async |request: Request| {
         assert_eq!(request.version(), Version::HTTP_2);
         assert_eq!(request.headers()["te"], "trailers");
@@ -257,9 +266,9 @@ async fn grpc_goes_over_http_2_and_its_trailers_come_back() {
         Response::new(Body::new(StreamBody::new(body)))
     };
     let upstream = serve(Router::new().fallback(service)).await;
-    let alone = Alone::before(upstream, Keys::Told).await;
-    let request = Request::post(alone.url("/a.Service/Method"))
-        .header("authorization", format!("Bearer {}", alone.token))
+    let standalone = Standalone::before(upstream, Keys::Configured).await;
+    let request = Request::post(standalone.url("/a.Service/Method"))
+        .header("authorization", format!("Bearer {}", standalone.token))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(Body::empty())

@@ -1,16 +1,10 @@
-//! Runs the examples as their readers do. It ends them as a Unix shell does.
-#![cfg(unix)]
+//! Runs each example as a reader does, and stops it as a Unix shell does.
 
-#[path = "demo/alone.rs"]
-mod alone;
-#[path = "demo/curl.rs"]
 mod curl;
-#[path = "demo/forwarding.rs"]
 mod forwarding;
-#[path = "support/process.rs"]
-mod process;
+mod standalone;
 
-use process::{Ended, run};
+use super::process::{Ended, run};
 
 #[track_caller]
 fn check_without(part: &str, step: &str) {
@@ -27,14 +21,14 @@ fn check_example(name: &str, arguments: &[&str]) {
 }
 
 #[test]
-fn the_demonstration_goes_as_it_should() {
+fn demonstration_succeeds() {
     let Ended {
         code,
         stdout,
         stderr,
     } = run("gateway", &["--demo-check"]);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
-    for told in [
+    for received in [
         "401 missing_token",
         "401 bad_signature",
         "200 from orders",
@@ -45,51 +39,56 @@ fn the_demonstration_goes_as_it_should() {
         "none refused",
         "401 unknown_key",
     ] {
-        assert!(stdout.contains(told), "{told}: {stdout}");
+        assert!(stdout.contains(received), "{received}: {stdout}");
     }
 }
 
 #[test]
-fn the_walk_notices_that_nobody_authenticates() {
+fn self_test_detects_missing_authentication() {
     check_without("auth", "no token");
 }
 
 #[test]
-fn the_walk_notices_that_nobody_asks_for_roles() {
+fn self_test_detects_missing_role_check() {
     check_without("role", "wrong role");
 }
 
 #[test]
-fn the_walk_notices_that_nobody_limits() {
+fn self_test_detects_missing_limits() {
     check_without("limit", "limit by subject");
 }
 
 #[test]
-fn the_walk_notices_that_headers_pass_as_they_are() {
+fn self_test_detects_unfiltered_headers() {
     check_without("headers", "identity headers");
 }
 
 #[test]
-fn the_walk_notices_that_keys_are_never_asked_for_again() {
+fn self_test_detects_missing_key_refresh() {
     check_without("rotation", "removed key");
 }
 
 #[test]
-fn the_axum_example_ends_well() {
+fn axum_example_succeeds() {
     check_example("axum_api", &["--check"]);
 }
 
 #[test]
-fn the_tonic_example_ends_well() {
+fn tonic_example_succeeds() {
     check_example("tonic_service", &[]);
 }
 
 #[test]
-fn the_propagation_example_ends_well() {
+fn propagation_example_succeeds() {
     check_example("downstream_call", &[]);
 }
 
 #[test]
-fn the_example_of_a_client_of_one_s_own_ends_well() {
+fn own_key_client_example_succeeds() {
     check_example("own_key_client", &[]);
+}
+
+#[test]
+fn production_example_succeeds() {
+    check_example("axum_production", &["--check"]);
 }
