@@ -140,7 +140,7 @@ impl TokenPropagationLayer {
     ///
     /// # Errors
     ///
-    /// Those of [`reqwest::ClientBuilder::build`].
+    /// The errors of [`reqwest::ClientBuilder::build`].
     #[cfg(feature = "reqwest-client")]
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-client")))]
     pub fn reqwest_client(

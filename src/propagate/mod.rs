@@ -1,5 +1,5 @@
-//! Propagates the identity of the caller: to the services that this one calls, and to the service
-//! that it stands in front of.
+//! Propagates the identity of the caller, to the services that this one calls and to the service
+//! behind it.
 //!
 //! # Outgoing: [`TokenPropagationLayer`]
 //!

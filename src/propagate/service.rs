@@ -89,7 +89,7 @@ impl TokenPropagation<reqwest::Client> {
     ///
     /// # Errors
     ///
-    /// Those of [`reqwest::RequestBuilder::build`] and [`reqwest::Client::execute`].
+    /// The errors of [`reqwest::RequestBuilder::build`] and [`reqwest::Client::execute`].
     pub async fn send(
         &self,
         request: reqwest::RequestBuilder,

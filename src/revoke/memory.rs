@@ -24,7 +24,7 @@ pub(super) struct Memory {
     hasher: SipHasher13,
     /// A bit for each kind that has had entries since the map was empty last.
     kinds: AtomicU8,
-    /// How many entries there are, those that have ended included.
+    /// The number of entries, including entries that have ended.
     len: AtomicUsize,
     shards: Sharded<RwLock<Slots>>,
     /// No entry ends earlier. Every writer holds this lock, so `len` is exact.
@@ -37,7 +37,7 @@ type Slots = HashMap<Key, Slot, IdentityBuildHasher>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key(u64, u64);
 
-/// One issuer, whose names are kept apart from those of other issuers.
+/// The names of one issuer.
 pub(super) struct Namespace<'a> {
     memory: &'a Memory,
     /// The keyed hash after the issuer.
@@ -309,7 +309,7 @@ mod tests {
             ends_at,
             not_before: 0,
         };
-        // Nobody can find such names, so the keys are made by hand.
+        // Names with such hashes cannot be found, so the keys are made by hand.
         let keys = [Key(1, 1), Key(1, 2), Key(2, 1)];
         for (key, ends_at) in keys.into_iter().zip(10..) {
             memory.put(key, slot(ends_at), 0, 9).unwrap();

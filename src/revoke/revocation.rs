@@ -33,7 +33,7 @@ use crate::words::words;
 /// assert_eq!(revocation.kind(), Kind::Token);
 /// assert_eq!(revocation.value(), Some("4f1c"));
 ///
-/// // An instance that is told of a revocation can pass it on to the others.
+/// // An instance that receives a revocation can forward it to the others.
 /// assert_eq!(serde_json::to_string(&revocation)?, json);
 ///
 /// assert!(serde_json::from_str::<Revocation>(&json.replace("4f1c", "")).is_err());

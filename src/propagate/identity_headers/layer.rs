@@ -118,7 +118,7 @@ impl IdentityHeadersLayer {
     ///
     /// # Errors
     ///
-    /// Those of [`header`](Self::header).
+    /// The errors of [`header`](Self::header).
     pub fn header_from(
         self,
         name: impl AsRef<str>,
@@ -145,8 +145,8 @@ impl IdentityHeadersLayer {
         Ok(self)
     }
 
-    /// Switches the headers on or off. If off, none is set, and those of the client are still
-    /// removed.
+    /// Switches the headers on or off. If off, no header is set, and the headers of the
+    /// client are still removed.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self

@@ -80,7 +80,7 @@ async fn spoofed(board: &mut Board, site: &Site, upstream: &Stack) {
     }
 }
 
-/// The next hop removes the headers that `Connection` names, also those that were set here.
+/// The next hop removes every header that `Connection` names, also a header that was set here.
 async fn nominated(board: &mut Board, site: &Site, upstream: &Stack) {
     let bearer = format!("Bearer {}", site.issuer.token("alice").sign());
     let alice = ("authorization", bearer.as_str());
