@@ -29,7 +29,6 @@ mod crypto;
 mod decision;
 mod duration;
 mod error;
-mod flight;
 mod gate;
 #[cfg(all(doc, feature = "full"))]
 pub mod guide;

@@ -20,7 +20,6 @@ const LEVELS: [&[&str]; 4] = [
         "crypto",
         "decision",
         "error",
-        "flight",
         "identity",
         "json",
         "manifest",
