@@ -1,4 +1,4 @@
-//! Identity headers of incoming requests, and the caller's token on outgoing ones.
+//! Identity headers of incoming requests, and the caller's token in outgoing ones.
 
 mod support;
 

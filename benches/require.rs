@@ -1,4 +1,5 @@
-//! Authorization, behind authentication by a remembered token, which the first line measures alone.
+//! Authorization behind authentication with a cached token. The first case measures authentication
+//! alone.
 
 mod support;
 
@@ -46,7 +47,7 @@ fn rules(criterion: &mut Criterion) {
 fn ten_leaves(criterion: &mut Criterion) {
     let site = Site::new(Algorithm::ES256);
     let caller = site.auth().verify_now(&site.token()).unwrap();
-    // Each of the ten is asked: `any` finds what it looks for in the end, and `all` misses nothing.
+    // All ten are evaluated: the last one of `any` matches, and each of `all` matches.
     let role = Rule::role("auditor") | Rule::role("owner") | Rule::role("admin");
     let scope = Rule::scope("invoices:write") | Rule::scope("orders:write");
     let invoices = Rule::permission("invoice:write") | Rule::permission_pattern("invoice:*");

@@ -44,7 +44,7 @@ pub(super) struct Passed {
     reply: SubprotocolReply,
     /// Whether the token had been verified before.
     remembered: bool,
-    /// `None` where nobody was authenticated.
+    /// `None` for anonymous callers.
     issuer: Option<usize>,
 }
 
@@ -75,7 +75,7 @@ impl JwtGate {
         Arc::make_mut(&mut self.0)
     }
 
-    /// Verifies, and lets the layers below know the caller, whoever something above took it for.
+    /// Verifies the token and replaces the caller in the extensions.
     fn authenticate<B>(
         &self,
         credential: &Credential,
@@ -99,7 +99,7 @@ impl JwtGate {
         })
     }
 
-    /// Where refusals are only reported the request goes on, so it loses whatever it called a credential and has no caller.
+    /// In report mode the request goes on, so its credential is removed and its caller is anonymous.
     fn refuse<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
         let rejection = rejection.into();
         if self.reports_only() {

@@ -225,7 +225,7 @@ async fn by_subject(board: &mut Board) {
     let victim = present_once(&forged, &token("alice").sign()).await;
     board.row("forged-tokens-in-a-victims-name", victim);
 
-    let other = TestIssuer::start_with(portcullis::Algorithm::ES256, site.clock.clone().into());
+    let other = TestIssuer::start_with(portcullis::Algorithm::ES256, site.clock.clone());
     let other = other.await.unwrap().with_audience(super::site::AUDIENCE);
     let keys = super::site::cache(&other, &site.clock);
     let both = [
@@ -290,7 +290,7 @@ async fn over_time(board: &mut Board) {
     assert_eq!(attempt(&quick, request(None)).await, "200", "control");
     let answer = send(&quick, request(None)).await;
     let after = answer.headers["retry-after"].to_str().unwrap();
-    let told = format!("{}, Retry-After: {after}", answer.told());
+    let told = format!("{}, Retry-After: {after}", answer.outcome());
     board.row("told-to-come-back-at-once", told);
 }
 
