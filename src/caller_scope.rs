@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::identity::Caller;
+use crate::inner_accessors::inner_accessors;
 
 thread_local! {
     static CURRENT: Cell<Option<Caller>> = const { Cell::new(None) };
@@ -144,6 +145,8 @@ impl<S> Scoped<S> {
         Self { inner }
     }
 }
+
+inner_accessors!(pub(crate) Scoped);
 
 impl<S, B> Service<Request<B>> for Scoped<S>
 where

@@ -8,7 +8,7 @@ use super::testing::{Answer, Issuer, keys};
 use super::{JwksCache, JwksSource, Lookup, LookupMode};
 use crate::algorithm::Algorithm;
 use crate::clock::ManualClock;
-use crate::observe::capture;
+use crate::observe::testing::events;
 
 /// A successful refresh, an unknown kid, and a failed refresh.
 async fn story() {
@@ -96,7 +96,7 @@ async fn age_report_ends_with_the_next_fetch_and_with_the_cache() {
 
 #[test]
 fn events_name_changes_and_failures_but_no_kid() {
-    let events = capture::events(|| run(story()));
+    let events = events(|| run(story()));
     let seen: Vec<_> = events
         .iter()
         .map(|event| ["level", "event", "issuer", "error"].map(|name| event[name].as_str()))

@@ -15,9 +15,8 @@ use crate::rejection::{Reason, Rejection};
 use crate::route::{self, RouteTemplate};
 use crate::stage::Stage;
 
-/// What a layer decided about one request.
-pub(crate) struct Decision<'a> {
-    pub(crate) stage: Stage,
+/// How a layer describes its decision.
+pub(crate) struct Description<'a> {
     /// The configured name of the layer.
     pub(crate) policy: &'a str,
     /// The word of a [`Mode`], `optional` for authentication, `headers` or `off` for propagation.
@@ -26,10 +25,18 @@ pub(crate) struct Decision<'a> {
     pub(crate) rule: Option<&'a str>,
     /// For rate limits: where the answer comes from.
     pub(crate) source: &'static str,
-    pub(crate) identity: Option<&'a Identity>,
-    pub(crate) rejection: Option<&'a Rejection>,
-    /// The metrics of requests that pass as this one does.
+    /// Whether the caller in the request's extensions took part in the decision.
+    pub(crate) has_caller: bool,
+    /// The metrics of requests that are admitted as this one is.
     pub(crate) metrics: Option<&'a CachedMetrics>,
+}
+
+/// One decision of one stage.
+pub(super) struct Decision<'a> {
+    pub(super) stage: Stage,
+    pub(super) identity: Option<&'a Identity>,
+    pub(super) rejection: Option<&'a Rejection>,
+    pub(super) description: Description<'a>,
 }
 
 /// The parts of a request that events name.
@@ -68,34 +75,42 @@ impl Decision<'_> {
         self.rejection.map(Rejection::reason)
     }
 
-    fn is_rejected(&self) -> bool {
+    /// Whether the request is not passed on.
+    pub(super) fn is_rejected(&self) -> bool {
         self.rejection.is_some() && !self.would_reject()
     }
 
     /// Whether the request passes only because the layer reports instead of enforcing.
     fn would_reject(&self) -> bool {
-        self.mode == Mode::Report.as_str()
+        self.description.mode == Mode::Report.as_str()
             && self
                 .reason()
                 .is_some_and(|reason| reason != Reason::NotConfigured)
     }
 
     pub(super) fn event(&self) -> &'static str {
-        let known = self.identity.is_some();
-        match self.stage {
-            Stage::Authentication if self.is_rejected() => names::event::AUTH_FAILURE,
-            Stage::Authentication if self.would_reject() => names::event::AUTH_WOULD_FAIL,
-            Stage::Authentication if known => names::event::AUTH_SUCCESS,
-            Stage::Authentication => names::event::AUTH_ANONYMOUS,
-            Stage::RateLimit if self.is_rejected() => names::event::RATELIMIT_LIMITED,
-            Stage::RateLimit if self.would_reject() => names::event::RATELIMIT_WOULD_LIMIT,
-            Stage::RateLimit => names::event::RATELIMIT_ADMITTED,
-            Stage::Propagation if self.is_rejected() => names::event::PROPAGATION_REFUSED,
-            Stage::Propagation if known => names::event::PROPAGATION_SENT,
-            Stage::Propagation => names::event::PROPAGATION_ANONYMOUS,
-            _ if self.is_rejected() => names::event::AUTHZ_DENIED,
-            _ if self.would_reject() => names::event::AUTHZ_WOULD_DENY,
-            _ => names::event::AUTHZ_ALLOWED,
+        use names::event::*;
+        let [rejected, would_reject, known, anonymous] = match self.stage {
+            Stage::Authentication => [AUTH_FAILURE, AUTH_WOULD_FAIL, AUTH_SUCCESS, AUTH_ANONYMOUS],
+            Stage::RateLimit => [
+                RATELIMIT_LIMITED,
+                RATELIMIT_WOULD_LIMIT,
+                RATELIMIT_ADMITTED,
+                RATELIMIT_ADMITTED,
+            ],
+            Stage::Propagation => [
+                PROPAGATION_REFUSED,
+                PROPAGATION_REFUSED,
+                PROPAGATION_SENT,
+                PROPAGATION_ANONYMOUS,
+            ],
+            _ => [AUTHZ_DENIED, AUTHZ_WOULD_DENY, AUTHZ_ALLOWED, AUTHZ_ALLOWED],
+        };
+        match (self.rejection, self.identity) {
+            (Some(_), _) if self.would_reject() => would_reject,
+            (Some(_), _) => rejected,
+            (None, Some(_)) => known,
+            (None, None) => anonymous,
         }
     }
 
@@ -123,9 +138,9 @@ impl Decision<'_> {
             layer: self.layer(),
             event: self.event(),
             reason: self.reason(),
-            mode: self.mode,
-            policy: self.policy.into(),
-            rule: self.rule.map(Into::into),
+            mode: self.description.mode,
+            policy: self.description.policy.into(),
+            rule: self.description.rule.map(Into::into),
             missing: self.missing().map(Into::into),
             caller: self.identity.cloned(),
             cached: self.is_cached(),
@@ -240,7 +255,11 @@ pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
         return;
     }
     let elapsed = elapsed.filter(|_| decision.stage == Stage::Authentication);
-    match decision.metrics.filter(|_| decision.rejection.is_none()) {
+    match decision
+        .description
+        .metrics
+        .filter(|_| decision.rejection.is_none())
+    {
         Some(cached) => {
             cached.counter.get_or_init(|| counter(decision)).add(1);
             if let Some(elapsed) = elapsed {
@@ -259,20 +278,23 @@ pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
 
 fn counter(decision: &Decision<'_>) -> Counter {
     let reason = Label::Fixed(decision.reason().map_or("", Reason::code));
-    let policy = Label::Text(decision.policy);
+    let policy = Label::Text(decision.description.policy);
     let verdict = Label::Fixed(verdict(decision));
     match decision.stage {
         Stage::Authentication => {
-            let issuer = decision.metrics.and_then(|cached| cached.issuer.as_ref());
+            let issuer = decision
+                .description
+                .metrics
+                .and_then(|cached| cached.issuer.as_ref());
             names::AUTH_REQUESTS.counter([
                 issuer.map_or(Label::Fixed(""), Label::Shared),
                 Label::Fixed(auth_result(decision)),
                 reason,
-                Label::Fixed(decision.mode),
+                Label::Fixed(decision.description.mode),
             ])
         }
         Stage::RateLimit => {
-            let source = Label::Fixed(decision.source);
+            let source = Label::Fixed(decision.description.source);
             names::RATELIMIT_DECISIONS.counter([policy, verdict, source])
         }
         Stage::Propagation => {
@@ -281,7 +303,7 @@ fn counter(decision: &Decision<'_>) -> Counter {
                 None if decision.identity.is_some() => "sent",
                 None => "anonymous",
             };
-            let mode = Label::Fixed(decision.mode);
+            let mode = Label::Fixed(decision.description.mode);
             names::PROPAGATION.counter([mode, Label::Fixed(result), reason])
         }
         _ => names::AUTHZ_DECISIONS.counter([policy, verdict]),

@@ -115,7 +115,7 @@ pub(crate) fn jwks_refreshed(
 }
 
 /// A fetch failed. `keys_age` is `None` while there are no keys. The backoff spaces failures, so
-/// this needs no limit of its own.
+/// events need no further limit.
 pub(crate) fn jwks_failed(
     issuer: IssuerLabel<'_>,
     failure: FetchFailure<'_>,
@@ -193,7 +193,7 @@ fn count_fetch(issuer: &str, result: &'static str) {
     names::JWKS_FETCH.counter(labels).add(1);
 }
 
-/// The chain of causes, outermost first. A certificate error may list many names, hence the cut.
+/// The chain of causes, outermost first, cut because a certificate error may list many names.
 fn cause_text(error: &dyn Error) -> String {
     const MAX_CHARS: usize = 500;
     let causes: Vec<_> = successors(Some(error), |&error| error.source())
@@ -282,6 +282,20 @@ pub(crate) fn propagation_without_caller() {
 }
 
 // === revocations ===
+
+/// A token of `issuer` lives longer than the revocation of a subject or client is kept.
+#[allow(dead_code, unused_variables)]
+pub(crate) fn token_outlives_revocations(issuer: &str, lifetime: Duration, max: Duration) {
+    event!(
+        WARN,
+        event = names::event::REVOKE_LIFETIME,
+        issuer,
+        lifetime = lifetime.as_secs(),
+        max = max.as_secs(),
+        fix = "raise `Revocations::max_token_lifetime` to the longest life of the issuer's tokens: \
+               the revocation of a subject ends before such a token expires",
+    );
+}
 
 pub(crate) fn revocation_added(kind: &'static str) {
     names::REVOKED.counter([Label::Fixed(kind)]).add(1);

@@ -10,6 +10,7 @@ use tower::Service;
 use super::policy::{Destination, Policy, Verdict, Withheld};
 use crate::caller_scope::current_caller;
 use crate::identity::Caller;
+use crate::inner_accessors::inner_accessors;
 use crate::observe;
 
 /// A client that adds the caller's token to requests to the allowed origins.
@@ -45,21 +46,6 @@ impl<S> TokenPropagation<S> {
         Self { settings, inner }
     }
 
-    /// The client inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The client inside.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The client inside.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-
     fn verdict(&self, destination: &Destination<'_>, explicit: Option<&Caller>) -> Option<Verdict> {
         let Settings { policy, warned } = self.settings.as_deref()?;
         let verdict = policy.decide(destination, explicit, current_caller().as_ref());
@@ -70,6 +56,8 @@ impl<S> TokenPropagation<S> {
         Some(verdict)
     }
 }
+
+inner_accessors!(pub TokenPropagation);
 
 #[cfg(feature = "reqwest-client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-client")))]

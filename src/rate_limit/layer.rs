@@ -32,6 +32,7 @@ mod quotas;
 /// a second layer for a second count.
 #[derive(Clone)]
 #[must_use]
+#[doc(alias = "throttle", alias = "governor", alias = "quota", alias = "429")]
 pub struct RateLimitLayer {
     /// The first is the layer's name.
     quotas: Vec<(Arc<str>, Quota)>,
@@ -279,7 +280,7 @@ impl<S> Layer<S> for RateLimitLayer {
         let settings = || Settings {
             limit: self.limit(),
             mode: self.mode,
-            tallies: Default::default(),
+            metrics: Default::default(),
         };
         if self.enabled && self.expects_a_proxy() {
             self.warned.call_once(observe::limit_trusts_no_proxy);

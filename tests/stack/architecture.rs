@@ -7,9 +7,10 @@ use std::path::Path;
 /// The levels, from the bottom. A file imports only from its own level and from those below.
 const LEVELS: [&[&str]; 4] = [
     &[
-        "answer",
+        "body",
         "clock",
         "duration",
+        "inner_accessors",
         "sharded",
         "strict_json",
         "sync",
@@ -32,6 +33,7 @@ const LEVELS: [&[&str]; 4] = [
         "policy_name",
         "protocol",
         "realm",
+        "reason",
         "rejection",
         "route",
         "single_flight",
@@ -40,7 +42,7 @@ const LEVELS: [&[&str]; 4] = [
         "words",
     ],
     &[], // folders, except the glue of the layers
-    &["gate", "respond"],
+    &["gate", "gated_service", "on_rejection", "respond"],
 ];
 
 /// Folders that are layers. They never import each other.

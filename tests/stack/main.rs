@@ -1,6 +1,8 @@
 //! The layers together, on real tokens and a real issuer, as a client sees them.
 
 mod architecture;
+#[cfg(both_backends)]
+mod backends;
 mod caller_scope;
 mod differential;
 mod extractors;
@@ -14,6 +16,7 @@ mod mutants;
 mod mutated;
 mod naive;
 mod profiles;
+mod public_types;
 mod races;
 mod remembered;
 mod reports;

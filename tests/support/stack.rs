@@ -72,7 +72,14 @@ where
 }
 
 pub(crate) async fn send(stack: &Stack, request: Request<Body>) -> Answer {
-    let response = stack.clone().oneshot(request).await.unwrap();
+    read(stack.clone().oneshot(request).await.unwrap()).await
+}
+
+/// Reads a response to its end.
+pub(crate) async fn read<B>(response: Response<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
+{
     let (parts, body) = response.into_parts();
     Answer {
         status: parts.status,

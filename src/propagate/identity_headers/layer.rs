@@ -41,6 +41,7 @@ use crate::realm::Realm;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
+#[doc(alias = "x-user-id", alias = "x-forwarded-user")]
 pub struct IdentityHeadersLayer {
     owned: OwnedHeaders,
     realm: Realm,
