@@ -284,7 +284,7 @@ pub(crate) fn propagation_without_caller() {
 // === revocations ===
 
 /// A token of `issuer` lives longer than the revocation of a subject or client is kept.
-#[allow(dead_code, unused_variables)]
+#[allow(unused_variables)] // without events
 pub(crate) fn token_outlives_revocations(issuer: &str, lifetime: Duration, max: Duration) {
     event!(
         WARN,
