@@ -70,7 +70,7 @@ impl TokenPropagation<reqwest::Client> {
     /// use portcullis::propagate::TokenPropagation;
     ///
     /// async fn orders(client: &TokenPropagation<reqwest::Client>) -> reqwest::Result<String> {
-    ///     let request = client.get_ref().get("https://orders.internal/v1").query(&[("limit", "10")]);
+    ///     let request = client.get_ref().get("https://orders.internal/v1?limit=10");
     ///     client.send(request).await?.error_for_status()?.text().await
     /// }
     /// ```
