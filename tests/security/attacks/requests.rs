@@ -1,4 +1,4 @@
-//! Requests that a client and a server read differently, mostly over a socket.
+//! Requests that mean one thing to a client and another to a server, mostly over a socket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,8 +21,7 @@ pub(crate) async fn mount(board: &mut Board) {
     protocols(board, &site).await;
 }
 
-/// A server on loopback with one public route, `/public`, and a counter of the calls of the other
-/// handlers.
+/// A server on loopback with the public path `/public`, and a count of the requests that reached the protected handler.
 async fn serve(site: &Site) -> (SocketAddr, Arc<AtomicUsize>) {
     let reached = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&reached);
@@ -41,7 +40,7 @@ async fn serve(site: &Site) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, reached)
 }
 
-/// The answer to the last request in these bytes, and whether the server or a layer gave it.
+/// What the last of the requests in these bytes is answered, and whether the server or a layer says so.
 async fn exchange(address: SocketAddr, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
@@ -130,7 +129,7 @@ async fn over_a_socket(board: &mut Board, site: &Site) {
 }
 
 async fn preflights(board: &mut Board, site: &Site) {
-    let passing = stack(site.auth.clone().pass_cors_preflight());
+    let told = stack(site.auth.clone().pass_cors_preflight());
     let preflight = || {
         let mut request = request(None);
         *request.method_mut() = Method::OPTIONS;
@@ -140,7 +139,7 @@ async fn preflights(board: &mut Board, site: &Site) {
         headers.insert("access-control-request-method", method);
         request
     };
-    assert_eq!(attempt(&passing, preflight()).await, "200", "control");
+    assert_eq!(attempt(&told, preflight()).await, "200", "control");
     let without = |name: &str| {
         let mut request = preflight();
         request.headers_mut().remove(name);
@@ -164,12 +163,12 @@ async fn preflights(board: &mut Board, site: &Site) {
         ("get-dressed-as-a-preflight", get),
         ("preflight-by-method-override", overridden),
     ] {
-        board.row(id, attempt(&passing, request).await);
+        board.row(id, attempt(&told, request).await);
     }
     let mut bad = preflight();
     let value = HeaderValue::from_static("Bearer a.b.c");
     bad.headers_mut().insert("authorization", value);
-    board.row("preflight-with-a-bad-token", attempt(&passing, bad).await);
+    board.row("preflight-with-a-bad-token", attempt(&told, bad).await);
     let half = (
         site.auth.clone().pass_cors_preflight(),
         RequireRoleLayer::any(["admin"]),
@@ -188,8 +187,8 @@ async fn protocols(board: &mut Board, site: &Site) {
     let answer = send(&stack, grpc).await;
     let status = answer.headers["grpc-status"].to_str().unwrap();
     assert!(answer.body.is_empty(), "the handler was reached");
-    let outcome = format!("{} grpc-status {status}", answer.status.as_u16());
-    board.row("plain-client-that-says-grpc", outcome);
+    let told = format!("{} grpc-status {status}", answer.status.as_u16());
+    board.row("plain-client-that-says-grpc", told);
 
     let mut planted: Request<_> = request(None);
     planted.extensions_mut().insert(Caller::Anonymous);
