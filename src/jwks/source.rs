@@ -29,14 +29,15 @@ use crate::tenant::{PLACE, TenantPattern};
 ///
 /// ```
 /// use std::time::Duration;
-/// use portcullis::{JwksCache, JwksSource};
+/// use portcullis::{Clock, JwksCache, JwksSource};
 ///
+/// let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// let source = JwksSource::discover("https://id.example.com/")?
-///     .default_ttl(Duration::from_secs(300))
-///     .cooldown(Duration::from_secs(10))
-///     .timeout(Duration::from_secs(5));
+///     .default_ttl(300 * second).min_ttl(60 * second).max_ttl(2 * hour)
+///     .max_stale(24 * hour).cooldown(10 * second).timeout(5 * second)
+///     .max_tenants(100.try_into()?).clock(Clock::System);
 /// let keys = JwksCache::new([source])?;
-/// # Ok::<(), portcullis::ConfigError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Tenants
@@ -273,6 +274,11 @@ impl JwksSource {
 
     /// Fetches the keys from this URL, which may be plain http on another machine. An attacker on the
     /// network path can replace the keys and then sign any token.
+    ///
+    /// ```
+    /// # use portcullis::JwksSource;
+    /// assert!(JwksSource::dangerous_plain_uri("https://id/", "http://id.internal/keys").is_ok());
+    /// ```
     ///
     /// # Errors
     /// [`ConfigError::Url`] if it is not an http or https URL.
