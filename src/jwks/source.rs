@@ -195,10 +195,10 @@ impl JwksSource {
         }
         self.settings.check()?;
         let (issuer, settings, clock) = (self.issuer, self.settings, self.clock);
-        let pattern = match issuer.contains(PLACE) {
-            true => Some(TenantPattern::parse(&issuer)?),
-            false => None,
-        };
+        let has_place = issuer.contains(PLACE);
+        let pattern = has_place
+            .then(|| TenantPattern::parse(&issuer))
+            .transpose()?;
         let (fetch, is_per_tenant) = match self.location {
             Location::Given(keys) => {
                 let state = KeyState::fixed(settings, keys, clock.monotonic());
@@ -260,6 +260,7 @@ impl JwksSource {
     /// let (issuer, keys) = ("https://id.example.com/", "https://id.example.com/keys");
     /// assert!(JwksSource::uri(issuer, keys).is_ok());
     /// assert!(JwksSource::uri(issuer, "http://id.example.com/keys").is_err());
+    /// assert!(JwksSource::dangerous_plain_uri(issuer, "http://id.example.com/keys").is_ok());
     /// ```
     ///
     /// # Errors
@@ -274,11 +275,6 @@ impl JwksSource {
 
     /// Fetches the keys from this URL, which may be plain http on another machine. An attacker on the
     /// network path can replace the keys and then sign any token.
-    ///
-    /// ```
-    /// # use portcullis::JwksSource;
-    /// assert!(JwksSource::dangerous_plain_uri("https://id/", "http://id.internal/keys").is_ok());
-    /// ```
     ///
     /// # Errors
     /// [`ConfigError::Url`] if it is not an http or https URL.
