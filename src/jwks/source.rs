@@ -174,10 +174,8 @@ impl JwksSource {
     }
 
     /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the least
-    /// used tenant is evicted and fetched again when its next token arrives. Default: 1,000.
-    ///
-    /// The keys of all tenants may take 128 KiB of memory per tenant on average, as an estimate. The
-    /// keys of one tenant may take 1 MiB.
+    /// used tenant is evicted and fetched again when its next token arrives. The keys of one tenant may
+    /// take about 1 MiB of memory, those of all tenants 128 KiB on average. Default: 1,000.
     pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
         self.settings.max_tenants = tenants;
         self
