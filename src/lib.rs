@@ -17,6 +17,7 @@ compile_error!(
 
 mod algorithm;
 mod body;
+mod caller_scope;
 mod claim_path;
 pub mod client_address;
 mod clock;
@@ -48,7 +49,6 @@ mod sharded;
 #[cfg(feature = "redis")]
 mod single_flight;
 mod stage;
-mod strict_json;
 mod sync;
 mod tenant;
 mod words;

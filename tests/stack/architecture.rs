@@ -12,11 +12,11 @@ const LEVELS: [&[&str]; 4] = [
         "duration",
         "inner_accessors",
         "sharded",
-        "strict_json",
         "sync",
     ],
     &[
         "algorithm",
+        "caller_scope",
         "claim_path",
         "crypto",
         "decision",
