@@ -1,4 +1,4 @@
-//! Authorization, behind authentication by a remembered token, which the first line measures alone.
+//! Authorization behind authentication by a cached token. The first line measures authentication alone.
 
 mod support;
 
@@ -43,10 +43,10 @@ fn rules(criterion: &mut Criterion) {
 }
 
 /// The decision alone, in nanoseconds.
-fn ten_leaves(criterion: &mut Criterion) {
+fn ten_atoms(criterion: &mut Criterion) {
     let site = Site::new(Algorithm::ES256);
     let caller = site.auth().verify_now(&site.token()).unwrap();
-    // Each of the ten is asked: `any` finds what it looks for in the end, and `all` misses nothing.
+    // Every atom is evaluated: each `any` succeeds with its last one, and each `all` succeeds.
     let role = Rule::role("auditor") | Rule::role("owner") | Rule::role("admin");
     let scope = Rule::scope("invoices:write") | Rule::scope("orders:write");
     let invoices = Rule::permission("invoice:write") | Rule::permission_pattern("invoice:*");
@@ -60,5 +60,5 @@ fn ten_leaves(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, rules, ten_leaves);
+criterion_group!(benches, rules, ten_atoms);
 criterion_main!(benches);

@@ -164,7 +164,7 @@ fn constant<'de, A: MapAccess<'de>>(map: &mut A, rule: Rule) -> Result<Rule, A::
     )))
 }
 
-/// Two forms in one table are an error: the table does not say whether both must hold.
+/// Two forms in one table are an error: it is unclear whether both must hold.
 fn once<T, E: Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
     match slot.replace(value) {
         None => Ok(()),

@@ -39,12 +39,12 @@ use crate::identity::Identity;
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
 ///
-/// A rule has three answers: it holds, it does not hold, or the token does not say. Only a rule that
-/// holds admits a caller. If the token has no claim `tenant`, neither `claim(tenant is "acme")` nor
+/// A rule has three answers: it holds, it does not hold, or the answer is unknown because the token
+/// lacks a claim. Only a rule that holds admits a caller. If the token has no claim `tenant`, neither `claim(tenant is "acme")` nor
 /// `not(claim(tenant is "acme"))` admits the caller. Roles, scopes, permissions and the client are
 /// always known: a token that names none has none.
 ///
-/// Anonymous callers are admitted only where a rule says [`anonymous`](Self::anonymous).
+/// Anonymous callers are admitted only by a rule that contains [`anonymous`](Self::anonymous).
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Rule(pub(super) Node);
