@@ -1,4 +1,4 @@
-//! What handlers of axum are given, and what their callers see if they are not.
+//! Extractors of axum, and the responses when they reject.
 
 use axum::Router;
 use axum::routing::get;
@@ -54,7 +54,7 @@ async fn get_path(app: &Router, path: &str, token: Option<&str>) -> Answer {
 }
 
 #[tokio::test]
-async fn a_handler_is_given_its_caller() {
+async fn handlers_receive_their_caller() {
     let (issuer, auth) = warm_auth().await;
     let app = app().layer(auth.optional());
     let token = issuer.token("alice").claim("tenant", "acme").sign();
@@ -88,7 +88,7 @@ async fn a_handler_is_given_its_caller() {
 }
 
 #[tokio::test]
-async fn without_the_layer_nobody_is_a_caller_not_even_an_anonymous_one() {
+async fn extractors_fail_without_the_layer() {
     for path in ["/me", "/maybe", "/claims", "/maybe-claims"] {
         let answer = get_path(&app(), path, None).await;
         assert_eq!(answer.status, 500, "{path}");
