@@ -5,6 +5,7 @@ mod router;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use ::axum::body::Body;
 use ::axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use ::axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::decision::Mode;
 use crate::identity::{Caller, Identity};
-use crate::observe::{self, Decision, RequestView, Stopwatch};
+use crate::observe::{self, Description, RequestView, Stopwatch};
 use crate::protocol::Protocol;
 use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
@@ -51,22 +52,22 @@ impl<T> Deref for Claims<T> {
 
 /// A verified caller; an anonymous one is refused with 401.
 impl<S: Sync> FromRequestParts<S> for Identity {
-    type Rejection = Response;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        match caller(parts).map_err(|rejection| refuse(parts, rejection))? {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        match caller(parts).map_err(|rejection| reject(parts, rejection))? {
             Caller::Verified(identity) => Ok(identity),
-            Caller::Anonymous => Err(refuse(parts, Reason::MissingToken.into())),
+            Caller::Anonymous => Err(reject(parts, Reason::MissingToken.into())),
         }
     }
 }
 
 /// The caller where `JwtAuthLayer` is optional: `None` is an anonymous one, never a bad token.
 impl<S: Sync> OptionalFromRequestParts<S> for Identity {
-    type Rejection = Response;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
-        let caller = caller(parts).map_err(|rejection| refuse(parts, rejection))?;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
+        let caller = caller(parts).map_err(|rejection| reject(parts, rejection))?;
         Ok(caller.identity().cloned())
     }
 }
@@ -76,14 +77,14 @@ where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Sync,
 {
-    type Rejection = Response;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
         let identity = <Identity as FromRequestParts<S>>::from_request_parts(parts, state).await?;
         let claims = identity.claims();
         claims
             .map(Self)
-            .map_err(|_| refuse(parts, Reason::InvalidClaim.into()))
+            .map_err(|_| reject(parts, Reason::InvalidClaim.into()))
     }
 }
 
@@ -92,10 +93,10 @@ where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Sync,
 {
-    type Rejection = Response;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Response> {
-        match caller(parts).map_err(|rejection| refuse(parts, rejection))? {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Rejection> {
+        match caller(parts).map_err(|rejection| reject(parts, rejection))? {
             Caller::Anonymous => Ok(None),
             Caller::Verified(_) => {
                 let claims = <Self as FromRequestParts<S>>::from_request_parts(parts, state);
@@ -105,11 +106,13 @@ where
     }
 }
 
-/// An answer in HTTP, for a handler that refuses by itself.
+/// The response for the client of the request that an extractor or layer rejected. A rejection that a
+/// handler makes does not know its request and is rendered for HTTP; use
+/// [`render`](Rejection::render) for another protocol.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        self.into_response::<::axum::body::Body>(Protocol::Http)
-            .map(::axum::body::Body::new)
+        let protocol = self.protocol();
+        self.render::<Body>(protocol).map(Body::new)
     }
 }
 
@@ -119,24 +122,22 @@ fn caller(parts: &Parts) -> Result<Caller, Rejection> {
     })
 }
 
-fn refuse(parts: &Parts, rejection: Rejection) -> Response {
-    let decision = Decision {
-        stage: Stage::Extractor,
-        policy: "extractor",
-        mode: Mode::Enforce.as_str(),
-        rule: None,
-        source: "",
-        identity: Caller::of(&parts.extensions).and_then(Caller::identity),
-        rejection: Some(&rejection),
-        metrics: None,
-    };
+fn reject(parts: &Parts, rejection: Rejection) -> Rejection {
+    let protocol = Protocol::new(&parts.method, &parts.headers);
+    let rejection = rejection.at(Stage::Extractor).answering(protocol);
     observe::report(
-        &decision,
+        Stage::Extractor,
+        Description {
+            policy: "extractor",
+            mode: Mode::Enforce.as_str(),
+            rule: None,
+            source: "",
+            has_caller: true,
+            metrics: None,
+        },
+        Some(&rejection),
         RequestView::of_parts(parts),
         Stopwatch::start(false, &parts.extensions),
     );
-    let protocol = Protocol::new(&parts.method, &parts.headers);
     rejection
-        .into_response::<::axum::body::Body>(protocol)
-        .map(::axum::body::Body::new)
 }

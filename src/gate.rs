@@ -1,80 +1,71 @@
-//! The one service behind the layers that decide: authentication, authorization and rate limits.
+//! The service behind every layer that decides: authentication, authorization, rate limits, identity headers.
 //!
-//! 1. A gate looks at the request and passes it, refuses it, or asks to wait (for a key, for a store).
-//! 2. *Pass* calls the inner service that was polled ready: no clone, no box.
-//! 3. *Refuse* and *wait* give the inner service's readiness back first, so that neither strangers who wait nor
-//!    connections that were refused hold a permit of a concurrency limit below.
-//! 4. After a wait the gate decides once more, and only then is an inner service driven to readiness.
-//! 5. Every decision is reported here, once, and every refusal becomes a response here.
+//! 1. The gate reads the request and admits it, rejects it, or waits (for keys, for a store).
+//! 2. An admitted request calls the inner service that was polled ready: no clone, no box.
+//! 3. Before a wait and after a rejection the readiness of the inner service is given back, so that
+//!    neither waiting nor rejected requests hold a permit of a concurrency limit below.
+//! 4. After a wait the gate decides again, and only then is an inner service driven to readiness.
+//! 5. Every decision is reported here, once, and every rejection is rendered here.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use crate::answer::{Hold, ResponseBody};
-use crate::observe::{self, CachedMetrics, Decision, RequestView, Stopwatch};
+use crate::body::{BodyGuard, ResponseBody};
+use crate::observe::{self, Description, RequestView, Stopwatch};
 use crate::protocol::Protocol;
-use crate::rejection::{Reason, Rejection};
+use crate::rejection::Rejection;
+use crate::stage::Stage;
 
-/// A decision about requests. A clone must be cheap: one is kept for each request that waits, or whose response is sealed.
+/// A decision about requests. It must be cheap to clone: each waiting request keeps a clone.
 pub(crate) trait Gate: Clone {
-    /// Whether events always tell how long the decision took.
+    /// The stage that decides, for events and rejections.
+    const STAGE: Stage;
+    /// Whether every decision is timed.
     const TIMED: bool;
-    /// What the gate keeps of a request that passed, for the response.
-    type Ticket;
-    /// What a wait yields.
+    /// What is kept of an admitted request for its response.
+    type Admitted: Admitted;
+    /// The result of a wait.
     type Answer;
 
-    /// The watch was started just now.
+    /// Decides. `watch` was started just before.
     fn begin<B>(&self, request: &mut Request<B>, watch: Stopwatch) -> Begin<Self>;
 
-    /// Decides once more, after the wait that `begin` asked for.
+    /// Decides again, after the wait that `begin` asked for.
     fn finish<B>(
         &self,
         answer: Self::Answer,
         request: &mut Request<B>,
-    ) -> Result<Self::Ticket, Rejection>;
+    ) -> Result<Self::Admitted, Rejection>;
 
-    /// Whether the response of this request will be sealed.
-    fn seals(&self, _ticket: &Self::Ticket) -> bool {
-        true
-    }
-
-    /// What the response's body takes along until it has ended.
-    fn hold(&self, _ticket: &mut Self::Ticket) -> Option<Hold> {
-        None
-    }
-
-    /// Writes what the client is told on a response of the inner service, or learns from it.
-    fn seal<R>(&self, _ticket: Self::Ticket, _response: &mut Response<R>) {}
-
-    /// Whether refusals are reported and then let through.
-    fn reports_only(&self) -> bool {
-        false
-    }
-
-    /// The counter of requests that passed as this one did, so that most need not be described.
-    fn tally(&self, _ticket: &Self::Ticket) -> Option<&CachedMetrics> {
-        None
-    }
-
+    /// Describes a decision for metrics and events.
     fn describe<'a>(
         &'a self,
-        extensions: &'a Extensions,
-        verdict: Result<&Self::Ticket, &'a Rejection>,
-    ) -> Decision<'a>;
+        verdict: Result<&'a Self::Admitted, &'a Rejection>,
+    ) -> Description<'a>;
 }
 
-/// What a gate waits for. It outlives the request's own stack, hence the box.
+/// What a gate keeps of an admitted request.
+pub(crate) trait Admitted: Sized {
+    /// The value that the response body holds until it ends.
+    fn body_guard(&mut self) -> Option<BodyGuard> {
+        None
+    }
+
+    /// Reads the response of the inner service, or adds headers to it.
+    fn on_response<R>(self, _response: &mut Response<R>) {}
+}
+
+/// What a gate waits for. It outlives the call, hence the box.
 pub(crate) type Wait<A> = Pin<Box<dyn Future<Output = A> + Send>>;
 
-/// What a gate says to a request.
+/// The first decision about a request.
 pub(crate) enum Begin<G: Gate> {
-    Pass(G::Ticket),
+    Admit(G::Admitted),
     Wait(Wait<G::Answer>),
     Reject(Rejection),
 }
@@ -97,8 +88,8 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<G: Gate, S: Service<Request<B>>, B> {
-        Passed { #[pin] future: S::Future, pass: Option<Pass<G>> },
-        Refused { rejection: Option<Rejection>, protocol: Protocol },
+        Called { #[pin] future: S::Future, admitted: Option<G::Admitted> },
+        Rejected { rejection: Option<Rejection> },
         Waiting { waiting: Pin<Box<Waiting<G, S, B>>> },
     }
 }
@@ -112,24 +103,30 @@ pin_project! {
         inner: S,
         // Until the inner service is called.
         request: Option<Request<B>>,
-        pass: Option<Pass<G>>,
+        admitted: Option<G::Admitted>,
         #[pin]
         called: Option<S::Future>,
     }
 }
 
-/// A gate and what it said, kept for the response.
-struct Pass<G: Gate> {
-    gate: G,
-    ticket: G::Ticket,
-}
-
 // === impl Gated ===
 
 impl<G, S> Gated<G, S> {
-    /// Without a gate every request passes untouched: a layer that was switched off.
+    /// Without a gate, every request passes unchanged: the layer is switched off.
     pub(crate) fn new(gate: Option<G>, inner: S) -> Self {
         Self { gate, inner }
+    }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
     }
 }
 
@@ -148,23 +145,21 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(gate) = &self.gate else {
-            return GateFuture::passed(self.inner.call(request), None);
+            return GateFuture::called(self.inner.call(request), None);
         };
         let watch = Stopwatch::start(G::TIMED, request.extensions());
         match gate.begin(&mut request, watch) {
-            Begin::Pass(ticket) => {
-                report(gate, &request, Ok(&ticket), watch);
-                let pass = Pass::of(gate, ticket);
-                GateFuture::passed(self.inner.call(request), pass)
+            Begin::Admit(admitted) => {
+                report_admitted(gate, &request, &admitted, watch);
+                GateFuture::called(self.inner.call(request), Some(admitted))
             }
-            Begin::Reject(rejection) => {
-                report(gate, &request, Err(&rejection), watch);
-                if lets_through(gate, &rejection) {
-                    return GateFuture::passed(self.inner.call(request), None);
+            Begin::Reject(rejection) => match report_rejected(gate, &request, rejection, watch) {
+                None => GateFuture::called(self.inner.call(request), None),
+                Some(rejection) => {
+                    give_readiness_back(&mut self.inner);
+                    GateFuture::rejected(rejection)
                 }
-                give_readiness_back(&mut self.inner);
-                GateFuture::refused(rejection, Protocol::of(&request))
-            }
+            },
             Begin::Wait(wait) => {
                 give_readiness_back(&mut self.inner);
                 GateFuture::waiting(Waiting {
@@ -173,7 +168,7 @@ where
                     watch,
                     inner: self.inner.clone(),
                     request: Some(request),
-                    pass: None,
+                    admitted: None,
                     called: None,
                 })
             }
@@ -181,56 +176,46 @@ where
     }
 }
 
-/// A service that was polled ready may hold a permit for the call; dropping it is the only way to return that.
+/// A service that was polled ready may hold a permit for the call. Only dropping it returns the permit.
 fn give_readiness_back<S: Clone>(inner: &mut S) {
     *inner = inner.clone();
 }
 
-fn report<G: Gate, B>(
+fn report_admitted<G: Gate, B>(
     gate: &G,
     request: &Request<B>,
-    verdict: Result<&G::Ticket, &Rejection>,
+    admitted: &G::Admitted,
     watch: Stopwatch,
 ) {
-    let tally = verdict.ok().and_then(|ticket| gate.tally(ticket));
-    if tally.is_some_and(|tally| observe::count_again(tally, watch)) {
-        return;
-    }
-    let decision = gate.describe(request.extensions(), verdict);
-    observe::report(&decision, RequestView::of(request), watch);
+    let told = gate.describe(Ok(admitted));
+    observe::report(G::STAGE, told, None, RequestView::of(request), watch);
 }
 
-// === impl Pass ===
-
-impl<G: Gate> Pass<G> {
-    /// Nothing where the response is left as it is: the gates' counts of clones are shared by all processors.
-    fn of(gate: &G, ticket: G::Ticket) -> Option<Self> {
-        gate.seals(&ticket).then(|| Self {
-            gate: gate.clone(),
-            ticket,
-        })
-    }
-}
-
-/// A misconfiguration is never let through: nothing was decided.
-fn lets_through<G: Gate>(gate: &G, rejection: &Rejection) -> bool {
-    gate.reports_only() && rejection.reason() != Reason::NotConfigured
+/// Returns the rejection with its stage and the protocol of its request, or `None` if it is only
+/// reported and the request passes.
+fn report_rejected<G: Gate, B>(
+    gate: &G,
+    request: &Request<B>,
+    rejection: Rejection,
+    watch: Stopwatch,
+) -> Option<Rejection> {
+    let rejection = rejection.at(G::STAGE).answering(Protocol::of(request));
+    let told = gate.describe(Err(&rejection));
+    let view = RequestView::of(request);
+    observe::report(G::STAGE, told, Some(&rejection), view, watch).then_some(rejection)
 }
 
 // === impl GateFuture ===
 
 impl<G: Gate, S: Service<Request<B>>, B> GateFuture<G, S, B> {
-    fn passed(future: S::Future, pass: Option<Pass<G>>) -> Self {
-        let state = State::Passed { future, pass };
+    fn called(future: S::Future, admitted: Option<G::Admitted>) -> Self {
+        let state = State::Called { future, admitted };
         Self { state }
     }
 
-    fn refused(rejection: Rejection, protocol: Protocol) -> Self {
+    fn rejected(rejection: Rejection) -> Self {
         let rejection = Some(rejection);
-        let state = State::Refused {
-            rejection,
-            protocol,
-        };
+        let state = State::Rejected { rejection };
         Self { state }
     }
 
@@ -250,29 +235,36 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Passed { future, pass } => {
+            StateProj::Called { future, admitted } => {
                 let response = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(seal(pass.take(), response)))
+                Poll::Ready(Ok(finish_response(admitted.take(), response)))
             }
-            // Polled again after it was ready, it stays pending.
-            StateProj::Refused {
-                rejection,
-                protocol,
-            } => rejection.take().map_or(Poll::Pending, |rejection| {
-                Poll::Ready(Ok(rejection.into_response(*protocol)))
-            }),
+            // Stays pending if it is polled again after it was ready.
+            StateProj::Rejected { rejection } => {
+                rejection.take().map_or(Poll::Pending, |rejection| {
+                    Poll::Ready(Ok(render(rejection)))
+                })
+            }
             StateProj::Waiting { waiting } => waiting.as_mut().poll(cx),
         }
     }
 }
 
-fn seal<G: Gate, R>(pass: Option<Pass<G>>, mut response: Response<R>) -> Response<ResponseBody<R>> {
-    let mut held = None;
-    if let Some(Pass { gate, mut ticket }) = pass {
-        held = gate.hold(&mut ticket);
-        gate.seal(ticket, &mut response);
+fn finish_response<A: Admitted, R>(
+    admitted: Option<A>,
+    mut response: Response<R>,
+) -> Response<ResponseBody<R>> {
+    let mut guard = None;
+    if let Some(mut admitted) = admitted {
+        guard = admitted.body_guard();
+        admitted.on_response(&mut response);
     }
-    response.map(|body| ResponseBody::inner(body, held))
+    response.map(|body| ResponseBody::inner(body, guard))
+}
+
+fn render<R>(rejection: Rejection) -> Response<ResponseBody<R>> {
+    let protocol = rejection.protocol();
+    rejection.render(protocol)
 }
 
 // === impl Waiting ===
@@ -289,15 +281,17 @@ where
         if let (Some(request), Some(wait)) = (this.request.as_mut(), this.wait.as_mut()) {
             let answer = ready!(wait.as_mut().poll(cx));
             *this.wait = None;
-            let verdict = this.gate.finish(answer, request);
-            report(this.gate, request, verdict.as_ref(), *this.watch);
-            match verdict {
-                Ok(ticket) => *this.pass = Pass::of(this.gate, ticket),
-                Err(rejection) if lets_through(this.gate, &rejection) => {}
+            match this.gate.finish(answer, request) {
+                Ok(admitted) => {
+                    report_admitted(this.gate, request, &admitted, *this.watch);
+                    *this.admitted = Some(admitted);
+                }
                 Err(rejection) => {
-                    let protocol = Protocol::of(request);
-                    *this.request = None;
-                    return Poll::Ready(Ok(rejection.into_response(protocol)));
+                    let rejection = report_rejected(this.gate, request, rejection, *this.watch);
+                    if let Some(rejection) = rejection {
+                        *this.request = None;
+                        return Poll::Ready(Ok(render(rejection)));
+                    }
                 }
             }
         }
@@ -311,87 +305,14 @@ where
             return Poll::Pending;
         };
         let response = ready!(future.poll(cx))?;
-        Poll::Ready(Ok(seal(this.pass.take(), response)))
+        Poll::Ready(Ok(finish_response(this.admitted.take(), response)))
     }
 }
 
-/// The public service of a layer: a name over [`Gated`], and a response future that says nothing of its making.
-///
-/// A third name puts a service of one argument between the gate and the inner service.
-macro_rules! gated_service {
-    ($(#[$doc:meta])* $Service:ident, $Gate:ty) => {
-        $crate::gate::gated_service! { $(#[$doc])* $Service, $Gate, S, S, |inner| inner }
-    };
-    ($(#[$doc:meta])* $Service:ident, $Gate:ty, $Between:ident) => {
-        $crate::gate::gated_service! { $(#[$doc])* $Service, $Gate, S, $Between<S>, $Between::new }
-    };
-    ($(#[$doc:meta])* $Service:ident, $Gate:ty, $S:ident, $Inner:ty, $between:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $Service<$S> {
-            gated: $crate::gate::Gated<$Gate, $Inner>,
-        }
+// === impl Admitted ===
 
-        pin_project_lite::pin_project! {
-            #[doc = concat!("The response of [`", stringify!($Service), "`].")]
-            pub struct ResponseFuture<$S: tower::Service<http::Request<B>>, B> {
-                #[pin]
-                future: $crate::gate::GateFuture<$Gate, $Inner, B>,
-            }
-        }
-
-        impl<$S> $Service<$S> {
-            pub(super) fn new(gate: Option<$Gate>, inner: $S) -> Self {
-                let between: fn($S) -> $Inner = $between;
-                let gated = $crate::gate::Gated::new(gate, between(inner));
-                Self { gated }
-            }
-        }
-
-        impl<$S, B, R> tower::Service<http::Request<B>> for $Service<$S>
-        where
-            $S: tower::Service<http::Request<B>, Response = http::Response<R>> + Clone,
-        {
-            type Response = http::Response<$crate::answer::ResponseBody<R>>;
-            type Error = $S::Error;
-            type Future = ResponseFuture<$S, B>;
-
-            fn poll_ready(
-                &mut self,
-                cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Result<(), $S::Error>> {
-                self.gated.poll_ready(cx)
-            }
-
-            fn call(&mut self, request: http::Request<B>) -> Self::Future {
-                let future = self.gated.call(request);
-                ResponseFuture { future }
-            }
-        }
-
-        impl<$S, B, R> std::future::Future for ResponseFuture<$S, B>
-        where
-            $S: tower::Service<http::Request<B>, Response = http::Response<R>>,
-        {
-            type Output = Result<http::Response<$crate::answer::ResponseBody<R>>, $S::Error>;
-
-            fn poll(
-                self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Self::Output> {
-                self.project().future.poll(cx)
-            }
-        }
-
-        impl<$S: tower::Service<http::Request<B>>, B> std::fmt::Debug for ResponseFuture<$S, B> {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct("ResponseFuture").finish_non_exhaustive()
-            }
-        }
-    };
-}
-
-pub(crate) use gated_service;
+/// Nothing is done with the response.
+impl Admitted for () {}
 
 #[cfg(test)]
 mod tests;

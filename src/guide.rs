@@ -8,6 +8,9 @@ pub mod authorization {}
 #[doc = include_str!("../docs/rate-limits.md")]
 pub mod rate_limits {}
 
+#[doc = include_str!("../docs/observability.md")]
+pub mod observability {}
+
 #[doc = include_str!("../docs/performance.md")]
 pub mod performance {}
 

@@ -20,7 +20,7 @@ compile_error!(
 extern crate self as portcullis;
 
 mod algorithm;
-mod answer;
+mod body;
 mod claim_path;
 pub mod client_address;
 mod clock;
@@ -30,6 +30,7 @@ mod duration;
 mod error;
 mod flight;
 mod gate;
+mod gated_service;
 #[cfg(all(doc, feature = "full"))]
 pub mod guide;
 mod identity;
@@ -37,11 +38,13 @@ mod json;
 pub mod manifest;
 pub mod names;
 mod observe;
+mod on_rejection;
 mod origin;
 mod policy_name;
 mod preflight;
 mod protocol;
 mod realm;
+mod reason;
 mod rejection;
 mod respond;
 mod route;
@@ -75,7 +78,7 @@ pub mod test_util;
 #[cfg(feature = "axum")]
 pub use crate::axum::{Claims, GuardedRouter};
 pub use algorithm::Algorithm;
-pub use answer::ResponseBody;
+pub use body::ResponseBody;
 pub use claim_path::ClaimPath;
 pub use client_address::PeerAddr;
 pub use clock::{Clock, ManualClock};
@@ -90,10 +93,11 @@ pub use names::Names;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
+pub use on_rejection::OnRejectionLayer;
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};
-pub use rejection::{Reason, Rejection};
+pub use rejection::{CustomReason, Reason, Rejection};
 pub use require::{
     RequireLayer, RequirePermissionLayer, RequireRoleLayer, RequireScopeLayer, Rule, Rules,
 };

@@ -1,25 +1,23 @@
-//! The one place that turns a refusal into a response.
+//! Renders rejections. No other file makes a response.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::answer::ResponseBody;
+use crate::body::ResponseBody;
 use crate::duration::seconds_rounded_up;
 use crate::protocol::{GrpcMediaType, Protocol};
 use crate::realm::is_quotable;
 use crate::rejection::{Challenge, Reason, Rejection};
 
-/// The registered type of a used-up quota; every other problem is its status (`about:blank`).
+/// The registered type of an exceeded quota. Every other problem is its status (`about:blank`).
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
-/// What the gRPC specification leaves bare in `grpc-message`: printable ASCII except `%`.
+/// `grpc-message` is percent-encoded except for printable ASCII without `%`.
 const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The problem document (RFC 9457).
@@ -42,21 +40,24 @@ struct Problem<'r> {
 // === impl Rejection ===
 
 impl Rejection {
-    /// The response that tells a client of this refusal, in its own protocol.
+    /// Renders the response for a client that speaks `protocol`.
+    ///
+    /// The rejection is put into the extensions of the response.
     ///
     /// ```
     /// use portcullis::{Protocol, Reason, Rejection};
     ///
-    /// let response = Rejection::new(Reason::NoRoute).into_response::<String>(Protocol::Http);
-    /// assert_eq!(response.status(), 404);
+    /// let rejection = Rejection::new(Reason::Expired);
+    /// let response = rejection.clone().render::<String>(Protocol::Http);
+    /// assert_eq!(response.status(), 401);
     /// assert_eq!(response.headers()["content-type"], "application/problem+json");
     ///
-    /// let response = Rejection::new(Reason::NoRoute).into_response::<String>(Protocol::GRPC);
+    /// let response = rejection.render::<String>(Protocol::GRPC);
     /// assert_eq!(response.status(), 200);
-    /// assert_eq!(response.headers()["grpc-status"], "12");
+    /// assert_eq!(response.headers()["grpc-status"], "16");
     /// ```
     #[must_use]
-    pub fn into_response<B>(self, protocol: Protocol) -> Response<ResponseBody<B>> {
+    pub fn render<B>(self, protocol: Protocol) -> Response<ResponseBody<B>> {
         let mut response = match protocol {
             Protocol::Grpc(media_type) => grpc(&self, media_type),
             Protocol::Http | Protocol::Head => problem(&self, protocol),
@@ -69,19 +70,31 @@ impl Rejection {
         if let Some(details) = self.details() {
             headers.extend(details.fields.iter().cloned());
         }
-        response.extensions_mut().insert(self);
+        response.extensions_mut().insert(self.answering(protocol));
         response
     }
 
-    /// A refusal of the method, naming those that the route takes (RFC 9110 section 15.5.6).
-    #[must_use]
-    pub fn method_not_allowed(allowed: &[Method]) -> Self {
-        let list: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-        let rejection = Self::new(Reason::MethodNotAllowed);
-        match HeaderValue::try_from(list.join(", ")) {
-            Ok(value) => rejection.with_header(ALLOW, value),
-            Err(_) => rejection,
-        }
+    /// The problem document (RFC 9457).
+    pub(crate) fn document(&self) -> Bytes {
+        let reason = self.reason();
+        let status = reason.status();
+        let limited = reason == Reason::RateLimited;
+        let retry_after = self.retry_after().filter(|_| limited);
+        let problem = Problem {
+            kind: if limited {
+                QUOTA_EXCEEDED
+            } else {
+                "about:blank"
+            },
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: reason.detail(),
+            code: reason.code(),
+            required: self.required(),
+            retry_after: retry_after.map(seconds),
+            violated_policies: self.violated_policies().collect(),
+        };
+        serde_json::to_vec(&problem).unwrap_or_default().into()
     }
 }
 
@@ -100,7 +113,7 @@ fn grpc<B>(rejection: &Rejection, media_type: GrpcMediaType) -> Response<Respons
 }
 
 fn problem<B>(rejection: &Rejection, protocol: Protocol) -> Response<ResponseBody<B>> {
-    let body = Bytes::from(document(rejection));
+    let body = rejection.document();
     let length = body.len();
     let mut response = Response::new(ResponseBody::own(match protocol {
         Protocol::Head => Bytes::new(),
@@ -117,29 +130,7 @@ fn problem<B>(rejection: &Rejection, protocol: Protocol) -> Response<ResponseBod
     response
 }
 
-fn document(rejection: &Rejection) -> Vec<u8> {
-    let reason = rejection.reason();
-    let status = reason.status();
-    let limited = reason == Reason::RateLimited;
-    let violated = rejection.details().map(|details| details.violated.iter());
-    let problem = Problem {
-        kind: if limited {
-            QUOTA_EXCEEDED
-        } else {
-            "about:blank"
-        },
-        title: status.canonical_reason().unwrap_or_default(),
-        status: status.as_u16(),
-        detail: reason.detail(),
-        code: reason.code(),
-        required: rejection.required(),
-        retry_after: rejection.retry_after().filter(|_| limited).map(seconds),
-        violated_policies: violated.into_iter().flatten().map(|name| &**name).collect(),
-    };
-    serde_json::to_vec(&problem).unwrap_or_default()
-}
-
-/// The challenge (RFC 6750 section 3, RFC 9470 section 3), made of configured words and fixed texts only.
+/// The challenge (RFC 6750 section 3, RFC 9470 section 3), of configured words and fixed texts.
 fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
     let reason = rejection.reason();
     let error = match reason.challenge() {
@@ -189,7 +180,7 @@ fn challenge(rejection: &Rejection, headers: &mut HeaderMap) {
     }
 }
 
-/// Whole seconds, rounded up and never 0, which would invite the client to come back at once.
+/// Whole seconds, rounded up and never 0, because 0 invites an immediate retry.
 fn seconds(duration: Duration) -> u64 {
     seconds_rounded_up(duration).max(1)
 }
@@ -199,9 +190,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_wait_is_a_number_of_seconds() {
+    fn longest_retry_after_is_a_number() {
         let rejection = Rejection::new(Reason::RateLimited).with_retry_after(Duration::MAX);
-        let response = rejection.into_response::<()>(Protocol::Http);
+        let response = rejection.render::<()>(Protocol::Http);
         assert_eq!(response.headers()["retry-after"], u64::MAX.to_string());
     }
 }

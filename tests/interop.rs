@@ -12,8 +12,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, http::HeaderMap};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis::{
     Algorithm, Clock, Identity, Issuer, JwksCache, JwksSource, JwtAuthLayer, RequireRoleLayer,
     TestIssuer,
@@ -33,6 +35,8 @@ enum Peer {
     Joserfc,
     Jwcrypto,
     Jose,
+    /// The clients `@connectrpc/connect-web` and `grpc-web`.
+    GrpcWeb,
 }
 
 /// What a peer says when it starts.
@@ -100,6 +104,51 @@ async fn jose_verifies_our_tokens() {
     verifies_our_tokens(Peer::Jose).await;
 }
 
+#[tokio::test]
+async fn grpc_web_clients_read_the_status_of_rejections() {
+    let Some(mut peer) = Peer::GrpcWeb.command() else {
+        return;
+    };
+    let issuer = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
+    let auth = JwtAuthLayer::from_issuer(issuer.issuer(), AUDIENCE).unwrap();
+    let layers = (auth, RequireRoleLayer::any(["reader"]));
+    let service = Router::new().route("/shop.Orders/Get", post(empty_grpc_web_message));
+    let url = listen(service.route_layer(layers)).await;
+
+    let reader = issuer.token("alice").role("reader").sign();
+    let guest = issuer.token("bob").sign();
+    let credentials = "credentials are required";
+    let rule = "the caller does not satisfy the rule for this request";
+    for (token, status, message) in [
+        ("", 16, credentials),
+        (guest.as_str(), 7, rule),
+        (reader.as_str(), 0, ""),
+    ] {
+        let output = peer.arg(&url).arg(token).kill_on_drop(true).output();
+        let output = timeout(PATIENCE, output).await.expect("an end in time");
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let lines = output
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let expected = ["connect-web", "grpc-web binary", "grpc-web text"]
+            .map(|client| json!({ "client": client, "status": status, "message": message }));
+        assert_eq!(lines.collect::<Vec<Value>>(), expected);
+        peer = Peer::GrpcWeb.command().unwrap();
+    }
+}
+
+/// An empty message and the status 0, in the format of the request.
+async fn empty_grpc_web_message(headers: HeaderMap) -> impl axum::response::IntoResponse {
+    let body = b"\0\0\0\0\0\x80\0\0\0\x0fgrpc-status:0\r\n";
+    let content_type = headers["content-type"].clone();
+    let is_text = content_type == "application/grpc-web-text";
+    let body = match is_text {
+        true => BASE64.encode(body).into_bytes(),
+        false => body.to_vec(),
+    };
+    ([("content-type", content_type)], body)
+}
+
 /// Through two routes: one for tokens as they should be, one that was told where tutorials put things.
 async fn axum_agrees_with(peer: Peer) {
     let Some((_peer, offer)) = peer.start().await else {
@@ -107,7 +156,7 @@ async fn axum_agrees_with(peer: Peer) {
     };
     let plain = match peer {
         Peer::Joserfc => JwtAuthLayer::from_issuer(&offer.issuer, AUDIENCE),
-        Peer::Jwcrypto | Peer::Jose => JwtAuthLayer::new([offer.policy()]),
+        Peer::Jwcrypto | Peer::Jose | Peer::GrpcWeb => JwtAuthLayer::new([offer.policy()]),
     };
     let tutorial = offer.policy().subject_claim("userId").roles_claim("role");
     let tutorial = JwtAuthLayer::new([tutorial]).unwrap();
@@ -243,6 +292,7 @@ impl Peer {
             Self::Joserfc => ("joserfc", "python.stamp"),
             Self::Jwcrypto => ("jwcrypto", "python.stamp"),
             Self::Jose => ("jose", "node.stamp"),
+            Self::GrpcWeb => ("grpc_web", "node.stamp"),
         };
         if !installed.join(stamp).exists() {
             let skipped = format!("SKIPPED interop ({name}): tests/interop/install");
@@ -253,10 +303,10 @@ impl Peer {
             std::io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
         }
-        if let Self::Jose = self {
+        if let Self::Jose | Self::GrpcWeb = self {
             let mut node = Command::new("node");
             node.arg("--preserve-symlinks-main");
-            node.arg(installed.join("node/jose_peer.mjs"));
+            node.arg(installed.join(format!("node/{name}_peer.mjs")));
             return Some(node);
         }
         let mut python = Command::new(installed.join("python/bin/python"));

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::config::model::{Access, Route};
 use crate::gateway::answer;
 use crate::process::Process;
-use crate::revocations;
+use crate::{reasons, revocations};
 
 pub(crate) fn router(process: Arc<Process>, address: SocketAddr) -> Router {
     let router = Router::new()
@@ -28,7 +28,7 @@ pub(crate) fn router(process: Arc<Process>, address: SocketAddr) -> Router {
         .route("/routes", get(routes))
         .route("/revocations", revocations::routes())
         .method_not_allowed_fallback(|request: Request| refuse(Reason::MethodNotAllowed, request))
-        .fallback(|request: Request| refuse(Reason::NoRoute, request))
+        .fallback(|request: Request| refuse(reasons::NO_ROUTE, request))
         .with_state(process);
     if !address.ip().is_loopback() {
         return router;

@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use crate::build;
 use crate::config::model::{Configuration, CorsPreflight, Place, Route};
 use crate::consumers::Consumers;
+use crate::reasons;
 use crate::reload_state::ReloadState;
 use crate::serve::Connection;
 use crate::stack::Stack;
@@ -81,14 +82,14 @@ impl Gateway {
 
     /// Returns the route for a request.
     pub(crate) fn find(&self, request: &Request) -> Result<Arc<ReadyRoute>, Reason> {
-        let target = target::target(request).ok_or(Reason::BadPath)?;
+        let target = target::target(request).ok_or(reasons::BAD_PATH)?;
         match self
             .table
             .find(target.host.as_deref(), request.uri().path())
         {
             Found::Route(route) => Ok(route),
-            Found::Nothing => Err(Reason::NoRoute),
-            Found::Ambiguous => Err(Reason::BadPath),
+            Found::Nothing => Err(reasons::NO_ROUTE),
+            Found::Ambiguous => Err(reasons::BAD_PATH),
         }
     }
 
@@ -106,7 +107,7 @@ impl Gateway {
             return answer(Rejection::method_not_allowed(allowed), protocol);
         }
         if request.body().size_hint().lower() > self.configuration.max_body {
-            return answer(Reason::BodyTooLarge.into(), protocol);
+            return answer(reasons::BODY_TOO_LARGE.into(), protocol);
         }
         match route.stack.clone().oneshot(request).await {
             Ok(response) => response,
@@ -128,7 +129,7 @@ impl Gateway {
 
 /// Renders a rejection in the protocol of the request.
 pub(crate) fn answer(rejection: Rejection, protocol: Protocol) -> Response {
-    let response = rejection.into_response::<Body>(protocol);
+    let response = rejection.render::<Body>(protocol);
     response.map(Body::new)
 }
 

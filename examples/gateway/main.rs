@@ -16,6 +16,7 @@ mod headers;
 mod preset;
 mod process;
 mod proxy;
+mod reasons;
 mod reload_state;
 mod revocations;
 mod serve;

@@ -21,6 +21,7 @@ use crate::clients::{Clients, HttpClient};
 use crate::config::model::{Propagate, Route, UpstreamHost};
 use crate::gateway::answer;
 use crate::headers::{self, ClientSide, Rewriting};
+use crate::reasons;
 use crate::serve::Connection;
 use crate::stack::Stack;
 use crate::telemetry::Causes;
@@ -93,7 +94,7 @@ impl Proxy {
 
     async fn exchange(self, request: Request, protocol: Protocol) -> Result<Response, Reason> {
         if headers::asks_for_upgrade(request.headers()) {
-            return Err(Reason::UpgradeNotSupported);
+            return Err(reasons::UPGRADE_NOT_SUPPORTED);
         }
         let is_grpc = matches!(protocol, Protocol::Grpc(_));
         let client = if is_grpc { &self.0.grpc } else { &self.0.http }.clone();
@@ -107,7 +108,7 @@ impl Proxy {
         match tokio::time::timeout(self.0.timeout, client.oneshot(request)).await {
             // The gateway never asks for a protocol upgrade.
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(Reason::UpstreamUnreachable)
+                Err(reasons::UPSTREAM_UNREACHABLE)
             }
             Ok(Ok(response)) => {
                 let (parts, body) = response.into_parts();
@@ -117,16 +118,16 @@ impl Proxy {
                 headers::remove_hop_by_hop(response.headers_mut());
                 Ok(response)
             }
-            Ok(Err(_)) if outcome.is_too_large() => Err(Reason::BodyTooLarge),
+            Ok(Err(_)) if outcome.is_too_large() => Err(reasons::BODY_TOO_LARGE),
             Ok(Err(_)) if outcome.is_broken() => Ok(StatusCode::BAD_REQUEST.into_response()),
             Ok(Err(error)) => {
                 let error = Causes(&error);
                 tracing::warn!(%upstream, %error, "unreachable");
-                Err(Reason::UpstreamUnreachable)
+                Err(reasons::UPSTREAM_UNREACHABLE)
             }
             Err(_) => {
                 tracing::warn!(%upstream, "no response in time");
-                Err(Reason::UpstreamTimeout)
+                Err(reasons::UPSTREAM_TIMEOUT)
             }
         }
     }
@@ -155,7 +156,7 @@ impl Proxy {
         headers::rewrite(&mut parts.headers, side, &how);
 
         let path_and_query = parts.uri.into_parts().path_and_query;
-        let uri = self.uri(path_and_query).map_err(|_| Reason::BadPath)?;
+        let uri = self.uri(path_and_query).map_err(|_| reasons::BAD_PATH)?;
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = uri;

@@ -10,12 +10,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Json};
+use portcullis::Protocol;
 use portcullis::revoke::{Entry, Kind, Revocation, Revocations, RevokeError};
-use portcullis::{Protocol, Reason};
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, answer};
 use crate::process::Process;
+use crate::reasons;
 use crate::serve::Connection;
 
 /// Larger than any issuer and subject together.
@@ -30,7 +31,7 @@ pub(crate) fn routes() -> MethodRouter<Arc<Process>> {
 /// Lists revocations, the first to end first. They have no names, because only hashes are stored.
 async fn list(State(process): State<Arc<Process>>, request: Request) -> Response {
     let Some(revocations) = in_force(&process.gateway()) else {
-        return answer(Reason::NoRoute.into(), Protocol::of(&request));
+        return answer(reasons::NO_ROUTE.into(), Protocol::of(&request));
     };
     // Reads and sorts up to a million entries, so it runs on a blocking thread.
     let listed = tokio::task::spawn_blocking(move || listing(&revocations.entries())).await;
@@ -49,7 +50,7 @@ async fn revoke(
     let protocol = Protocol::of(&request);
     let gateway = process.gateway();
     let Some(revocations) = in_force(&gateway) else {
-        return answer(Reason::NoRoute.into(), protocol);
+        return answer(reasons::NO_ROUTE.into(), protocol);
     };
     let (parts, body) = request.into_parts();
     // Every process that can reach this port may revoke. A browser on the operator's machine can
@@ -62,7 +63,7 @@ async fn revoke(
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
     }
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        return answer(Reason::BodyTooLarge.into(), protocol);
+        return answer(reasons::BODY_TOO_LARGE.into(), protocol);
     };
     let revocation: Revocation = match serde_json::from_slice(&body) {
         Ok(revocation) => revocation,

@@ -15,22 +15,44 @@ use super::*;
 use crate::rejection::Reason;
 use crate::stage::Stage;
 
-/// Does what the request's `x-gate` header says: pass, wait (for the notification), refuse, wait-refuse.
+/// Decides by the `x-gate` header: admit, `wait` for the notification, `reject`, `wait-reject`.
 #[derive(Clone, Default)]
 struct Scripted {
     released: Arc<Notify>,
-    sealed: Arc<AtomicUsize>,
+    responses: Arc<AtomicUsize>,
+}
+
+struct Ticket {
+    number: u64,
+    responses: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    fn ticket(&self, number: u64) -> Ticket {
+        let responses = Arc::clone(&self.responses);
+        Ticket { number, responses }
+    }
+}
+
+impl Admitted for Ticket {
+    fn on_response<R>(self, response: &mut Response<R>) {
+        self.responses.fetch_add(1, Ordering::Relaxed);
+        response
+            .headers_mut()
+            .insert("x-ticket", self.number.into());
+    }
 }
 
 impl Gate for Scripted {
+    const STAGE: Stage = Stage::Authorization;
     const TIMED: bool = true;
-    type Ticket = u64;
+    type Admitted = Ticket;
     type Answer = ();
 
     fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
         match request.headers().get("x-gate").map(|v| v.as_bytes()) {
-            None => Begin::Pass(7),
-            Some(b"refuse") => Begin::Reject(Reason::Expired.into()),
+            None => Begin::Admit(self.ticket(7)),
+            Some(b"reject") => Begin::Reject(Reason::Expired.into()),
             Some(_) => {
                 let released = Arc::clone(&self.released);
                 Begin::Wait(Box::pin(async move { released.notified().await }))
@@ -38,31 +60,20 @@ impl Gate for Scripted {
         }
     }
 
-    fn finish<B>(&self, (): (), request: &mut Request<B>) -> Result<u64, Rejection> {
+    fn finish<B>(&self, (): (), request: &mut Request<B>) -> Result<Ticket, Rejection> {
         match request.headers()["x-gate"].as_bytes() {
-            b"wait" => Ok(8),
+            b"wait" => Ok(self.ticket(8)),
             _ => Err(Reason::UnknownKey.into()),
         }
     }
 
-    fn seal<R>(&self, ticket: u64, response: &mut Response<R>) {
-        self.sealed.fetch_add(1, Ordering::Relaxed);
-        response.headers_mut().insert("x-ticket", ticket.into());
-    }
-
-    fn describe<'a>(
-        &'a self,
-        _: &'a Extensions,
-        verdict: Result<&u64, &'a Rejection>,
-    ) -> Decision<'a> {
-        Decision {
-            stage: Stage::Authorization,
+    fn describe<'a>(&'a self, _: Result<&'a Ticket, &'a Rejection>) -> Description<'a> {
+        Description {
             policy: "test",
             mode: "enforce",
-            identity: None,
-            rejection: verdict.err(),
             rule: None,
             source: "",
+            has_caller: true,
             metrics: None,
         }
     }
@@ -110,25 +121,25 @@ async fn calls_the_instance_that_was_polled_ready() {
 }
 
 #[tokio::test]
-async fn a_waiting_request_holds_no_permit_of_the_inner_service() {
+async fn waiting_request_holds_no_inner_permit() {
     let gate = Scripted::default();
     let service = ServiceBuilder::new()
         .layer(ScriptedLayer(gate.clone(), true))
         .layer(ConcurrencyLimitLayer::new(1))
         .service(service_fn(ok));
 
-    // The instances stay alive, as a connection's does while its request waits.
-    let mut strangers: Vec<_> = (0..10).map(|_| service.clone()).collect();
+    // Each instance stays alive, as that of a connection does while its request waits.
+    let mut clients: Vec<_> = (0..10).map(|_| service.clone()).collect();
     let mut waiting = Vec::new();
-    for stranger in &mut strangers {
-        let future = stranger.ready().await.unwrap().call(request("wait"));
+    for client in &mut clients {
+        let future = client.ready().await.unwrap().call(request("wait"));
         waiting.push(tokio::spawn(future));
     }
     tokio::task::yield_now().await;
 
-    let known = service.clone().oneshot(request(""));
-    let known = tokio::time::timeout(Duration::from_secs(5), known).await;
-    assert_eq!(known.unwrap().unwrap().headers()["x-ticket"], "7");
+    let other = service.clone().oneshot(request(""));
+    let other = tokio::time::timeout(Duration::from_secs(5), other).await;
+    assert_eq!(other.unwrap().unwrap().headers()["x-ticket"], "7");
 
     for task in waiting {
         gate.released.notify_one();
@@ -138,21 +149,21 @@ async fn a_waiting_request_holds_no_permit_of_the_inner_service() {
 }
 
 #[tokio::test]
-async fn a_refused_request_gives_its_permit_back() {
+async fn rejected_request_gives_its_permit_back() {
     let service = ServiceBuilder::new()
         .layer(ScriptedLayer(Scripted::default(), true))
         .layer(ConcurrencyLimitLayer::new(1))
         .service(service_fn(ok));
-    let mut stranger = service.clone();
-    let refused = stranger.ready().await.unwrap().call(request("refuse"));
-    assert_eq!(refused.await.unwrap().status(), 401);
-    let known = tokio::time::timeout(Duration::from_secs(5), service.oneshot(request("")));
-    assert_eq!(known.await.unwrap().unwrap().status(), 200);
-    drop(stranger);
+    let mut client = service.clone();
+    let rejected = client.ready().await.unwrap().call(request("reject"));
+    assert_eq!(rejected.await.unwrap().status(), 401);
+    let other = tokio::time::timeout(Duration::from_secs(5), service.oneshot(request("")));
+    assert_eq!(other.await.unwrap().unwrap().status(), 200);
+    drop(client);
 }
 
 #[tokio::test]
-async fn a_refusal_after_a_wait_never_reaches_the_inner_service() {
+async fn rejection_after_wait_skips_inner_service() {
     let gate = Scripted::default();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -161,14 +172,14 @@ async fn a_refusal_after_a_wait_never_reaches_the_inner_service() {
         ok(request)
     }));
     gate.released.notify_one();
-    let response = service.oneshot(request("wait-refuse")).await.unwrap();
+    let response = service.oneshot(request("wait-reject")).await.unwrap();
     assert_eq!(response.status(), 401);
     assert_eq!(calls.load(Ordering::Relaxed), 0);
-    assert_eq!(gate.sealed.load(Ordering::Relaxed), 0);
+    assert_eq!(gate.responses.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
-async fn a_wait_that_is_dropped_leaves_the_service_usable() {
+async fn dropped_wait_leaves_service_usable() {
     let gate = Scripted::default();
     let service = ServiceBuilder::new()
         .layer(ScriptedLayer(gate.clone(), true))
@@ -179,11 +190,11 @@ async fn a_wait_that_is_dropped_leaves_the_service_usable() {
 }
 
 #[tokio::test]
-async fn a_gate_that_is_switched_off_lets_everything_pass_untouched() {
+async fn disabled_gate_passes_everything_unchanged() {
     let layer = ScriptedLayer(Scripted::default(), false);
     let response = layer
         .layer(service_fn(ok))
-        .oneshot(request("refuse"))
+        .oneshot(request("reject"))
         .await
         .unwrap();
     assert!(response.headers().is_empty());
@@ -194,7 +205,7 @@ async fn a_gate_that_is_switched_off_lets_everything_pass_untouched() {
 }
 
 #[tokio::test]
-async fn the_inner_service_s_error_passes_through() {
+async fn inner_error_passes_through() {
     let layer = ScriptedLayer(Scripted::default(), true);
     let service = layer.layer(service_fn(|_: Request<Empty<Bytes>>| async {
         Err::<Response<Full<Bytes>>, _>("broken")
@@ -203,7 +214,7 @@ async fn the_inner_service_s_error_passes_through() {
 }
 
 #[test]
-fn the_future_of_a_gate_is_little_larger_than_the_inner_one() {
+fn future_is_little_larger_than_inner() {
     fn size_beyond_inner<S>(_: &S) -> usize
     where
         S: Service<Request<Empty<Bytes>>>,

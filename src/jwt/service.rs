@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 
 use super::sources::{Credential, SubprotocolReply, TokenSources};
 use super::verify::{Verifier, VerifyError};
 use crate::clock::Reading;
 use crate::decision::Mode;
-use crate::gate::{Begin, Gate, gated_service};
+use crate::gate::{Admitted, Begin, Gate};
+use crate::gated_service::gated_service;
 use crate::identity::Caller;
 use crate::jwks::{JwksCache, LookupMode};
-use crate::observe::{CachedMetrics, Decision, Stopwatch};
+use crate::observe::{CachedMetrics, Description, Stopwatch};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -33,17 +34,17 @@ pub(super) struct Settings {
     pub(super) optional: bool,
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
-    /// Two counters of successes for each issuer, in the verifier's order: for tokens never seen, and seen before.
-    tallies: Box<[[CachedMetrics; 2]]>,
+    /// Metrics of each issuer, in the verifier's order: for new tokens and for cached ones.
+    metrics: Box<[[CachedMetrics; 2]]>,
 }
 
-/// What is kept of an authenticated request.
+/// What is kept of an admitted request.
 #[derive(Default)]
-pub(super) struct Passed {
+pub(super) struct Authenticated {
     reply: SubprotocolReply,
-    /// Whether the token had been verified before.
-    remembered: bool,
-    /// `None` where nobody was authenticated.
+    /// Whether the token was found in the token cache.
+    cached: bool,
+    /// The position of the token's issuer. `None` for an anonymous caller.
     issuer: Option<usize>,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Passed {
 impl JwtGate {
     pub(super) fn new(verifier: Verifier) -> Self {
         Self(Arc::new(Settings {
-            tallies: verifier
+            metrics: verifier
                 .issuers
                 .iter()
                 .map(|issuer| [(); 2].map(|()| CachedMetrics::of_issuer(&issuer.name)))
@@ -74,14 +75,14 @@ impl JwtGate {
         Arc::make_mut(&mut self.0)
     }
 
-    /// Verifies, and lets the layers below know the caller, whoever something above took it for.
+    /// Verifies the credential and replaces the caller in the extensions.
     fn authenticate<B>(
         &self,
         credential: &Credential,
         request: &mut Request<B>,
         mode: LookupMode,
         now: Reading,
-    ) -> Result<Passed, VerifyError> {
+    ) -> Result<Authenticated, VerifyError> {
         let extensions = request.extensions_mut();
         let verifier = &self.0.verifier;
         let above = match verifier.needs_request_keys {
@@ -89,19 +90,19 @@ impl JwtGate {
             false => None,
         };
         let verified = verifier.verify(&credential.bearer, above, mode, now)?;
-        let remembered = verified.identity.is_cached();
+        let cached = verified.identity.is_cached();
         extensions.insert(Caller::Verified(verified.identity));
-        Ok(Passed {
+        Ok(Authenticated {
             reply: credential.reply,
-            remembered,
+            cached,
             issuer: Some(verified.issuer),
         })
     }
 
-    /// Where refusals are only reported the request goes on, so it loses whatever it called a credential and has no caller.
-    fn refuse<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
+    /// In report mode the request is passed on, so its credential is removed and its caller is anonymous.
+    fn reject<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
         let rejection = rejection.into();
-        if self.reports_only() {
+        if self.0.mode == Mode::Report {
             if rejection.reason() != Reason::MissingToken {
                 self.0.sources.discard(request);
             }
@@ -112,15 +113,22 @@ impl JwtGate {
 }
 
 impl Settings {
-    /// Whether a request without a token may pass.
-    fn lets_pass<B>(&self, request: &Request<B>) -> bool {
+    /// Whether a request without a token passes.
+    fn admits_anonymous<B>(&self, request: &Request<B>) -> bool {
         self.optional || self.passes_preflight && is_preflight(request.method(), request.headers())
     }
 }
 
+impl Admitted for Authenticated {
+    fn on_response<R>(self, response: &mut Response<R>) {
+        self.reply.apply(response);
+    }
+}
+
 impl Gate for JwtGate {
+    const STAGE: Stage = Stage::Authentication;
     const TIMED: bool = true;
-    type Ticket = Passed;
+    type Admitted = Authenticated;
     type Answer = Credential;
 
     fn begin<B>(&self, request: &mut Request<B>, watch: Stopwatch) -> Begin<Self> {
@@ -128,16 +136,16 @@ impl Gate for JwtGate {
         let max_bytes = settings.verifier.max_token_bytes;
         let credential = match settings.sources.take(request, max_bytes) {
             Ok(Some(credential)) => credential,
-            Ok(None) if settings.lets_pass(request) => {
+            Ok(None) if settings.admits_anonymous(request) => {
                 request.extensions_mut().insert(Caller::Anonymous);
-                return Begin::Pass(Passed::default());
+                return Begin::Admit(Authenticated::default());
             }
-            Ok(None) => return Begin::Reject(self.refuse(Reason::MissingToken, request)),
-            Err(reason) => return Begin::Reject(self.refuse(reason, request)),
+            Ok(None) => return Begin::Reject(self.reject(Reason::MissingToken, request)),
+            Err(reason) => return Begin::Reject(self.reject(reason, request)),
         };
         match self.authenticate(&credential, request, LookupMode::MayWait, watch.reading()) {
-            Ok(passed) => Begin::Pass(passed),
-            Err(VerifyError::Rejected(rejection)) => Begin::Reject(self.refuse(rejection, request)),
+            Ok(admitted) => Begin::Admit(admitted),
+            Err(VerifyError::Rejected(rejection)) => Begin::Reject(self.reject(rejection, request)),
             Err(VerifyError::Wait(waiter)) => Begin::Wait(Box::pin(async move {
                 waiter.await;
                 credential
@@ -149,37 +157,20 @@ impl Gate for JwtGate {
         &self,
         credential: Credential,
         request: &mut Request<B>,
-    ) -> Result<Passed, Rejection> {
+    ) -> Result<Authenticated, Rejection> {
         self.authenticate(&credential, request, LookupMode::Final, Reading::now())
-            .map_err(|obstacle| self.refuse(obstacle.into_rejection(), request))
-    }
-
-    fn seals(&self, passed: &Passed) -> bool {
-        passed.reply != SubprotocolReply::None
-    }
-
-    fn reports_only(&self) -> bool {
-        self.0.mode == Mode::Report
-    }
-
-    fn seal<R>(&self, passed: Passed, response: &mut Response<R>) {
-        passed.reply.apply(response);
-    }
-
-    fn tally(&self, passed: &Passed) -> Option<&CachedMetrics> {
-        let [anew, again] = self.0.tallies.get(passed.issuer?)?;
-        Some(if passed.remembered { again } else { anew })
+            .map_err(|error| self.reject(error.into_rejection(), request))
     }
 
     fn describe<'a>(
         &'a self,
-        extensions: &'a Extensions,
-        verdict: Result<&Passed, &'a Rejection>,
-    ) -> Decision<'a> {
-        // Of a request that is refused, the caller is whoever something above took it for.
-        let caller = verdict.ok().and_then(|_| Caller::of(extensions));
-        Decision {
-            stage: Stage::Authentication,
+        verdict: Result<&'a Authenticated, &'a Rejection>,
+    ) -> Description<'a> {
+        let metrics = |admitted: &Authenticated| {
+            let [new, cached] = self.0.metrics.get(admitted.issuer?)?;
+            Some(if admitted.cached { cached } else { new })
+        };
+        Description {
             policy: "jwt",
             mode: match self.0.mode {
                 Mode::Enforce if self.0.optional => "optional",
@@ -187,9 +178,9 @@ impl Gate for JwtGate {
             },
             rule: None,
             source: "",
-            identity: caller.and_then(Caller::identity),
-            rejection: verdict.err(),
-            metrics: verdict.ok().and_then(|passed| self.tally(passed)),
+            // A layer above may have set the caller of a rejected request.
+            has_caller: verdict.is_ok(),
+            metrics: verdict.ok().and_then(metrics),
         }
     }
 }

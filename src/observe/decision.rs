@@ -15,9 +15,8 @@ use crate::rejection::{Reason, Rejection};
 use crate::route::{self, RouteTemplate};
 use crate::stage::Stage;
 
-/// What a layer decided about one request.
-pub(crate) struct Decision<'a> {
-    pub(crate) stage: Stage,
+/// What a layer tells about its decision.
+pub(crate) struct Description<'a> {
     /// The configured name of the layer.
     pub(crate) policy: &'a str,
     /// The word of a [`Mode`], `optional` for authentication, `headers` or `off` for propagation.
@@ -26,10 +25,18 @@ pub(crate) struct Decision<'a> {
     pub(crate) rule: Option<&'a str>,
     /// For rate limits: where the answer comes from.
     pub(crate) source: &'static str,
-    pub(crate) identity: Option<&'a Identity>,
-    pub(crate) rejection: Option<&'a Rejection>,
-    /// The metrics of requests that pass as this one does.
+    /// Whether the caller in the request's extensions took part in the decision.
+    pub(crate) has_caller: bool,
+    /// The metrics of requests that are admitted as this one is.
     pub(crate) metrics: Option<&'a CachedMetrics>,
+}
+
+/// One decision of one stage.
+pub(super) struct Decision<'a> {
+    pub(super) stage: Stage,
+    pub(super) identity: Option<&'a Identity>,
+    pub(super) rejection: Option<&'a Rejection>,
+    pub(super) told: Description<'a>,
 }
 
 /// The parts of a request that events name.
@@ -68,13 +75,14 @@ impl Decision<'_> {
         self.rejection.map(Rejection::reason)
     }
 
-    fn is_rejected(&self) -> bool {
+    /// Whether the request is not passed on.
+    pub(super) fn is_rejected(&self) -> bool {
         self.rejection.is_some() && !self.would_reject()
     }
 
     /// Whether the request passes only because the layer reports instead of enforcing.
     fn would_reject(&self) -> bool {
-        self.mode == Mode::Report.as_str()
+        self.told.mode == Mode::Report.as_str()
             && self
                 .reason()
                 .is_some_and(|reason| reason != Reason::NotConfigured)
@@ -123,9 +131,9 @@ impl Decision<'_> {
             layer: self.layer(),
             event: self.event(),
             reason: self.reason(),
-            mode: self.mode,
-            policy: self.policy.into(),
-            rule: self.rule.map(Into::into),
+            mode: self.told.mode,
+            policy: self.told.policy.into(),
+            rule: self.told.rule.map(Into::into),
             missing: self.missing().map(Into::into),
             caller: self.identity.cloned(),
             cached: self.is_cached(),
@@ -240,7 +248,11 @@ pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
         return;
     }
     let elapsed = elapsed.filter(|_| decision.stage == Stage::Authentication);
-    match decision.metrics.filter(|_| decision.rejection.is_none()) {
+    match decision
+        .told
+        .metrics
+        .filter(|_| decision.rejection.is_none())
+    {
         Some(cached) => {
             cached.counter.get_or_init(|| counter(decision)).add(1);
             if let Some(elapsed) = elapsed {
@@ -259,20 +271,23 @@ pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
 
 fn counter(decision: &Decision<'_>) -> Counter {
     let reason = Label::Fixed(decision.reason().map_or("", Reason::code));
-    let policy = Label::Text(decision.policy);
+    let policy = Label::Text(decision.told.policy);
     let verdict = Label::Fixed(verdict(decision));
     match decision.stage {
         Stage::Authentication => {
-            let issuer = decision.metrics.and_then(|cached| cached.issuer.as_ref());
+            let issuer = decision
+                .told
+                .metrics
+                .and_then(|cached| cached.issuer.as_ref());
             names::AUTH_REQUESTS.counter([
                 issuer.map_or(Label::Fixed(""), Label::Shared),
                 Label::Fixed(auth_result(decision)),
                 reason,
-                Label::Fixed(decision.mode),
+                Label::Fixed(decision.told.mode),
             ])
         }
         Stage::RateLimit => {
-            let source = Label::Fixed(decision.source);
+            let source = Label::Fixed(decision.told.source);
             names::RATELIMIT_DECISIONS.counter([policy, verdict, source])
         }
         Stage::Propagation => {
@@ -281,7 +296,7 @@ fn counter(decision: &Decision<'_>) -> Counter {
                 None if decision.identity.is_some() => "sent",
                 None => "anonymous",
             };
-            let mode = Label::Fixed(decision.mode);
+            let mode = Label::Fixed(decision.told.mode);
             names::PROPAGATION.counter([mode, Label::Fixed(result), reason])
         }
         _ => names::AUTHZ_DECISIONS.counter([policy, verdict]),

@@ -256,6 +256,20 @@ pub(crate) fn propagated(withheld: Option<&'static str>, origin: Option<&dyn Dis
 
 // === revocations ===
 
+/// A token of `issuer` lives longer than the revocation of a subject or client is kept.
+#[allow(dead_code, unused_variables)]
+pub(crate) fn token_outlives_revocations(issuer: &str, lifetime: Duration, max: Duration) {
+    event!(
+        WARN,
+        event = names::event::REVOKE_LIFETIME,
+        issuer,
+        lifetime = lifetime.as_secs(),
+        max = max.as_secs(),
+        fix = "raise `Revocations::max_token_lifetime` to the longest life of the issuer's tokens: \
+               the revocation of a subject ends before such a token expires",
+    );
+}
+
 pub(crate) fn revocation_added(kind: &'static str) {
     names::REVOKED.counter([Label::Fixed(kind)]).add(1);
 }

@@ -32,7 +32,7 @@ metrics_table! {
     AUTH_REQUESTS: Counter "portcullis_auth_requests_total" ["issuer", "result", "reason", "mode"]
         "Authentication decisions.";
     AUTH_DURATION: Histogram "portcullis_auth_duration_seconds" ["cached"]
-        "Duration of authentication decisions in seconds, without the wait for keys.";
+        "Duration of authentication decisions in seconds. A wait for keys is included.";
     TOKEN_CACHE: Counter "portcullis_token_cache_total" ["result"]
         "Lookups in the cache of verified tokens, and evictions from it.";
     JWKS_FETCH: Counter "portcullis_jwks_fetch_total" ["issuer", "result"]
@@ -83,6 +83,7 @@ events_table! {
     JWKS_FAILED: "jwks.failed";
     JWKS_RESTORED: "jwks.restored";
     JWKS_NOT_RESTORED: "jwks.not_restored";
+    REVOKE_LIFETIME: "revoke.lifetime";
 }
 
 /// Registers the unit and the description of every metric with the installed recorder.

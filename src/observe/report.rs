@@ -5,30 +5,64 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::decision::{CachedMetrics, Decision, RequestView, Stopwatch, count};
+use super::decision::{CachedMetrics, Decision, Description, RequestView, Stopwatch, count};
 use super::emit::event;
 use crate::clock::Clock;
 use crate::decision::DecisionLog;
-use crate::rejection::Reason;
+use crate::identity::Caller;
+use crate::rejection::{Reason, Rejection};
+use crate::stage::Stage;
 
-/// Reports one decision.
-pub(crate) fn report(decision: &Decision<'_>, request: RequestView<'_>, watch: Stopwatch) {
-    let elapsed = watch.elapsed();
-    count(decision, elapsed);
-    emit(decision, request, elapsed);
-    if let Some(log) = DecisionLog::of(request.extensions) {
-        log.push(decision.record(elapsed));
+/// Reports the decision of `stage`. Returns whether the request is rejected: in report mode it is not.
+pub(crate) fn report(
+    stage: Stage,
+    told: Description<'_>,
+    rejection: Option<&Rejection>,
+    request: RequestView<'_>,
+    watch: Stopwatch,
+) -> bool {
+    if rejection.is_none()
+        && told
+            .metrics
+            .is_some_and(|metrics| count_again(metrics, watch))
+    {
+        return false;
     }
+    report_in_full(stage, told, rejection, request, watch)
 }
 
-/// Counts a request that passed, if an earlier one registered `metrics` and no event or log wants
-/// the details. Otherwise returns `false`, and the decision must be [reported](report).
-pub(crate) fn count_again(metrics: &CachedMetrics, watch: Stopwatch) -> bool {
+/// Counts an admitted request, if an earlier one registered `metrics` and no event or log wants the
+/// details.
+fn count_again(metrics: &CachedMetrics, watch: Stopwatch) -> bool {
     #[cfg(feature = "tracing")]
     if tracing::Level::DEBUG <= tracing::level_filters::LevelFilter::current() {
         return false;
     }
     !watch.logged && metrics.count_again(watch)
+}
+
+#[inline(never)]
+fn report_in_full(
+    stage: Stage,
+    told: Description<'_>,
+    rejection: Option<&Rejection>,
+    request: RequestView<'_>,
+    watch: Stopwatch,
+) -> bool {
+    let caller = told.has_caller.then(|| Caller::of(request.extensions));
+    let decision = Decision {
+        stage,
+        identity: caller.flatten().and_then(Caller::identity),
+        rejection,
+        told,
+    };
+    let elapsed = watch.elapsed();
+    count(&decision, elapsed);
+    emit(&decision, request, elapsed);
+    if let Some(log) = DecisionLog::of(request.extensions) {
+        log.push(decision.record(elapsed));
+    }
+    decision.is_rejected()
 }
 
 /// Rejections that repeat for every request until an operator acts. At most one event per second
@@ -41,6 +75,7 @@ struct LoudOncePerSecond(AtomicU64);
 #[allow(unused_variables)]
 fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Duration>) {
     let reason = decision.reason();
+    let details = decision.rejection.and_then(Rejection::details);
     // The level is part of a callsite, hence one arm per level.
     macro_rules! emit {
         ($level:ident) => {
@@ -48,10 +83,10 @@ fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Durat
                 $level,
                 event = decision.event(),
                 code = reason.map(Reason::code),
-                policy = decision.policy,
-                rule = decision.rule,
+                policy = decision.told.policy,
+                rule = decision.told.rule,
                 missing = decision.missing(),
-                mode = decision.mode,
+                mode = decision.told.mode,
                 cached = decision.is_cached(),
                 issuer = decision.identity.map(|identity| identity.issuer()),
                 kid = decision.identity.and_then(|identity| identity.key_id()),
@@ -59,9 +94,9 @@ fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Durat
                 method = known_method(request.method),
                 route = request.route(),
                 duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
-                fix = decision
-                    .rejection
-                    .and_then(|rejection| rejection.details()?.fix),
+                claim = details.and_then(|details| details.claim.as_deref()),
+                error = details.and_then(|details| details.error.as_deref()),
+                fix = details.and_then(|details| details.fix),
             )
         };
     }

@@ -63,6 +63,18 @@ impl<S> Scoped<S> {
     pub(crate) fn new(inner: S) -> Self {
         Self { inner }
     }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, B> Service<Request<B>> for Scoped<S>

@@ -279,7 +279,7 @@ impl<S> Layer<S> for RateLimitLayer {
         let settings = || Settings {
             limit: self.limit(),
             mode: self.mode,
-            tallies: Default::default(),
+            metrics: Default::default(),
         };
         if self.enabled && self.expects_a_proxy() {
             self.warned.call_once(observe::limit_trusts_no_proxy);

@@ -11,7 +11,7 @@ use tower_test::mock;
 
 use super::key::tests::user;
 use super::*;
-use crate::answer::ResponseBody;
+use crate::body::ResponseBody;
 use crate::client_address::PeerAddr;
 use crate::clock::ManualClock;
 use crate::error::ConfigError;

@@ -3,15 +3,16 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::{Extensions, Request};
+use http::Request;
 
 use super::rule::Rule;
 use super::rules::{Cases, Rules};
 use crate::clock::Clock;
 use crate::decision::Mode;
-use crate::gate::{Begin, Gate, gated_service};
+use crate::gate::{Admitted, Begin, Gate};
+use crate::gated_service::gated_service;
 use crate::identity::{Caller, Identity};
-use crate::observe::{CachedMetrics, Decision, Stopwatch};
+use crate::observe::{CachedMetrics, Description, Stopwatch};
 use crate::preflight::is_preflight;
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
@@ -33,7 +34,7 @@ pub(super) struct Settings {
     pub(super) mode: Mode,
     pub(super) passes_preflight: bool,
     pub(super) clock: Clock,
-    tally: CachedMetrics,
+    metrics: CachedMetrics,
 }
 
 /// A rule, and what is said of it again and again.
@@ -64,7 +65,7 @@ impl RequireGate {
             mode: Mode::default(),
             passes_preflight: false,
             clock: Clock::default(),
-            tally: CachedMetrics::default(),
+            metrics: CachedMetrics::default(),
         }))
     }
 
@@ -164,14 +165,17 @@ impl Prepared {
     }
 }
 
+impl Admitted for Passed {}
+
 impl Gate for RequireGate {
+    const STAGE: Stage = Stage::Authorization;
     const TIMED: bool = false;
-    type Ticket = Passed;
+    type Admitted = Passed;
     type Answer = Infallible;
 
     fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
         match self.0.decide(request) {
-            Ok(passed) => Begin::Pass(passed),
+            Ok(passed) => Begin::Admit(passed),
             Err(rejection) => Begin::Reject(rejection),
         }
     }
@@ -180,39 +184,18 @@ impl Gate for RequireGate {
         match answer {}
     }
 
-    fn seals(&self, _: &Passed) -> bool {
-        false
-    }
-
-    fn reports_only(&self) -> bool {
-        self.0.mode == Mode::Report
-    }
-
-    fn tally(&self, _: &Passed) -> Option<&CachedMetrics> {
-        Some(&self.0.tally)
-    }
-
-    fn describe<'a>(
-        &'a self,
-        extensions: &'a Extensions,
-        verdict: Result<&Passed, &'a Rejection>,
-    ) -> Decision<'a> {
-        let rule = match verdict {
-            Ok(Passed::Case(at)) => Some(&*self.0.cases.at(*at).text),
-            Ok(Passed::Preflight) => None,
-            Err(rejection) => rejection
-                .details()
-                .and_then(|details| details.rule.as_deref()),
-        };
-        Decision {
-            stage: Stage::Authorization,
+    fn describe<'a>(&'a self, verdict: Result<&'a Passed, &'a Rejection>) -> Description<'a> {
+        Description {
             policy: &self.0.name,
             mode: self.0.mode.as_str(),
-            rule,
+            rule: match verdict {
+                Ok(Passed::Case(at)) => Some(&*self.0.cases.at(*at).text),
+                Ok(Passed::Preflight) => None,
+                Err(rejection) => rejection.details().and_then(|d| d.rule.as_deref()),
+            },
             source: "",
-            identity: Caller::of(extensions).and_then(Caller::identity),
-            rejection: verdict.err(),
-            metrics: Some(&self.0.tally),
+            has_caller: true,
+            metrics: Some(&self.0.metrics),
         }
     }
 }

@@ -567,7 +567,7 @@ fn admits_anonymous(rule: Rule) -> bool {
     request.extensions_mut().insert(Caller::Anonymous);
     let watch = Stopwatch::start(false, request.extensions());
     match gate.begin(&mut request, watch) {
-        Begin::Pass(_) => true,
+        Begin::Admit(_) => true,
         Begin::Reject(rejection) => {
             assert_eq!(rejection.reason(), Reason::MissingToken);
             false

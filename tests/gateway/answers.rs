@@ -219,7 +219,7 @@ async fn own_responses_match_the_table() {
         invalid("revoked", issuer.token("mallory"), r#", error="invalid_token", error_description="the token was revoked""#),
         Row::new("/write", (403, "insufficient_scope", "7"))
             .bearing(alice())
-            .challenged(r#", error="insufficient_scope", error_description="the caller lacks a role, scope or permission", scope="orders:write""#),
+            .challenged(r#", error="insufficient_scope", error_description="the caller does not satisfy the rule for this request", scope="orders:write""#),
         Row::new("/gold", (401, "insufficient_user_authentication", "16"))
             .bearing(alice())
             .challenged(r#", error="insufficient_user_authentication", error_description="another or a more recent login is required", acr_values="gold""#),

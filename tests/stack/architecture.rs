@@ -7,7 +7,7 @@ use std::path::Path;
 const LEVELS: [&[&str]; 4] = [
     &[
         "algorithm",
-        "answer",
+        "body",
         "clock",
         "duration",
         "sharded",
@@ -31,6 +31,7 @@ const LEVELS: [&[&str]; 4] = [
         "policy_name",
         "protocol",
         "realm",
+        "reason",
         "rejection",
         "route",
         "single_flight",
@@ -39,7 +40,7 @@ const LEVELS: [&[&str]; 4] = [
         "words",
     ],
     &[], // the pure files of the folders
-    &["gate", "respond"],
+    &["gate", "gated_service", "on_rejection", "respond"],
 ];
 
 /// Folders that are layers. They meet in the levels below, never in each other.

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use portcullis::{Claims, Identity, Rejection};
+use portcullis::{Claims, CustomReason, Identity, Rejection};
 use serde::Deserialize;
 
 use super::*;
@@ -28,8 +28,22 @@ async fn maybe_claims(claims: Option<Claims<Mine>>) -> String {
     claims.map_or("none".to_owned(), |claims| claims.tenant.clone())
 }
 
-async fn refuses() -> Rejection {
-    Rejection::new(portcullis::Reason::NoRoute)
+async fn rejects() -> Rejection {
+    const NO_ROUTE: CustomReason = CustomReason::new(
+        StatusCode::NOT_FOUND,
+        "no_route",
+        12,
+        "no route for this path",
+    );
+    Rejection::custom(&NO_ROUTE)
+}
+
+/// A handler that reads why its caller was rejected.
+async fn result(me: Result<Identity, Rejection>) -> String {
+    match me {
+        Ok(me) => me.subject().to_owned(),
+        Err(rejection) => format!("{} by {}", rejection.reason(), rejection.stage()),
+    }
 }
 
 fn app() -> Router {
@@ -38,19 +52,14 @@ fn app() -> Router {
         .route("/maybe", get(maybe))
         .route("/claims", get(claims))
         .route("/maybe-claims", get(maybe_claims))
-        .route("/refuses", get(refuses))
+        .route("/result", get(result))
+        .route("/refuses", get(rejects))
 }
 
 async fn get_path(app: &Router, path: &str, token: Option<&str>) -> Answer {
     let mut request = request(token);
     *request.uri_mut() = path.parse().unwrap();
-    let response = app.clone().oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.collect().await.unwrap().to_bytes(),
-    }
+    read(app.clone().oneshot(request).await.unwrap()).await
 }
 
 #[tokio::test]
@@ -94,4 +103,15 @@ async fn extractors_fail_without_the_layer() {
         assert_eq!(answer.status, 500, "{path}");
         assert_eq!(answer.json()["code"], "not_configured");
     }
+}
+
+#[tokio::test]
+async fn rejection_of_an_extractor_is_an_argument() {
+    let (issuer, auth) = warm_auth().await;
+    let app = app().layer(auth.optional());
+    let token = issuer.token("alice").sign();
+    let answer = get_path(&app, "/result", Some(&token)).await;
+    assert_eq!(answer.body, "alice");
+    let answer = get_path(&app, "/result", None).await;
+    assert_eq!(answer.body, "missing_token by extractor");
 }

@@ -75,7 +75,13 @@ where
 }
 
 async fn send(stack: &Stack, request: Request<Body>) -> Answer {
-    let response = stack.clone().oneshot(request).await.unwrap();
+    read(stack.clone().oneshot(request).await.unwrap()).await
+}
+
+async fn read<B>(response: Response<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
+{
     let (parts, body) = response.into_parts();
     Answer {
         status: parts.status,

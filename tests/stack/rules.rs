@@ -40,7 +40,7 @@ async fn rejection_names_smallest_missing_set() {
     let answer = send(&stack, asked).await;
     assert_eq!(answer.status, 403);
     // A client asks for all the scopes of a token at once.
-    let text = "the caller lacks a role, scope or permission";
+    let text = "the caller does not satisfy the rule for this request";
     assert_eq!(
         challenge(&answer),
         format!(

@@ -1,13 +1,14 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::{Extensions, Request};
+use http::Request;
 
 use super::super::scope::Scoped;
 use super::owned::Owned;
-use crate::gate::{Begin, Gate, gated_service};
+use crate::gate::{Admitted, Begin, Gate};
+use crate::gated_service::gated_service;
 use crate::identity::{Caller, Identity};
-use crate::observe::{CachedMetrics, Decision, Stopwatch};
+use crate::observe::{CachedMetrics, Description, Stopwatch};
 use crate::realm::Realm;
 use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
@@ -17,16 +18,16 @@ gated_service! {
     IdentityHeaders, HeadersGate, Scoped
 }
 
-/// Writes the headers, and refuses a caller whom they could not describe.
+/// Writes the headers, and rejects a caller whose claims they cannot carry.
 #[derive(Clone, Debug)]
 pub(super) struct HeadersGate(Arc<Shared>);
 
-/// What is done once the client's own headers are gone.
+/// What happens after the client's own headers were removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// They are set from the caller.
+    /// Headers are set from the caller.
     Set,
-    /// Nothing: the layer was switched off, and clients could pose as anybody if it did less.
+    /// Nothing, because the layer is switched off. Spoofed headers are removed all the same.
     Off,
 }
 
@@ -35,8 +36,14 @@ struct Shared {
     owned: Owned,
     realm: Realm,
     mode: Mode,
-    set: CachedMetrics,
+    with_identity: CachedMetrics,
     anonymous: CachedMetrics,
+}
+
+/// The headers that a request was given.
+pub(super) enum Written {
+    Identity,
+    Nothing,
 }
 
 // === impl HeadersGate ===
@@ -47,15 +54,15 @@ impl HeadersGate {
             owned,
             realm,
             mode,
-            set: CachedMetrics::default(),
+            with_identity: CachedMetrics::default(),
             anonymous: CachedMetrics::default(),
         }))
     }
 }
 
 impl Shared {
-    /// Whom the upstream is told of.
-    fn told<'c>(&self, caller: Option<&'c Caller>) -> Option<&'c Identity> {
+    /// The identity that the headers describe.
+    fn identity<'c>(&self, caller: Option<&'c Caller>) -> Option<&'c Identity> {
         match self.mode {
             Mode::Set => caller.and_then(Caller::identity),
             Mode::Off => None,
@@ -72,44 +79,42 @@ impl Mode {
     }
 }
 
+impl Admitted for Written {}
+
 impl Gate for HeadersGate {
+    const STAGE: Stage = Stage::Propagation;
     const TIMED: bool = false;
-    type Ticket = ();
+    type Admitted = Written;
     type Answer = Infallible;
 
     fn begin<B>(&self, request: &mut Request<B>, _: Stopwatch) -> Begin<Self> {
-        // The caller is shared, so that the headers can be written while it is read.
+        // A clone, because the headers are written while the caller is read.
         let caller = Caller::of(request.extensions()).cloned();
-        let identity = self.0.told(caller.as_ref());
+        let identity = self.0.identity(caller.as_ref());
         match self.0.owned.rewrite(request.headers_mut(), identity) {
-            Ok(()) => Begin::Pass(()),
+            Ok(()) => Begin::Admit(match identity {
+                Some(_) => Written::Identity,
+                None => Written::Nothing,
+            }),
             Err(reason) => Begin::Reject(unsafe_claim(reason).with_realm(self.0.realm.name())),
         }
     }
 
-    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<(), Rejection> {
+    fn finish<B>(&self, answer: Infallible, _: &mut Request<B>) -> Result<Written, Rejection> {
         match answer {}
     }
 
-    fn describe<'a>(
-        &'a self,
-        extensions: &'a Extensions,
-        verdict: Result<&Self::Ticket, &'a Rejection>,
-    ) -> Decision<'a> {
-        let identity = self.0.told(Caller::of(extensions));
-        let tally = match identity {
-            Some(_) => &self.0.set,
-            None => &self.0.anonymous,
-        };
-        Decision {
-            stage: Stage::Propagation,
+    fn describe<'a>(&'a self, verdict: Result<&'a Written, &'a Rejection>) -> Description<'a> {
+        Description {
             policy: "identity_headers",
             mode: self.0.mode.as_str(),
             rule: None,
             source: "",
-            identity,
-            rejection: verdict.err(),
-            metrics: Some(tally),
+            has_caller: self.0.mode == Mode::Set,
+            metrics: Some(match verdict {
+                Ok(Written::Identity) => &self.0.with_identity,
+                Ok(Written::Nothing) | Err(_) => &self.0.anonymous,
+            }),
         }
     }
 }
@@ -117,7 +122,8 @@ impl Gate for HeadersGate {
 fn unsafe_claim(reason: Reason) -> Rejection {
     let mut rejection = Rejection::new(reason);
     rejection.details_mut().fix = Some(
-        "the issuer should not put commas, outer blanks or anything but visible ASCII into the claims that become headers",
+        "claims that become headers must be visible ASCII without commas and outer blanks: \
+         change them at the issuer",
     );
     rejection
 }

@@ -10,7 +10,7 @@ use tokio_test::task;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
-use crate::answer::ResponseBody;
+use crate::body::ResponseBody;
 use crate::client_address::PeerAddr;
 use crate::clock::ManualClock;
 use crate::rate_limit::memory::Memory;

@@ -1,28 +1,28 @@
-//! The body of an answer: the inner service's own, or one that a gate wrote.
+//! The body of a response: that of the inner service, or that of a rejection.
 
 use std::any::Any;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response that passed a gate: the inner service's, or the refusal's own bytes.
+    /// The body of a response behind a layer of this crate: the inner service's body, or the bytes
+    /// of a rejection.
     ///
-    /// It is not boxed, so that a refusal can carry a body on any stack.
+    /// The inner body is not boxed.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
-        // Until the body has ended, well or badly, or nobody wants it any more.
-        held: Option<Hold>,
+        guard: Option<BodyGuard>,
     }
 }
 
-/// What is dropped when the body of an answer has ended.
-pub(crate) type Hold = Box<dyn Any + Send + Sync>;
+/// A value that is dropped when the body has ended, failed, or was dropped.
+pub(crate) type BodyGuard = Box<dyn Any + Send + Sync>;
 
 pin_project! {
     #[project = KindProj]
@@ -36,39 +36,42 @@ pin_project! {
 // === impl ResponseBody ===
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn inner(body: B, held: Option<Hold>) -> Self {
+    pub(crate) fn inner(body: B, guard: Option<BodyGuard>) -> Self {
         let kind = Kind::Inner { body };
-        Self { kind, held }
+        Self { kind, guard }
     }
 
-    /// The inner service's own body, for stacks that box bodies: a box round that of each layer would be many.
-    ///
-    /// ```
-    /// use portcullis::{Protocol, Reason, Rejection, ResponseBody};
-    ///
-    /// let refusal: ResponseBody<String> = Rejection::new(Reason::NoRoute).into_response(Protocol::Http).into_body();
-    /// assert!(refusal.into_inner().is_err());
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// This body as it is, where it is a refusal's, or where a limit of requests in flight waits for its end.
-    pub fn into_inner(self) -> Result<B, Self> {
-        match self {
-            Self {
-                kind: Kind::Inner { body },
-                held: None,
-            } => Ok(body),
-            other => Err(other),
-        }
-    }
-
-    /// An empty `bytes` is a body that ends before its first frame, as a trailers-only answer needs.
+    /// A body of these bytes. Without bytes it ends before its first frame, as a trailers-only
+    /// gRPC response requires.
     pub(crate) fn own(bytes: Bytes) -> Self {
         let bytes = (!bytes.is_empty()).then_some(bytes);
         Self {
             kind: Kind::Own { bytes },
-            held: None,
+            guard: None,
+        }
+    }
+
+    /// The inner service's body, for stacks that box bodies: without this, each layer would add a box.
+    ///
+    /// ```
+    /// use portcullis::{Protocol, Reason, Rejection, ResponseBody};
+    ///
+    /// let response = Rejection::new(Reason::Expired).render(Protocol::Http);
+    /// let body: ResponseBody<String> = response.into_body();
+    /// assert!(body.into_inner().is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the body unchanged if it is that of a rejection, or if a limit of requests in flight
+    /// waits for its end.
+    pub fn into_inner(self) -> Result<B, Self> {
+        match self {
+            Self {
+                kind: Kind::Inner { body },
+                guard: None,
+            } => Ok(body),
+            other => Err(other),
         }
     }
 }
@@ -93,9 +96,9 @@ where
         let this = self.project();
         match this.kind.project() {
             KindProj::Inner { body } => {
-                let frame = std::task::ready!(body.poll_frame(cx));
+                let frame = ready!(body.poll_frame(cx));
                 if !matches!(frame, Some(Ok(_))) {
-                    *this.held = None;
+                    *this.guard = None;
                 }
                 Poll::Ready(frame)
             }
@@ -114,7 +117,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
             Kind::Own { bytes } => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
         }
     }
@@ -125,11 +128,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_inner_body_comes_out_and_only_where_nothing_waits_for_its_end() {
+    fn into_inner_returns_only_unguarded_inner_bodies() {
         assert_eq!(ResponseBody::inner("a", None).into_inner().ok(), Some("a"));
-        let held: Hold = Box::new(());
-        assert!(ResponseBody::inner("a", Some(held)).into_inner().is_err());
-        let own = ResponseBody::<&str>::own(Bytes::from_static(b"refused"));
+        let guard: BodyGuard = Box::new(());
+        assert!(ResponseBody::inner("a", Some(guard)).into_inner().is_err());
+        let own = ResponseBody::<&str>::own(Bytes::from_static(b"rejected"));
         assert!(own.into_inner().is_err());
     }
 }
