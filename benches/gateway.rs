@@ -1,11 +1,13 @@
-//! What the layers cost in the gateway: `wrk` against it with all of them, and against the same program with none.
+//! The cost of the layers in the gateway: `wrk` against the gateway with all layers, and against
+//! the same program without them.
 //!
-//! `cargo bench --bench gateway` builds the gateway for release, starts it several times and measures them in turn, so that
-//! whatever else the machine does concerns all of them alike. The gateways have CPU 0, `wrk` and the upstream CPU 1. It
-//! needs Linux with two CPUs, `wrk` and `taskset`. `ROUNDS` and `SECONDS` say how often and how long.
+//! `cargo bench --bench gateway` builds a release gateway, starts it several times and measures the
+//! processes alternately, so that other load affects all of them equally. The gateways have CPU 0,
+//! `wrk` and the upstream CPU 1. It needs Linux with two CPUs, `wrk` and `taskset`. `ROUNDS` and
+//! `SECONDS` set the number and the length of the rounds.
 
 #[path = "../tests/support/process.rs"]
-#[allow(dead_code)] // Tests need more of it.
+#[allow(dead_code)] // Tests use more of it.
 mod process;
 
 use std::convert::Infallible;
@@ -28,7 +30,7 @@ use process::Running;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-/// A gateway of one kind, and what was measured of it.
+/// A gateway and its measurements.
 struct Candidate {
     name: &'static str,
     process: Running,
@@ -36,16 +38,16 @@ struct Candidate {
     rounds: Vec<Round>,
 }
 
-/// What one run of `wrk` saw.
+/// The output of one run of `wrk`.
 #[derive(Clone, Copy)]
 struct Round {
     requests_per_second: f64,
-    /// Of the gateway's CPU, in microseconds.
+    /// CPU time of the gateway, in microseconds.
     cpu_per_request: f64,
     p99_ms: f64,
 }
 
-/// What some rounds had, or how they differ from another's.
+/// A median with its range, of values or of ratios between rounds.
 struct Spread {
     least: f64,
     median: f64,
@@ -54,7 +56,7 @@ struct Spread {
 
 const CONNECTIONS: &str = "-c32";
 const AUDIENCE: &str = "orders-api";
-/// The unit of times in `/proc`, on every Linux that this runs on.
+/// The unit of times in `/proc`, on all supported Linux systems.
 const TICK_US: f64 = 10_000.0;
 
 fn main() -> Fallible<()> {
@@ -64,7 +66,7 @@ fn main() -> Fallible<()> {
             return Ok(());
         }
     }
-    // Before there are threads, which inherit it.
+    // Before threads start, because they inherit it.
     pin("1", std::process::id())?;
     let setting = |name, default| std::env::var(name).ok().map_or(Ok(default), |n| n.parse());
     let (rounds, seconds) = (setting("ROUNDS", 5_usize)?, setting("SECONDS", 4_usize)?);
@@ -86,14 +88,14 @@ fn main() -> Fallible<()> {
         candidates.push(Candidate::start(name, &folder, &text, &token)?);
     }
     for round in 0..=rounds {
-        // There and back again: whatever gets slower with time concerns all alike.
+        // In alternating order, so that a slowdown over time affects all equally.
         let mut in_turn: Vec<_> = candidates.iter_mut().collect();
         if round % 2 == 1 {
             in_turn.reverse();
         }
         for candidate in in_turn {
             let measured = candidate.measure(&token, if round == 0 { 1 } else { seconds })?;
-            // The first warms up.
+            // The first round warms up.
             if round > 0 {
                 candidate.rounds.push(measured);
             }
@@ -105,7 +107,7 @@ fn main() -> Fallible<()> {
     Ok(())
 }
 
-/// A service that answers at once, a token, and the key that verifies it.
+/// A service that responds at once, a token, and the key that verifies it.
 async fn surroundings() -> Fallible<(String, String, String)> {
     let issuer = TestIssuer::start_with(Algorithm::RS256, Clock::System).await?;
     let token = issuer
@@ -135,7 +137,7 @@ async fn surroundings() -> Fallible<(String, String, String)> {
     Ok((url, token.sign(), issuer.jwks()))
 }
 
-/// All that a protected route usually has. No limit is ever reached.
+/// The usual layers of a protected route. No limit is ever reached.
 fn layers(upstream: &str) -> String {
     format!(
         r#"
@@ -164,7 +166,7 @@ fn layers(upstream: &str) -> String {
 impl Candidate {
     fn start(name: &'static str, folder: &Path, text: &str, token: &str) -> Fallible<Self> {
         let file = folder.join(format!("{}.toml", name.replace([' ', ','], "-")));
-        // Without its access log, which would be measured in place of the layers.
+        // Without the access log, which would dominate the measurement.
         fs::write(
             &file,
             format!("listen = \"127.0.0.1:0\"\nlog = \"warn\"\n{text}"),
@@ -172,7 +174,7 @@ impl Candidate {
         let file = file.to_str().ok_or("a folder without a name")?;
         let threads = [("TOKIO_WORKER_THREADS".to_owned(), "1".to_owned())];
         let mut process = Running::start_with("gateway", &["--config", file], &threads);
-        // After what it warns of.
+        // After the warnings.
         let url = loop {
             let line = process.line().ok_or("the gateway did not start")?;
             if let Some(url) = line.strip_prefix("listening on ") {
@@ -180,7 +182,7 @@ impl Candidate {
             }
         };
         pin("0", process.id())?;
-        // It does what its name says, or the figures would be of something else.
+        // Checks that authentication is active; the figures would be meaningless otherwise.
         let forged: String = format!("{}{}", &token[..token.len() - 8], "AAAAAAAA");
         let expected = if name == "no layer of ours" {
             "200"
@@ -221,23 +223,23 @@ impl Candidate {
             .args(["-t1", CONNECTIONS, "--latency", &format!("-d{seconds}s")])
             .args(["-H", &format!("Authorization: Bearer {token}"), &self.url])
             .output()?;
-        let told = String::from_utf8_lossy(&ran.stdout);
+        let output = String::from_utf8_lossy(&ran.stdout);
         let used = self.cpu()? - before;
-        if !ran.status.success() || told.contains("Non-2xx") || told.contains("Socket errors") {
-            return Err(format!("{}: {told}", self.name).into());
+        if !ran.status.success() || output.contains("Non-2xx") || output.contains("Socket errors") {
+            return Err(format!("{}: {output}", self.name).into());
         }
         // `  80001 requests in 4.00s, 10.53MB read`, `    99%    2.26ms`, `Requests/sec:  20000.12`
-        let requests: f64 = told
+        let requests: f64 = output
             .lines()
             .find_map(|line| line.split_once(" requests in "))
-            .ok_or("wrk told nothing")?
+            .ok_or("wrk printed no result")?
             .0
             .trim()
             .parse()?;
-        let p99 = told
+        let p99 = output
             .lines()
             .find_map(|line| line.trim().strip_prefix("99%"));
-        let rate = told
+        let rate = output
             .lines()
             .find_map(|line| line.strip_prefix("Requests/sec:"));
         Ok(Round {
@@ -247,10 +249,10 @@ impl Candidate {
         })
     }
 
-    /// What its threads have used so far, in microseconds.
+    /// The CPU time that its threads have used, in microseconds.
     fn cpu(&self) -> Fallible<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The second field is a name in brackets, and may hold anything.
+        // The second field is a name in parentheses, and may contain any character.
         let (_, fields) = stat.rsplit_once(") ").ok_or("no such process")?;
         let times = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
         let ticks: f64 = times.sum::<Result<f64, _>>()?;
@@ -261,7 +263,7 @@ impl Candidate {
         self.rounds.iter().map(of).collect()
     }
 
-    /// As against `base` in the same round.
+    /// Relative to `base` in the same round.
     fn beside(&self, base: &Self, of: fn(&Round) -> f64) -> Spread {
         let pairs = self.rounds.iter().zip(&base.rounds);
         Spread::of(pairs.map(|(own, base)| of(own) / of(base)).collect())
@@ -302,7 +304,7 @@ fn milliseconds(text: &str) -> Fallible<f64> {
     Err(format!("{text} is no time").into())
 }
 
-/// All threads of a process.
+/// Applies to all threads of a process.
 fn pin(cpu: &str, process: u32) -> Fallible<()> {
     let pinned = Command::new("taskset")
         .args(["-acp", cpu, &process.to_string()])

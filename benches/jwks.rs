@@ -1,4 +1,4 @@
-//! Keys: reading a set, and handing the cache to the layers below.
+//! Keys: parsing a set, and sharing the cache with the layers below.
 
 mod support;
 

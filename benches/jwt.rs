@@ -1,4 +1,4 @@
-//! Authentication: a token seen before, one never seen, and those that are refused.
+//! Authentication: cached, uncached and rejected tokens.
 
 mod support;
 

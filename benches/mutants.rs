@@ -1,8 +1,10 @@
-//! Verifies mutants of valid tokens: `cargo bench --bench mutants -- [COUNT [SEED]]`, ten million of them by default.
+//! Verifies mutants of valid tokens: `cargo bench --bench mutants -- [COUNT [SEED]]`, ten million
+//! by default.
 //!
-//! It fails if one is accepted, blamed on us, or makes a panic. `tests/stack/mutants.rs` does the same with fewer.
+//! Fails if one is accepted, reported as a server error, or causes a panic.
+//! `tests/stack/mutants.rs` does the same with fewer.
 
-#[allow(dead_code)] // shared with the attacks, which forge more
+#[allow(dead_code)] // shared with the attacks, which use more of it
 #[path = "../tests/support/forge.rs"]
 mod forge;
 #[path = "../tests/support/mutants.rs"]
@@ -11,9 +13,9 @@ mod mutants;
 use std::process::ExitCode;
 use std::time::Instant;
 
-#[allow(clippy::disallowed_methods)] // it reports how long it took
+#[allow(clippy::disallowed_methods)] // reports its duration
 fn main() -> ExitCode {
-    // `cargo bench` adds `--bench`, `cargo test --benches` nothing.
+    // `cargo bench` adds `--bench`, `cargo test --benches` adds nothing.
     let arguments = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with("--"));

@@ -1,4 +1,4 @@
-//! Identity headers on the way in, and the caller's token on the way out.
+//! Identity headers of incoming requests, and the caller's token in outgoing ones.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Limits: by address, without and with fields, and refused.
+//! Limits by address: without fields, with fields, and rejected.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Authorization behind authentication by a cached token. The first line measures authentication alone.
+//! Authorization behind authentication with a cached token. The first case measures authentication
+//! alone.
 
 mod support;
 
@@ -46,7 +47,7 @@ fn rules(criterion: &mut Criterion) {
 fn ten_atoms(criterion: &mut Criterion) {
     let site = Site::new(Algorithm::ES256);
     let caller = site.auth().verify_now(&site.token()).unwrap();
-    // Every atom is evaluated: each `any` succeeds with its last one, and each `all` succeeds.
+    // All ten are evaluated: the last one of `any` matches, and each of `all` matches.
     let role = Rule::role("auditor") | Rule::role("owner") | Rule::role("admin");
     let scope = Rule::scope("invoices:write") | Rule::scope("orders:write");
     let invoices = Rule::permission("invoice:write") | Rule::permission_pattern("invoice:*");

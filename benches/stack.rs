@@ -1,4 +1,4 @@
-//! Layers one upon the other, for a caller whose token was seen before.
+//! Stacked layers, for a caller with a cached token.
 
 mod support;
 

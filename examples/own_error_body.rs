@@ -14,7 +14,7 @@ use portcullis::{
 use serde_json::json;
 use tower::{ServiceBuilder, ServiceExt};
 
-/// A reason of this API, beside those of the layers.
+/// A reason of this API, in addition to the reasons of the layers.
 const UNPAID: CustomReason = CustomReason::new(
     StatusCode::PAYMENT_REQUIRED,
     "unpaid",

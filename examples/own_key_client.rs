@@ -91,7 +91,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let caller = auth.verify(&issuer.token("alice").sign()).await;
     let caller = caller.map_err(|refused| refused.reason().code())?;
-    let state = keys.status()[0].state.name();
+    let state = keys.status()[0].state.as_str();
     println!(
         "{} attempts, keys are {state}, {} is known",
         issuer.fetches(),

@@ -1,12 +1,25 @@
-//! The signature algorithms that a token may name, and how they are spelled.
+//! Signature algorithms and their names.
 
 use std::fmt;
 
+use crate::words::words;
+
 /// A JWS signature algorithm (RFC 7518 section 3.1, RFC 8037, RFC 9864).
+///
+/// Names are compared exactly (RFC 7515 section 4.1.1). `Ed25519` is read as `EdDSA`.
+///
+/// ```
+/// use portcullis::Algorithm;
+///
+/// assert_eq!("ES256".parse(), Ok(Algorithm::ES256));
+/// assert_eq!("Ed25519".parse(), Ok(Algorithm::EdDSA));
+/// assert_eq!(Algorithm::EdDSA.to_string(), "EdDSA");
+/// assert!("none".parse::<Algorithm>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// HMAC with SHA-256. Only with a secret of your own, never with a key that was fetched.
+    /// HMAC with SHA-256. Only for a secret that you configure, never for a fetched key.
     HS256,
     /// HMAC with SHA-384.
     HS384,
@@ -28,69 +41,38 @@ pub enum Algorithm {
     ES256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
-    /// EdDSA on Ed25519, spelled `EdDSA` (RFC 8037) or `Ed25519` (RFC 9864) in a token.
+    /// EdDSA on Ed25519. Tokens name it `EdDSA` (RFC 8037) or `Ed25519` (RFC 9864).
     EdDSA,
 }
 
-/// A set of algorithms, for an allow-list or for what a key may verify.
+/// A set of algorithms.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Algorithms(u16);
 
 // === impl Algorithm ===
 
+words! {
+    Algorithm: "algorithm" {
+        HS256 => "HS256",
+        HS384 => "HS384",
+        HS512 => "HS512",
+        RS256 => "RS256",
+        RS384 => "RS384",
+        RS512 => "RS512",
+        PS256 => "PS256",
+        PS384 => "PS384",
+        PS512 => "PS512",
+        ES256 => "ES256",
+        ES384 => "ES384",
+        EdDSA => "EdDSA" | "Ed25519",
+    }
+}
+
 impl Algorithm {
-    pub(crate) const ALL: [Self; 12] = [
-        Self::HS256,
-        Self::HS384,
-        Self::HS512,
-        Self::RS256,
-        Self::RS384,
-        Self::RS512,
-        Self::PS256,
-        Self::PS384,
-        Self::PS512,
-        Self::ES256,
-        Self::ES384,
-        Self::EdDSA,
-    ];
-
-    /// The name in a token's header and in a JWK.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HS256 => "HS256",
-            Self::HS384 => "HS384",
-            Self::HS512 => "HS512",
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-            Self::PS256 => "PS256",
-            Self::PS384 => "PS384",
-            Self::PS512 => "PS512",
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
-        }
-    }
-
-    /// Names are compared exactly, as RFC 7515 section 4.1.1 has it; `none` and unknown names are `None`.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        if name == "Ed25519" {
-            return Some(Self::EdDSA);
-        }
-        Self::ALL.into_iter().find(|alg| alg.name() == name)
-    }
-
     /// Whether the key is a shared secret.
     #[must_use]
     pub const fn is_symmetric(self) -> bool {
         matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -108,7 +90,8 @@ impl Algorithms {
     pub(crate) const ASYMMETRIC: Self =
         Self(Self::RSA.0 | Self::of(&[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]).0);
 
-    /// What a secret of this many bytes may verify: it must be as long as the hash (RFC 7518 section 3.2).
+    /// The algorithms of a secret with this many bytes, which must be as long as the hash (RFC 7518
+    /// section 3.2).
     pub(crate) const fn hmac(secret_bytes: usize) -> Self {
         match secret_bytes {
             0..32 => Self(0),
@@ -142,16 +125,15 @@ impl Algorithms {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = Algorithm> {
-        Algorithm::ALL
-            .into_iter()
-            .filter(move |a| self.contains(*a))
+        let all = Algorithm::ALL.iter().copied();
+        all.filter(move |algorithm| self.contains(*algorithm))
     }
 }
 
 impl fmt::Debug for Algorithms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.iter().map(Algorithm::name))
+            .entries(self.iter().map(Algorithm::as_str))
             .finish()
     }
 }
@@ -161,18 +143,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_exact_and_none_is_no_algorithm() {
-        for alg in Algorithm::ALL {
-            assert_eq!(Algorithm::from_name(alg.name()), Some(alg));
+    fn names_are_exact() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.as_str().parse(), Ok(*algorithm));
         }
-        assert_eq!(Algorithm::from_name("Ed25519"), Some(Algorithm::EdDSA));
+        assert_eq!("Ed25519".parse(), Ok(Algorithm::EdDSA));
         for name in ["none", "None", "rs256", "RS256 ", "ES512", "ES256K", ""] {
-            assert_eq!(Algorithm::from_name(name), None, "{name}");
+            assert!(name.parse::<Algorithm>().is_err(), "{name}");
         }
     }
 
+    #[cfg(feature = "serde")]
     #[test]
-    fn no_secret_is_among_the_default_algorithms() {
+    fn serde_reads_both_names_of_eddsa() {
+        for name in ["\"EdDSA\"", "\"Ed25519\""] {
+            let algorithm: Algorithm = serde_json::from_str(name).unwrap();
+            assert_eq!(serde_json::to_string(&algorithm).unwrap(), "\"EdDSA\"");
+        }
+        assert!(serde_json::from_str::<Algorithm>("\"none\"").is_err());
+    }
+
+    #[test]
+    fn default_algorithms_contain_no_shared_secret() {
         assert!(Algorithms::ASYMMETRIC.iter().all(|a| !a.is_symmetric()));
         assert_eq!(Algorithms::ASYMMETRIC.iter().count(), 9);
     }

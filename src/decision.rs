@@ -1,4 +1,4 @@
-//! What the layers decide about a request: in which mode, and what an access log reads of it.
+//! The mode of a layer, and the record of its decisions for an access log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,22 +10,22 @@ use crate::identity::Identity;
 use crate::rejection::Reason;
 use crate::sync::lock;
 
-/// Whether a layer's refusals are answered, or only reported.
+/// Whether a layer rejects requests or only reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// What is refused is answered so.
+    /// Rejected requests are not passed on.
     #[default]
     Enforce,
-    /// What would be refused is counted, logged (`would_deny`, `would_limit`) and let through: for trying a rule or a quota on
-    /// real traffic. A misconfiguration is refused still.
+    /// Requests that would be rejected are counted, logged (`would_deny`, `would_limit`) and passed on,
+    /// to try a rule or a quota on real traffic. A misconfiguration is still rejected.
     Report,
 }
 
-/// What the layers below decided about one request, in their order.
+/// The decisions of the layers about one request, in their order.
 ///
-/// An outer layer, such as an access log, puts an empty one into the request's extensions, keeps a clone, and reads it when
-/// the response has come. Clones share their records.
+/// An outer layer, such as an access log, puts an empty log into the request's extensions, keeps a
+/// clone, and reads it after the response. Clones share their records.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -52,32 +52,33 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct DecisionLog(Arc<Mutex<Vec<DecisionRecord>>>);
 
-/// Whether this process ever made a log. Where none was made, none is looked for in every request.
+/// Whether this process ever made a log. Until then, layers skip the lookup in the extensions of each
+/// request; nothing else depends on it.
 static KEPT: AtomicBool = AtomicBool::new(false);
 
 /// One decision of one layer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DecisionRecord {
-    /// Which kind of layer decided: `authentication`, `authorization`, `rate_limit` or `propagation`.
+    /// The kind of layer: `authentication`, `authorization`, `rate_limit` or `propagation`.
     pub layer: &'static str,
-    /// What happened, as events name it: `auth.success`, `authz.denied`, `authz.would_deny`, `ratelimit.limited`.
+    /// The name of the event, such as `auth.success`, `authz.denied` or `ratelimit.limited`.
     pub event: &'static str,
-    /// Why the request was refused, or would have been; `None` if it passed.
+    /// Why the request was or would have been rejected; `None` if it was admitted.
     pub reason: Option<Reason>,
-    /// `enforce` or `report`; authentication may be `optional`, and propagation tells what is passed on.
+    /// `enforce` or `report`; `optional` for authentication; `headers` or `off` for propagation.
     pub mode: &'static str,
-    /// The layer's name, as configured.
+    /// The configured name of the layer.
     pub policy: Box<str>,
-    /// The rule that was asked, in words, where a rule decided. It may name clients and subjects.
+    /// The authorization rule as text. It may name clients and subjects.
     pub rule: Option<Box<str>>,
-    /// The smallest set that the caller lacked, in words, where a rule decided against it and something would have helped.
+    /// The smallest set of rights that the caller lacked, as text, if more rights would have helped.
     pub missing: Option<Box<str>>,
-    /// Who was calling, where that was known; [`key_id`](Identity::key_id) tells which key signed the token.
+    /// The verified caller. Its [`key_id`](Identity::key_id) names the key that signed the token.
     pub caller: Option<Identity>,
-    /// Whether the caller's token was remembered, and its signature not verified again.
+    /// Whether the token was found in the token cache.
     pub cached: bool,
-    /// How long the decision took, where it is measured.
+    /// The duration of the decision, if it was measured.
     pub duration: Option<Duration>,
 }
 
@@ -88,13 +89,13 @@ crate::words::words! {
 // === impl DecisionLog ===
 
 impl DecisionLog {
-    /// The log of this request, if somebody keeps one.
+    /// The log of this request, if it has one.
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
-        // Whoever brought the request here brought along that a log was made before it.
+        // `Relaxed` suffices: a request carries a log only after the log was made.
         KEPT.load(Ordering::Relaxed).then(|| extensions.get())?
     }
 
-    /// What was decided so far.
+    /// The decisions so far.
     #[must_use]
     pub fn records(&self) -> Vec<DecisionRecord> {
         lock(&self.0).clone()

@@ -60,7 +60,7 @@ pub(crate) trait Admitted: Sized {
     fn on_response<R>(self, _response: &mut Response<R>) {}
 }
 
-/// What a gate waits for. It outlives the call, hence the box.
+/// What a gate waits for, boxed because it outlives the call.
 pub(crate) type Wait<A> = Pin<Box<dyn Future<Output = A> + Send>>;
 
 /// The first decision about a request.
@@ -187,8 +187,8 @@ fn report_admitted<G: Gate, B>(
     admitted: &G::Admitted,
     watch: Stopwatch,
 ) {
-    let told = gate.describe(Ok(admitted));
-    observe::report(G::STAGE, told, None, RequestView::of(request), watch);
+    let description = gate.describe(Ok(admitted));
+    observe::report(G::STAGE, description, None, RequestView::of(request), watch);
 }
 
 /// Returns the rejection with its stage and the protocol of its request, or `None` if it is only
@@ -200,9 +200,9 @@ fn report_rejected<G: Gate, B>(
     watch: Stopwatch,
 ) -> Option<Rejection> {
     let rejection = rejection.at(G::STAGE).answering(Protocol::of(request));
-    let told = gate.describe(Err(&rejection));
+    let description = gate.describe(Err(&rejection));
     let view = RequestView::of(request);
-    observe::report(G::STAGE, told, Some(&rejection), view, watch).then_some(rejection)
+    observe::report(G::STAGE, description, Some(&rejection), view, watch).then_some(rejection)
 }
 
 // === impl GateFuture ===

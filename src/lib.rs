@@ -28,12 +28,12 @@ mod crypto;
 mod decision;
 mod duration;
 mod error;
-mod flight;
 mod gate;
 mod gated_service;
 #[cfg(all(doc, feature = "full"))]
 pub mod guide;
 mod identity;
+mod inner_accessors;
 mod json;
 pub mod manifest;
 pub mod names;
@@ -93,7 +93,7 @@ pub use names::Names;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use observe::describe_metrics;
-pub use on_rejection::OnRejectionLayer;
+pub use on_rejection::{OnRejection, OnRejectionFuture, OnRejectionLayer};
 pub use propagate::{IdentityHeadersLayer, TokenPropagationLayer};
 pub use protocol::{GrpcMediaType, Protocol};
 pub use rate_limit::{Quota, RateLimitLayer};

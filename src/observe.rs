@@ -3,8 +3,6 @@
 //! `names` lists every metric and event; `docs/observability.md` is checked against it. Each function
 //! here does nothing where its feature (`metrics`, `tracing`) is off, so that callers need no `cfg`.
 
-#[cfg(all(test, feature = "tracing"))]
-pub(crate) mod capture;
 mod decision;
 mod emit;
 mod metric;
@@ -12,6 +10,8 @@ mod names;
 mod report;
 #[cfg(feature = "redis")]
 pub(crate) mod store;
+#[cfg(all(test, feature = "tracing"))]
+pub(crate) mod testing;
 
 pub(crate) use decision::{CachedMetrics, Description, RequestView, Stopwatch};
 #[allow(unused_imports)] // the rooms that will emit the last ones

@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::body::ResponseBody;
+use crate::inner_accessors::inner_accessors;
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
 
@@ -99,22 +100,7 @@ impl fmt::Debug for OnRejectionLayer {
 
 // === impl OnRejection ===
 
-impl<S> OnRejection<S> {
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, to change it.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Returns the inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner_accessors!(pub OnRejection);
 
 impl<S, B, R> Service<Request<B>> for OnRejection<S>
 where

@@ -1,9 +1,9 @@
-//! CORS preflight: the request that a browser sends before the request (Fetch standard, section 4.8).
+//! CORS preflight: the request that a browser sends before a cross-origin request (Fetch, section 4.8).
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, Method};
 
-/// Whether this is a true preflight. Browsers never put credentials into one.
+/// Whether the request is a CORS preflight, which browsers send without credentials.
 pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS
         && headers.contains_key(ORIGIN)
@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_all_three_signs_make_a_preflight() {
+    fn preflight_needs_method_and_both_headers() {
         for (method, names, expected) in [
             (
                 Method::OPTIONS,

@@ -21,14 +21,14 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GrpcMediaType {
-    /// `application/grpc`, which also stands for message formats that are not listed here.
+    /// `application/grpc`, also for message formats that are not listed here.
     #[default]
     Grpc,
     /// `application/grpc+proto`
     GrpcProto,
     /// `application/grpc+json`
     GrpcJson,
-    /// `application/grpc-web`, which also stands for message formats that are not listed here.
+    /// `application/grpc-web`, also for message formats that are not listed here.
     Web,
     /// `application/grpc-web+proto`
     WebProto,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::ConfigError;
 
-/// A name that can stand between quotes in a challenge as it is (RFC 6750 section 3).
+/// A name that needs no escapes between quotes in a challenge (RFC 6750 section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Realm(Arc<str>);
 
@@ -30,7 +30,7 @@ impl Default for Realm {
     }
 }
 
-/// Whether a value may stand between quotes as it is.
+/// Whether a value needs no escapes between quotes.
 pub(crate) fn is_quotable(value: &str) -> bool {
     value
         .bytes()

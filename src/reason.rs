@@ -128,7 +128,7 @@ struct Row {
     detail: &'static str,
 }
 
-/// A reason of the application, rendered as those of this crate are.
+/// A reason of the application, rendered in the same form.
 ///
 /// ```
 /// use http::StatusCode;

@@ -14,7 +14,7 @@ use crate::stage::Stage;
 pub(crate) use crate::reason::Challenge;
 pub use crate::reason::{CustomReason, Reason};
 
-/// A request that is not passed on: the reason, and what the response says beyond the reason's text.
+/// A request that is not passed on: the reason, and what the response adds to the reason's text.
 ///
 /// The layers of this crate put it into the extensions of the response that they render, so that an
 /// outer layer can count it or render it in another form ([`OnRejectionLayer`](crate::OnRejectionLayer)).
@@ -37,7 +37,7 @@ pub struct Rejection {
     details: Option<Box<Details>>,
 }
 
-/// What a response says beyond the reason's fixed text: configured words, nothing of the request.
+/// What a response adds to the reason's fixed text: configured words, nothing of the request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Details {
     pub(crate) realm: Option<Arc<str>>,

@@ -17,7 +17,7 @@ pub enum Stage {
     Propagation,
     /// An axum extractor.
     Extractor,
-    /// The application: a handler, or a layer of its own.
+    /// The application: a handler or its own layer.
     Application,
 }
 

@@ -1,18 +1,27 @@
 //! Enums that are spelled as one fixed word, in configuration files, logs and metrics alike.
 
 /// Implements `as_str`, `Display`, `FromStr` and, with the feature `serde`, (de)serialization for an enum from one table
-/// of words.
+/// of words. An alias after `|` is accepted, and never written.
 ///
 /// ```ignore
 /// words! {
-///     Mode: "mode" { Enforce => "enforce", Report => "report" }
+///     Mode: "mode" { Enforce => "enforce", Report => "report" | "dry-run" }
 /// }
 /// ```
 macro_rules! words {
-    ($Enum:ident: $what:literal { $($Variant:ident => $word:literal),+ $(,)? }) => {
+    ($Enum:ident: $what:literal { $($Variant:ident => $word:literal $(| $alias:literal)*),+ $(,)? }) => {
         impl $Enum {
             /// Every value, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$Variant),+];
+
+            /// The value that this word or alias stands for.
+            #[allow(dead_code)]
+            pub(crate) fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word $(| $alias)* => Some(Self::$Variant),)+
+                    _ => None,
+                }
+            }
 
             /// The word for this value, as `FromStr` reads it and as logs and metrics spell it.
             #[must_use]
@@ -32,10 +41,9 @@ macro_rules! words {
 
             /// Reads the word exactly, case included.
             fn from_str(word: &str) -> Result<Self, Self::Err> {
-                match word {
-                    $($word => Ok(Self::$Variant),)+
-                    _ => Err($crate::error::ConfigError::unknown_word($what, word, &[$($word),+])),
-                }
+                Self::from_word(word).ok_or_else(|| {
+                    $crate::error::ConfigError::unknown_word($what, word, &[$($word),+])
+                })
             }
         }
 

@@ -1,5 +1,5 @@
-//! What the benchmarks of the layers have in common.
-#![allow(dead_code)] // each of them uses some of it
+//! Shared parts of the benchmarks.
+#![allow(dead_code)] // each benchmark uses a part of it
 
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
@@ -53,7 +53,7 @@ impl Site {
     }
 }
 
-/// Like the request of a server it has headers, and an extension.
+/// A request with headers and an extension, as a server creates it.
 pub(crate) fn request() -> Request<()> {
     let peer = SocketAddr::from(([203, 0, 113, 9], 4711));
     Request::builder()
@@ -81,7 +81,7 @@ pub(crate) fn claims() -> Value {
     })
 }
 
-/// A quota that nobody uses up.
+/// A quota that is never used up.
 pub(crate) fn quota() -> Quota {
     Quota::per_second(1_000_000_000).burst(u32::MAX)
 }
@@ -91,7 +91,7 @@ pub(crate) fn inner(request: Request<()>) -> Ready<Result<Response<()>, Infallib
     ready(Ok(Response::new(())))
 }
 
-/// One call for each copy of `request`; copying is not measured.
+/// Calls the service once per copy of `request`; copying is not measured.
 pub(crate) fn call<S, R>(bencher: &mut Bencher<'_>, service: &mut S, request: &Request<()>)
 where
     S: Service<Request<()>, Response = Response<R>>,
@@ -99,7 +99,7 @@ where
     call_for(StatusCode::OK, bencher, service, request);
 }
 
-/// The same, where this status is expected.
+/// Expects this status.
 pub(crate) fn call_for<S, R>(
     status: StatusCode,
     bencher: &mut Bencher<'_>,

@@ -71,7 +71,7 @@ async fn readyz(State(process): State<Arc<Process>>) -> impl IntoResponse {
         json!({
             "issuer": status.issuer,
             "keys": status.keys,
-            "state": status.state.name(),
+            "state": status.state.as_str(),
             "age_seconds": status.age.map(|age| age.as_secs()),
             "last_error": status.last_error,
         })

@@ -1,6 +1,7 @@
-//! A request, line by line: its target, then header fields. `$A` and `$B` stand for tokens that are accepted.
+//! A request, line by line: its target, then header fields. `$A` and `$B` stand for accepted
+//! tokens.
 //!
-//! Every source of tokens is on.
+//! All token sources are enabled.
 #![no_main]
 
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ static LAYER: LazyLock<JwtAuthLayer> = LazyLock::new(|| {
 });
 static TOKENS: LazyLock<[String; 2]> = LazyLock::new(|| [honest("alice"), honest("bob")]);
 
-/// What the inner service was given.
+/// The request that the inner service received.
 struct Seen {
     caller: Caller,
     request: Request<()>,
@@ -84,7 +85,7 @@ fn check(request: &Request<()>, seen: &Seen) {
         credentials(&seen.request).is_empty(),
         "a credential is moved"
     );
-    // Whatever is no credential is left alone.
+    // All other headers must be unchanged.
     let others = |headers: &HeaderMap| {
         let mut others = headers.clone();
         for name in [
@@ -103,7 +104,7 @@ fn check(request: &Request<()>, seen: &Seen) {
     assert_eq!(others(request), others(&seen.request));
 }
 
-/// Every credential of a request, read as plainly as can be.
+/// Every credential of a request, by a simple reading.
 fn credentials(request: &Request<()>) -> Vec<String> {
     let lines = |name: &str| {
         let lines = request.headers().get_all(name).iter();

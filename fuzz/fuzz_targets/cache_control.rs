@@ -1,4 +1,5 @@
-//! The headers of an answer, line by line, and how long its keys are fresh. A line without a name is `Cache-Control`.
+//! The headers of a response, line by line, and how long its keys are fresh. A line without a name
+//! is `Cache-Control`.
 #![no_main]
 
 use http::header::CACHE_CONTROL;
@@ -30,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(at_birth, expected(&headers), "{headers:?}");
 });
 
-/// RFC 9111 section 5.2, on directives as plain as they are in the wild.
+/// RFC 9111 section 5.2, for directives in their usual form.
 fn expected(headers: &HeaderMap) -> u64 {
     let lines = headers.get_all(CACHE_CONTROL).iter();
     let text: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
@@ -45,6 +46,6 @@ fn expected(headers: &HeaderMap) -> u64 {
     if is_stated("no-store") || is_stated("no-cache") {
         return 60;
     }
-    // What cannot be read is stale (section 4.2.1).
+    // An invalid value means stale (section 4.2.1).
     max_age.map_or(600, |(_, age)| age.parse().unwrap_or(0).clamp(60, 3600))
 }

@@ -1,4 +1,4 @@
-//! An issuer's metadata, and where they would send the next request.
+//! An issuer's metadata, and the URL of the next request.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -23,12 +23,12 @@ fuzz_target!(|data: &[u8]| {
         let Some(uri) = reader.jwks_uri(data) else {
             continue;
         };
-        // Members that nobody reads may be broken inside.
+        // Unused members may be invalid.
         let document = String::from_utf8_lossy(data);
         let document: BTreeMap<String, &RawValue> = serde_json::from_str(&document).unwrap();
         let text = |name| serde_json::from_str::<String>(document[name].get()).unwrap();
         assert_eq!(text("issuer"), *issuer, "metadata of another issuer");
-        // The client that sends the request reads the address with this parser, not with ours.
+        // The HTTP client parses the URL with this parser.
         let Ok(target) = Url::parse(&uri) else {
             continue; // no request
         };

@@ -1,6 +1,6 @@
-//! Claims of a token that is good, and what every profile grants by them.
+//! Claims of a valid token, and the grants that each profile derives from them.
 //!
-//! The input is what an object of JSON holds beside the claims that every token needs.
+//! The input is the content of a JSON object, in addition to the claims that every token needs.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use portcullis_fuzz::{
 };
 use serde_json::Value;
 
-/// Where a profile is documented to read, and what it asks for besides.
+/// The claims that a profile documents, and its further requirements.
 struct Reading {
     layer: JwtAuthLayer,
     needs: &'static str,
@@ -129,7 +129,7 @@ fn collect(names: &Names) -> Vec<String> {
     names.iter().map(str::to_owned).collect()
 }
 
-/// A string, or an array of strings and nothing else.
+/// A string, or an array that contains only strings.
 fn names(value: Option<&Value>, spaced: bool) -> Vec<String> {
     match value {
         None => Vec::new(),

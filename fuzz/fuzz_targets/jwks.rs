@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     as_one_of_many(data);
 });
 
-/// Whatever is published, nobody else's token passes, and a set holds no more than it says.
+/// No token of an unknown key is accepted, and a set contains no more keys than it lists.
 fn as_set(data: &[u8]) {
     let keys = match KeySet::from_json(data) {
         Ok(keys) => keys,
@@ -53,14 +53,14 @@ fn as_set(data: &[u8]) {
     assert!(!accepts(keys, &STRANGER.token));
 }
 
-/// One key, however bad, spoils no other.
+/// An invalid key does not affect others.
 fn as_one_of_many(data: &[u8]) {
     let Ok(jwk) = serde_json::from_slice::<&RawValue>(data) else {
         return;
     };
     let namesakes = ["honest", "\\u"];
     if namesakes.iter().any(|name| jwk.get().contains(name)) {
-        return; // a key with the name of another makes both ambiguous
+        return; // two keys with the same kid are ambiguous
     }
     for set in [
         format!(r#"{{"keys":[{jwk},{}]}}"#, HONEST.jwk),
@@ -71,7 +71,7 @@ fn as_one_of_many(data: &[u8]) {
     }
 }
 
-/// Every key, or null for one that is no JSON. Members beside the keys may be broken inside.
+/// Every key, or null for invalid JSON. Other members may be invalid.
 fn published(data: &[u8]) -> Option<Vec<Value>> {
     let document = String::from_utf8_lossy(data);
     let document: BTreeMap<String, &RawValue> = serde_json::from_str(&document).ok()?;

@@ -1,4 +1,5 @@
-//! A token, as text. Two lines are a header and a payload, which are signed: so the claims are reached.
+//! A token as text. Two lines are a header and a payload to be signed, so that the claims are
+//! reached.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -36,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     };
     match (LAYER.verify_now(&token), signed) {
         (Err(rejection), _) => assert_blames_the_client(rejection.reason()),
-        // HS256 has one code for each message, and base64url one spelling.
+        // HS256 has one code per message, and base64url one spelling.
         (Ok(_), None) => assert_eq!(token, *HONEST),
         (Ok(identity), Some((header, payload))) => {
             let claims: Value = serde_json::from_str(payload).unwrap();
@@ -48,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// What any reader of RFC 7519 and RFC 8725 would ask, with a minute of leeway.
+/// The checks that any reader of RFC 7519 and RFC 8725 would make, with a minute of leeway.
 fn may_pass(header: &Value, claims: &Value) -> bool {
     let names_us = |aud: &Value| aud == AUDIENCE;
     let aud = &claims["aud"];

@@ -16,6 +16,7 @@ use crate::words::words;
 /// `FromStr` reads addresses and CIDR networks, separated by commas. With the feature `serde`, it
 /// is a list of strings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[doc(alias = "x-forwarded-for", alias = "forwarded", alias = "real_ip")]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
 /// The address of a request's client, and how it was found.

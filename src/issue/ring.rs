@@ -100,7 +100,7 @@ impl KeyRing {
         }
         let key = self.signing_key();
         let header = Header {
-            alg: key.algorithm().name(),
+            alg: key.algorithm().as_str(),
             kid: key.kid(),
             typ,
         };

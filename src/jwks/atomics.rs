@@ -1,5 +1,5 @@
-//! What the key set in force is shared by. `tests/loom` puts its own in their place and tries every order in which two
-//! threads may get there.
+//! The synchronization types of the current key set. `tests/loom` replaces them with loom's and tries
+//! every order in which two threads can use them.
 
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 

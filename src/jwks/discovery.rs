@@ -1,16 +1,17 @@
 //! From an issuer to the URL of its keys: OpenID Connect Discovery 1.0 and RFC 8414.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::endpoint::{Endpoint, Transport};
-use super::fetch::{BoxFuture, Fetch, FetchError, FetchJwks};
+use super::fetch::{BoxFuture, Failure, Fetch, FetchError, FetchJwks};
 use super::http::{Client, KeysAt};
 use super::set::{KeySet, read_object};
 use crate::clock::Clock;
+use crate::sync::lock;
 
 /// The keys of an issuer that are found through its metadata.
 #[derive(Clone)]
@@ -51,10 +52,10 @@ impl Discovery {
         }
     }
 
-    async fn get(&self, request: &FetchJwks) -> Result<KeySet, FetchError> {
+    async fn get(&self, request: &FetchJwks) -> Result<KeySet, Failure> {
         let timeout = request.timeout();
         // Taken out while it is used: a fetch that never ends leaves nothing behind and is discovered again.
-        let known = self.lock().take();
+        let known = lock(&self.found).take();
         let found = match known {
             None => self.found_at(self.discover(timeout).await?),
             Some(known) if self.is_recent(&known) => known,
@@ -70,7 +71,7 @@ impl Discovery {
             },
         };
         let keys = found.keys_at.get(request).await;
-        *self.lock() = Some(Found {
+        *lock(&self.found) = Some(Found {
             // Where keys are not to be had, the metadata are asked again; if they are not to be had either, this is the
             // best that is known.
             discovered_at: found.discovered_at.filter(|_| keys.is_ok()),
@@ -93,17 +94,19 @@ impl Discovery {
             .is_some_and(|since| age(since) < REDISCOVERED_AFTER)
     }
 
-    async fn discover(&self, timeout: Duration) -> Result<Endpoint, FetchError> {
-        let place = self.endpoint.openid_configuration();
-        let mut answer = self.client.get(&place, timeout, None).await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            let place = self.endpoint.oauth_authorization_server();
-            answer = self.client.get(&place, timeout, None).await?;
+    async fn discover(&self, timeout: Duration) -> Result<Endpoint, Failure> {
+        const STEP: &str = "discovery";
+        let mut url = self.endpoint.openid_configuration();
+        let mut response = self.client.get(&url, STEP, timeout, None).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            url = self.endpoint.oauth_authorization_server();
+            response = self.client.get(&url, STEP, timeout, None).await?;
         }
-        if answer.status != StatusCode::OK {
-            return Err(FetchError::Status(answer.status.as_u16()));
-        }
-        self.check(&answer.body)
+        let found = match response.status {
+            StatusCode::OK => self.check(&response.body),
+            status => Err(FetchError::Status(status.as_u16())),
+        };
+        found.map_err(|error| Failure::at(error, STEP, &url))
     }
 
     pub(super) fn check(&self, document: &[u8]) -> Result<Endpoint, FetchError> {
@@ -130,16 +133,17 @@ impl Discovery {
         }
         Ok(endpoint)
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Found>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Fetch for Discovery {
-    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
+    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, Failure>> {
         let discovery = self.clone();
         Box::pin(async move { discovery.get(&request).await })
+    }
+
+    /// The metadata: the URL of the keys may change.
+    fn place(&self) -> Option<String> {
+        Some(self.endpoint.openid_configuration())
     }
 }
 
@@ -148,10 +152,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::jwks::http::ClientSettings;
 
     fn read(issuer: &str, document: &Value) -> Result<Endpoint, FetchError> {
         let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback).unwrap();
-        let client = Client::new(&endpoint, Vec::new()).unwrap();
+        let client = Client::new(&endpoint, ClientSettings::default()).unwrap();
         let discovery = Discovery::new(client, endpoint, issuer.into(), Clock::System);
         discovery.check(document.to_string().as_bytes())
     }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -11,6 +11,7 @@ use tower::Service;
 
 use super::set::{KeySet, KeySetError};
 use crate::observe::FetchFailure;
+use crate::sync::lock;
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -48,7 +49,7 @@ pub enum FetchError {
     /// A failure of a fetch service that is not of this crate.
     #[error("the fetch service failed")]
     Service(#[source] Arc<dyn Error + Send + Sync>),
-    /// The task that fetched gave no answer: it panicked, or its runtime went away or stands still.
+    /// The task that fetched ended without an answer: it panicked, or its runtime was shut down.
     #[error("the fetch was abandoned")]
     Abandoned,
     /// There is no tokio runtime to fetch on.
@@ -67,29 +68,30 @@ pub struct WarmError {
     pub source: FetchError,
 }
 
-/// A fetch service without its type.
-pub(super) trait Fetch: Send + Sync {
-    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>>;
+/// A failed fetch, with what operators need to find the cause.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) error: FetchError,
+    /// `discovery`, `fetch` or `parse`.
+    pub(super) step: &'static str,
+    /// The URL of the failed request, without its query.
+    pub(super) url: Option<String>,
+}
 
-    /// The URL that was configured for the keys, as it may be written down; `None` if it is found, or known to others.
+/// A source of keys, without its type.
+pub(super) trait Fetch: Send + Sync {
+    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, Failure>>;
+
+    /// The URL of the keys or of the metadata, without its query; `None` for a service.
     fn place(&self) -> Option<String> {
         None
     }
 }
 
-/// Makes the fetch service of one tenant, from the name of its issuer and its own.
-pub(super) type FetchOfTenant =
-    Box<dyn Fn(&Arc<str>, &str) -> Option<Arc<dyn Fetch>> + Send + Sync>;
+/// Makes the source of one tenant's keys, from the tenant's issuer and name.
+pub(super) type MakeFetch = Box<dyn Fn(&Arc<str>, &str) -> Option<Arc<dyn Fetch>> + Send + Sync>;
 
-/// How the keys of a source are fetched.
-pub(super) enum Connection {
-    /// In one place.
-    One(Arc<dyn Fetch>),
-    /// In a place of each tenant's own.
-    Each(FetchOfTenant),
-}
-
-/// The lock is held for a clone only; it makes a service `Sync` that is not.
+/// A fetch service. The lock is held for a clone only. It makes the service `Sync`.
 pub(super) struct Boxed<S>(Mutex<S>);
 
 // === impl FetchJwks ===
@@ -129,9 +131,9 @@ impl FetchJwks {
 // === impl FetchError ===
 
 impl FetchError {
-    /// A short, fixed name, for logs and metrics.
+    /// A short, fixed word, for logs and metrics.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::TimedOut => "timed_out",
             Self::Connection(_) => "connection",
@@ -150,23 +152,49 @@ impl FetchError {
         matches!(self, Self::Status(400 | 404 | 410) | Self::Discovery(_))
     }
 
-    /// This failure as metrics and events name it.
-    pub(super) fn report(&self) -> FetchFailure<'_> {
-        FetchFailure {
-            kind: self.kind(),
-            cause: match self {
-                Self::Connection(cause) => Some(&**cause),
-                _ => None,
-            },
-            is_absence: self.is_absence(),
-        }
-    }
-
     fn of(error: BoxError) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => *error,
             Err(error) => Self::Service(error.into()),
         }
+    }
+}
+
+impl Failure {
+    /// The failure as metrics and events name it.
+    pub(super) fn report(&self) -> FetchFailure<'_> {
+        FetchFailure {
+            kind: self.error.as_str(),
+            step: self.step,
+            status: match self.error {
+                FetchError::Status(status) => Some(status),
+                _ => None,
+            },
+            url: self.url.as_deref(),
+            cause: match &self.error {
+                FetchError::Connection(cause) => Some(&**cause),
+                _ => None,
+            },
+            is_absence: self.error.is_absence(),
+        }
+    }
+
+    #[cfg(feature = "reqwest")]
+    pub(super) fn at(error: FetchError, step: &'static str, url: &str) -> Self {
+        let url = Some(crate::origin::without_secrets(url));
+        Self { error, step, url }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let step = match error {
+            FetchError::KeySet(_) => "parse",
+            FetchError::Discovery(_) => "discovery",
+            _ => "fetch",
+        };
+        let url = None;
+        Self { error, step, url }
     }
 }
 
@@ -184,17 +212,13 @@ where
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, FetchError>> {
-        let mut service = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+    fn fetch(&self, request: FetchJwks) -> BoxFuture<Result<KeySet, Failure>> {
+        let mut service = lock(&self.0).clone();
         Box::pin(async move {
             let ready = poll_fn(|cx| service.poll_ready(cx)).await;
             ready.map_err(|error| FetchError::of(error.into()))?;
             let answer = service.call(request).await;
-            answer.map_err(|error| FetchError::of(error.into()))
+            answer.map_err(|error| FetchError::of(error.into()).into())
         })
     }
 }
@@ -217,15 +241,17 @@ mod tests {
         assert_eq!(request.issuer(), "https://id/");
         reply.send_error("broken");
         let error = answer.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), "service");
-        assert_eq!(error.source().unwrap().to_string(), "broken");
+        assert_eq!(error.error.as_str(), "service");
+        assert_eq!(error.error.source().unwrap().to_string(), "broken");
     }
 
     #[test]
     fn only_a_lost_connection_reports_its_cause() {
         let lost = || Arc::new(std::io::Error::other("port 443 is closed"));
-        assert!(FetchError::Connection(lost()).report().cause.is_some());
-        assert!(FetchError::Service(lost()).report().cause.is_none());
+        let connection = Failure::from(FetchError::Connection(lost()));
+        assert!(connection.report().cause.is_some());
+        let service = Failure::from(FetchError::Service(lost()));
+        assert!(service.report().cause.is_none());
     }
 
     #[test]

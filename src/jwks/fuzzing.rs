@@ -8,8 +8,8 @@ use http::HeaderMap;
 use super::discovery::Discovery;
 use super::endpoint::{Endpoint, Transport};
 use super::freshness::freshness;
-use super::http::Client;
-use super::source::Settings;
+use super::http::{Client, ClientSettings};
+use super::settings::Settings;
 use crate::clock::Clock;
 
 /// The reader of an issuer's metadata.
@@ -18,7 +18,7 @@ pub struct Metadata(Discovery);
 impl Metadata {
     pub fn of(issuer: &str) -> Self {
         let endpoint = Endpoint::parse(issuer, Transport::HttpsOrLoopback).unwrap();
-        let client = Client::new(&endpoint, Vec::new()).unwrap();
+        let client = Client::new(&endpoint, ClientSettings::default()).unwrap();
         let discovery = Discovery::new(client, endpoint, issuer.into(), Clock::System);
         Self(discovery)
     }

@@ -151,7 +151,7 @@ async fn an_answer_that_is_no_key_set_is_an_error_without_its_text() {
     ] {
         server.page("/keys", move |_| body);
         let error = failure(&server.cache()).await;
-        assert_eq!(error.kind(), "key_set");
+        assert_eq!(error.as_str(), "key_set");
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
 }
@@ -167,13 +167,13 @@ async fn an_answer_is_read_up_to_512_kib() {
     server.page("/keys", move |_| fits.clone());
     server.cache().warm().await.unwrap();
     server.page("/keys", move |_| too_large.clone());
-    assert_eq!(failure(&server.cache()).await.kind(), "too_large");
+    assert_eq!(failure(&server.cache()).await.as_str(), "too_large");
     // Without a length, and without an end.
     server.page("/keys", |_| {
         let chunk = || Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 8192]));
         Body::from_stream(futures_util::stream::repeat_with(chunk))
     });
-    assert_eq!(failure(&server.cache()).await.kind(), "too_large");
+    assert_eq!(failure(&server.cache()).await.as_str(), "too_large");
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_slow_issuer_is_given_up() {
     });
     let source = JwksSource::uri("https://id/", server.url("/keys")).unwrap();
     let cache = JwksCache::new([source.timeout(Duration::from_millis(50))]).unwrap();
-    assert_eq!(failure(&cache).await.kind(), "timed_out");
+    assert_eq!(failure(&cache).await.as_str(), "timed_out");
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn an_issuer_that_is_not_there_is_an_error() {
     let url = format!("http://{}/keys", listener.local_addr().unwrap());
     drop(listener);
     let cache = JwksCache::new([JwksSource::uri("https://id/", url).unwrap()]).unwrap();
-    assert_eq!(failure(&cache).await.kind(), "connection");
+    assert_eq!(failure(&cache).await.as_str(), "connection");
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn the_place_is_discovered_again_after_a_failed_fetch() {
     server.page("/old", |_| StatusCode::GONE);
     server.metadata(METADATA, &server.origin, &server.url("/new"));
     server.page("/new", |_| json(["b"]));
-    assert_eq!(failure(&cache).await.kind(), "status");
+    assert_eq!(failure(&cache).await.as_str(), "status");
     cache.warm().await.unwrap();
     assert_eq!(server.seen(), [METADATA, "/old", "/old", METADATA, "/new"]);
 }
@@ -347,11 +347,11 @@ async fn metadata_of_another_issuer_are_refused() {
         &server.origin.to_uppercase(),
     ] {
         server.metadata(METADATA, issuer, &jwks_uri);
-        assert_eq!(failure(&cache).await.kind(), "discovery", "{issuer}");
+        assert_eq!(failure(&cache).await.as_str(), "discovery", "{issuer}");
     }
     for document in ["", "[]", "{}", r#"{"issuer":7,"jwks_uri":"https://id/"}"#] {
         server.page(METADATA, move |_| document);
-        assert_eq!(failure(&cache).await.kind(), "discovery", "{document}");
+        assert_eq!(failure(&cache).await.as_str(), "discovery", "{document}");
     }
     assert!(!server.seen().contains(&"/keys".to_owned()));
 }
@@ -367,7 +367,7 @@ async fn metadata_must_not_lead_to_plain_http_elsewhere() {
         "",
     ] {
         server.metadata(METADATA, &server.origin, jwks_uri);
-        assert_eq!(failure(&cache).await.kind(), "discovery", "{jwks_uri}");
+        assert_eq!(failure(&cache).await.as_str(), "discovery", "{jwks_uri}");
     }
 }
 
@@ -376,7 +376,7 @@ async fn metadata_that_redirect_are_an_error() {
     let server = Server::start().await;
     server.page(METADATA, |_| (StatusCode::FOUND, [("location", "/other")]));
     let cache = JwksCache::from_issuer(&server.origin).unwrap();
-    assert_eq!(failure(&cache).await.kind(), "status");
+    assert_eq!(failure(&cache).await.as_str(), "status");
     assert_eq!(server.seen(), [METADATA]);
 }
 

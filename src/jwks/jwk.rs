@@ -174,7 +174,7 @@ impl Members {
         let Some(name) = &self.alg else {
             return Ok(possible);
         };
-        match Algorithm::from_name(name) {
+        match Algorithm::from_word(name) {
             None => Err(Skipped::Algorithm),
             Some(algorithm) if possible.contains(algorithm) => Ok(Algorithms::of(&[algorithm])),
             Some(_) => Err(Skipped::Mismatch),

@@ -157,6 +157,13 @@ impl Key {
         self.source.as_deref()
     }
 
+    /// The memory that the key takes, as an estimate: a backend parses a key once per algorithm.
+    pub(super) fn bytes(&self) -> usize {
+        let material = self.fingerprint.as_ref().map_or(0, |own| own.0.len());
+        let parsed = self.algorithms.iter().count() * (4 * material + 512);
+        parsed + self.source.as_ref().map_or(0, |text| text.len())
+    }
+
     /// Whether both keys were loaded from the same text.
     pub(super) fn is_unchanged(&self, other: &Self) -> bool {
         self.source.is_some() && self.source == other.source

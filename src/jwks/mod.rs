@@ -1,33 +1,35 @@
-//! Keys: what issuers publish (JWK Sets, RFC 7517), kept up to date without ever making a known key wait.
+//! Keys that issuers publish (JWK Sets, RFC 7517), fetched and kept so that a known key never waits.
 //!
 //! How it decides, for a token of a known issuer:
-//! 1. A `kid` that the current set has is answered at once, from memory. Without a `kid`, a token passes only if exactly
-//!    one key of the issuer allows its algorithm.
-//! 2. When 75 % of the time to live have passed, the next lookup starts a refresh in the background. The time to live is
-//!    the `max-age` of the answer, between one minute and one hour; ten minutes if there is none.
-//! 3. An unknown `kid` waits for one refetch. Unknown kids cause at most two refetches in any 30 seconds; beyond that they
-//!    are refused while the last refresh succeeded, and told to come back while it failed.
-//! 4. While the issuer is down, old keys serve for another hour. Then, and when there were never any, the answer is
-//!    "come back later", attempts are 1 to 60 seconds apart, and the first that succeeds ends it.
-//! 5. A key that is absent from a successful refresh is refused at once. An empty or unreadable answer is a failed
-//!    refresh, not a removal. [`JwksCache::purge`] drops a key for good, under whatever name it comes back.
+//! 1. A `kid` of the current key set is found in memory. A token without a `kid` is accepted only if
+//!    exactly one key of the issuer allows its algorithm.
+//! 2. When about 75 % of the time to live have passed, the next lookup starts a refresh in the
+//!    background. The time to live is the `max-age` of the response, limited to one minute to one hour;
+//!    10 minutes if there is none.
+//! 3. An unknown `kid` waits for one fetch. Unknown kids cause at most two fetches per 30 seconds, one
+//!    while fetches fail. Beyond that, their tokens are rejected with 401 if the last fetch succeeded and
+//!    with 503 if it failed.
+//! 4. While the issuer is down, old keys are used for one more hour. After that, or if there never were
+//!    keys, the answer is 503. Attempts are 1 to 60 seconds apart, at most 30 if a request waits for
+//!    keys. The first success ends the outage.
+//! 5. A key that a successful fetch did not contain is refused at once. An empty or unreadable response
+//!    is a failed fetch and removes nothing. [`JwksCache::purge`] removes a key for good.
 //!
-//! Nobody waits longer than a fetch can take and a second. A fetch that has not ended by then was started on a runtime that
-//! nobody drives; it is given up, and the next lookup starts another on its own.
+//! Concurrent requests share one fetch, which takes at most its time limit.
 //!
-//! A set is read key by key: a key that is symmetric, private, weak, ambiguous or not meant for signatures is
-//! [skipped](Skipped), and spoils no other.
+//! A set is read key by key: a key that is symmetric, private, weak, ambiguous or not meant for
+//! signatures is [skipped](Skipped) and does not affect the others.
 //!
-//! What clients see: 401 for a key that does not exist, 503 with `Retry-After` while that cannot be told.
+//! What clients see: 401 for a key that does not exist, 503 with `Retry-After` while that is not known.
 //!
-//! Deployment: nothing runs in the background between requests. After an idle time longer than the time to live, the
-//! first tokens are still verified with the old set while the new one is fetched; lower `max_stale` where a removed key
-//! must not be honoured then.
+//! Deployment: fetches need a running tokio runtime with time enabled. Nothing is fetched between
+//! requests. After an idle time longer than the time to live, the first tokens are verified with the old
+//! set while the new one is fetched; lower `max_stale` if a removed key must not be accepted then.
 //!
-//! The two refetches of a cooldown are all that unknown kids have, and tokens with invented kids can use them up: anyone
-//! can send those. Under such an attack, tokens of a new key may be refused for up to one cooldown if the issuer signs with it
-//! as soon as it publishes it. An issuer that publishes a key before it signs with it, by the time to live or longer, is not
-//! affected: refreshes that are due cannot be used up.
+//! Anyone can send tokens with made-up kids and so use up the two fetches of a cooldown. If the issuer
+//! then signs with a new key as soon as it publishes it, tokens of that key may be refused for up to one
+//! cooldown. An issuer that publishes a key one time to live before it signs with it is not affected:
+//! made-up kids cannot use up the regular refreshes.
 //!
 //! ```
 //! use portcullis::{JwksCache, JwksSource, KeySet};
@@ -36,32 +38,34 @@
 //!     {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 //! ]}"#)?;
 //! let cache = JwksCache::new([JwksSource::keys("https://id.example.com/", keys)])?;
-//! assert!(cache.status()[0].state.is_ready());
+//! assert!(cache.is_ready());
 //!
 //! // Keys never come over plain http from another machine.
 //! assert!(JwksSource::uri("https://id.example.com/", "http://id.example.com/keys").is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod atomics;
-mod cache;
-mod distrust;
-mod fetch;
+// The material: what a key and a set of keys are.
 mod freshness;
-mod health;
-mod in_force;
-mod issuer;
 mod jwk;
 mod key;
-mod layer;
-mod ledger;
-mod refresh;
-mod saved;
-mod service;
 mod set;
+
+// The state: which keys are valid, and when they are fetched.
+mod atomics;
+mod cache;
+mod current;
+mod driver;
+mod fetch;
+mod layer;
+mod lookup;
+mod purged;
+mod saved;
+mod settings;
 mod source;
+mod state;
+mod status;
 mod tenants;
-mod waiter;
 
 #[cfg(feature = "reqwest")]
 mod discovery;
@@ -89,15 +93,14 @@ mod vectors_tests;
 
 pub use cache::JwksCache;
 pub use fetch::{FetchError, FetchJwks, WarmError};
-pub use health::{IssuerState, IssuerStatus};
 pub use jwk::Skipped;
-pub use layer::JwksCacheLayer;
+pub use layer::{JwksCacheLayer, ShareJwks};
 pub use saved::RestoreError;
-pub use service::JwksKeys;
 pub use set::{KeySet, KeySetError};
 pub use source::JwksSource;
+pub use status::{IssuerState, IssuerStatus};
 
-pub(crate) use in_force::NO_GENERATION;
-pub(crate) use issuer::{IssuerKeys, Lookup, LookupMode};
+pub(crate) use current::NO_REVISION;
+pub(crate) use driver::{IssuerKeys, Waiter};
 pub(crate) use key::Key;
-pub(crate) use waiter::Waiter;
+pub(crate) use lookup::{Lookup, LookupMode};

@@ -7,9 +7,17 @@ use std::time::Duration;
 
 use tower::Service;
 
-use super::fetch::{Boxed, Connection, Fetch, FetchJwks};
-use super::issuer::IssuerKeys;
+#[cfg(feature = "reqwest")]
+use super::discovery::Discovery;
+use super::driver::IssuerKeys;
+#[cfg(feature = "reqwest")]
+use super::endpoint::{Endpoint, Transport};
+use super::fetch::{Boxed, Fetch, FetchJwks, MakeFetch};
+#[cfg(feature = "reqwest")]
+use super::http::{Client, ClientSettings, KeysAt};
 use super::set::KeySet;
+use super::settings::Settings;
+use super::state::KeyState;
 use super::tenants::Tenants;
 use crate::clock::Clock;
 use crate::error::ConfigError;
@@ -17,72 +25,88 @@ use crate::tenant::{PLACE, TenantPattern};
 
 /// Where the keys of one issuer come from, and how long they are kept.
 ///
-/// An issuer is compared exactly, byte for byte, with the `iss` of a token.
+/// The issuer must be spelled exactly as the `iss` claim of its tokens, byte by byte.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::{JwksCache, JwksSource};
+///
+/// let source = JwksSource::discover("https://id.example.com/")?
+///     .default_ttl(Duration::from_secs(300))
+///     .cooldown(Duration::from_secs(10))
+///     .timeout(Duration::from_secs(5));
+/// let keys = JwksCache::new([source])?;
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
 ///
 /// # Tenants
 ///
-/// An issuer with `{tenant}` for one segment of its path stands for the issuers of all tenants, for
-/// [`Issuer::tenants`](crate::Issuer::tenants) to trust. Where keys are [discovered](Self::discover), come from a
-/// [service](Self::service), or from a [URL](Self::uri) with `{tenant}` in it too, every tenant has a key set of its own, which
-/// is fetched when the first token comes that names the tenant. [Given keys](Self::keys) and a URL without `{tenant}` are
-/// one key set for all of them.
+/// An issuer with `{tenant}` as one segment of its path is the pattern of the issuers of all tenants,
+/// for [`Issuer::tenants`](crate::Issuer::tenants). If the keys are [discovered](Self::discover), come
+/// from a [service](Self::service) or from a [URL](Self::uri) that contains `{tenant}` too, each tenant
+/// has its own key set, which is fetched when its first token arrives. [Given keys](Self::keys) and a
+/// URL without `{tenant}` are one key set for all tenants.
 ///
-/// Anybody can name a tenant. So until a token of it was verified, a tenant has one of 32 places, keeps it for a cooldown, and is
-/// fetched for once in that time (an unknown kid may ask twice more). An issuer that answers 400, 404 or 410, or with the metadata of
-/// another issuer, does not know the tenant: 401. While all places are taken, further tenants are refused, 401 too, or 503
-/// where their names were [checked](crate::Issuer::allow_tenants) or fetches fail. Known tenants notice nothing of it.
-/// After a restart nobody is known, unless [saved keys](crate::JwksCache::restore) tell.
+/// Tenant names come from unverified tokens. So until a token of a tenant is verified, the tenant takes
+/// one of 32 places for one cooldown and causes one fetch in that time, plus two for unknown kids. If
+/// the issuer answers 400, 404 or 410, or with the metadata of another issuer, the tenant does not exist
+/// and its tokens are rejected with 401. If all places are taken, tokens of other new tenants are
+/// rejected with 401, or with 503 if fetches fail or the names are
+/// [checked](crate::Issuer::allow_tenants). Verified tenants are not affected. After a restart no tenant
+/// is verified, except those with [saved keys](crate::JwksCache::restore).
 #[must_use]
 pub struct JwksSource {
     issuer: Arc<str>,
-    origin: Origin,
+    location: Location,
     settings: Settings,
     clock: Clock,
 }
 
-/// The keys of a source.
-pub(super) enum Keys {
-    /// Of one issuer.
-    One(Arc<IssuerKeys>),
-    /// Of all tenants together.
-    Common(TenantPattern, Arc<IssuerKeys>),
-    /// Of each tenant its own.
-    Each(Box<Tenants>),
-}
-
-enum Origin {
-    Keys(KeySet),
+enum Location {
+    Given(KeySet),
     Service(Arc<dyn Fetch>),
     #[cfg(feature = "reqwest")]
-    Http(super::http::Origin),
+    Http(HttpLocation),
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    default_ttl: Duration,
-    min_ttl: Duration,
-    max_ttl: Duration,
-    pub(super) cooldown: Duration,
-    pub(super) max_stale: Duration,
-    pub(super) timeout: Duration,
-    /// How many requests one fetch makes at most.
-    requests: u32,
-    pub(super) max_tenants: NonZeroUsize,
+#[cfg(feature = "reqwest")]
+struct HttpLocation {
+    /// The URL of the keys, or the issuer if it is discovered. May contain `{tenant}`.
+    url: Box<str>,
+    is_discovered: bool,
+    transport: Transport,
+    client: ClientSettings,
+}
+
+/// The keys of a source.
+pub(super) enum KeyProvider {
+    /// One key set, of one issuer or of all tenants of the pattern.
+    Shared(Arc<IssuerKeys>, Option<TenantPattern>),
+    PerTenant(Box<Tenants>),
 }
 
 // === impl JwksSource ===
 
 impl JwksSource {
-    /// Keys that are given here and never fetched.
+    /// Uses these keys and fetches none.
+    ///
+    /// ```
+    /// use portcullis::{JwksCache, JwksSource, KeySet};
+    ///
+    /// let keys = KeySet::from_jwk(br#"{"kty": "OKP", "crv": "Ed25519", "kid": "a",
+    ///     "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#)?;
+    /// let cache = JwksCache::new([JwksSource::keys("https://id.example.com/", keys)])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn keys(issuer: impl AsRef<str>, keys: KeySet) -> Self {
-        Self::new(issuer.as_ref(), Origin::Keys(keys))
+        Self::new(issuer.as_ref(), Location::Given(keys))
     }
 
-    /// Keys from a service: a client of one's own, or layers of tower round one, such as its retry and timeout. The example
-    /// `own_key_client` has all three.
+    /// Fetches the keys through a service: another HTTP client, or tower layers around one, such as
+    /// retries. The example `own_key_client` shows both.
     ///
-    /// A service for tenants is asked with the issuer of one of them. It says by [`FetchError::Status`] 404 that there is no such
-    /// tenant; every other error counts as an outage.
+    /// For tenants, the request names the issuer of the tenant. The service returns
+    /// [`FetchError::Status`] 404 if the tenant does not exist. Every other error is an outage.
     ///
     /// [`FetchError::Status`]: super::FetchError::Status
     pub fn service<S>(issuer: impl AsRef<str>, service: S) -> Self
@@ -92,85 +116,79 @@ impl JwksSource {
         S::Future: Send,
     {
         let service = Arc::new(Boxed::new(service));
-        Self::new(issuer.as_ref(), Origin::Service(service))
+        Self::new(issuer.as_ref(), Location::Service(service))
     }
 
-    fn new(issuer: &str, origin: Origin) -> Self {
+    fn new(issuer: &str, location: Location) -> Self {
         Self {
             issuer: issuer.into(),
-            origin,
+            location,
             settings: Settings::default(),
             clock: Clock::default(),
         }
     }
 
-    #[cfg(feature = "reqwest")]
-    pub(super) fn http(issuer: &str, origin: super::http::Origin) -> Self {
-        let requests = origin.requests();
-        let mut source = Self::new(issuer, Origin::Http(origin));
-        source.settings.requests = requests;
-        source
-    }
-
-    #[cfg(feature = "reqwest")]
-    pub(super) fn http_origin(&mut self) -> Option<&mut super::http::Origin> {
-        match &mut self.origin {
-            Origin::Http(origin) => Some(origin),
-            Origin::Keys(_) | Origin::Service(_) => None,
-        }
-    }
-
-    /// How long keys are fresh when the issuer does not say. Default: 10 minutes.
+    /// How long keys are fresh if the issuer does not say. Default: 10 minutes.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.settings.default_ttl = ttl;
         self
     }
 
-    /// The least time that keys are fresh, whatever the issuer says: a second or more. Default: 60 seconds.
+    /// The least time that keys are fresh, whatever the issuer says. At least one second. Default: 60
+    /// seconds.
     pub fn min_ttl(mut self, ttl: Duration) -> Self {
         self.settings.min_ttl = ttl;
         self
     }
 
-    /// The longest time that keys are fresh, whatever the issuer says: seven days or less. Default: 1 hour.
+    /// The longest time that keys are fresh, whatever the issuer says. At most seven days. Default: 1
+    /// hour.
     pub fn max_ttl(mut self, ttl: Duration) -> Self {
         self.settings.max_ttl = ttl;
         self
     }
 
-    /// Unknown kids cause at most two refetches in any such time: a second or more. Default: 30 seconds.
+    /// The time in which unknown kids cause at most two fetches. At least one second. Default: 30
+    /// seconds.
+    ///
+    /// It also limits the recovery after an outage: while requests wait for keys, the next fetch starts
+    /// within one cooldown, or within 5 seconds if the cooldown is shorter.
     pub fn cooldown(mut self, cooldown: Duration) -> Self {
         self.settings.cooldown = cooldown;
         self
     }
 
-    /// How long keys serve past their time to live while the issuer is down: seven days or less. Default: 1 hour.
+    /// How long keys are used past their time to live while the issuer is down. At most seven days.
+    /// Default: 1 hour.
     pub fn max_stale(mut self, max_stale: Duration) -> Self {
         self.settings.max_stale = max_stale;
         self
     }
 
-    /// How long one request to the issuer may take; of a [service](Self::service), the whole fetch with its retries. Default: 2
-    /// seconds.
+    /// The time limit of one request to the issuer; for a [service](Self::service), of the whole fetch
+    /// with its retries. Default: 2 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// How many tenants' key sets are kept, where every tenant has its own: the tenant that was asked for longest ago makes room for
-    /// another. Default: 1,000.
+    /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the least
+    /// used tenant is evicted and fetched again when its next token arrives. Default: 1,000.
+    ///
+    /// The keys of all tenants may take 128 KiB of memory per tenant on average, as an estimate. The
+    /// keys of one tenant may take 1 MiB.
     pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
         self.settings.max_tenants = tenants;
         self
     }
 
-    /// The clock by which keys age. Default: the system's.
+    /// The clock by which keys age. Default: the system's clock.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = clock.into();
         self
     }
 
-    pub(super) fn build(self) -> Result<Keys, ConfigError> {
+    pub(super) fn build(self) -> Result<KeyProvider, ConfigError> {
         if self.issuer.is_empty() {
             return Err(ConfigError::MissingIssuer);
         }
@@ -180,56 +198,152 @@ impl JwksSource {
             true => Some(TenantPattern::parse(&issuer)?),
             false => None,
         };
-        let connection = match self.origin {
-            Origin::Keys(keys) => {
-                let keys = Arc::new(IssuerKeys::fixed(issuer, settings, clock, keys));
-                return Ok(Keys::of(keys, pattern));
+        let (fetch, is_per_tenant) = match self.location {
+            Location::Given(keys) => {
+                let state = KeyState::fixed(settings, keys, clock.monotonic());
+                let keys = IssuerKeys::new(issuer, clock, state, None);
+                return Ok(KeyProvider::Shared(Arc::new(keys), pattern));
             }
-            Origin::Service(service) if pattern.is_some() => {
-                Connection::Each(Box::new(move |_, _| Some(Arc::clone(&service))))
+            Location::Service(service) => {
+                let fetch: MakeFetch = Box::new(move |_, _| Some(Arc::clone(&service)));
+                (fetch, pattern.is_some())
             }
-            Origin::Service(service) => Connection::One(service),
             #[cfg(feature = "reqwest")]
-            Origin::Http(origin) => origin.connect(&clock)?,
+            Location::Http(location) => {
+                let is_per_tenant = location.url.contains(PLACE);
+                (location.connect(clock.clone())?, is_per_tenant)
+            }
         };
-        match (connection, pattern) {
-            (Connection::One(fetch), pattern) => {
-                let keys = Arc::new(IssuerKeys::fetched(issuer, settings, clock, fetch));
-                Ok(Keys::of(keys, pattern))
-            }
-            (Connection::Each(fetch), Some(pattern)) => {
-                let tenants = Tenants::new(issuer, pattern, settings, clock, fetch);
-                Ok(Keys::Each(Box::new(tenants)))
-            }
-            (Connection::Each(_), None) => Err(ConfigError::Url {
-                url: issuer.to_string(),
-                problem: "the keys are those of a `{tenant}`: write it where the issuer has it too",
-            }),
+        if !is_per_tenant {
+            let fetch = fetch(&issuer, "").ok_or(ConfigError::MissingIssuer)?;
+            let keys = IssuerKeys::new(issuer, clock, KeyState::new(settings), Some(fetch));
+            return Ok(KeyProvider::Shared(Arc::new(keys), pattern));
         }
+        let pattern = pattern.ok_or_else(|| ConfigError::Url {
+            url: issuer.to_string(),
+            problem: "the JWKS URL contains `{tenant}` but the issuer does not: \
+                      add `{tenant}` to the issuer",
+        })?;
+        let tenants = Tenants::new(issuer, pattern, settings, clock, fetch);
+        Ok(KeyProvider::PerTenant(Box::new(tenants)))
     }
 }
 
-impl Keys {
-    fn of(keys: Arc<IssuerKeys>, pattern: Option<TenantPattern>) -> Self {
-        match pattern {
-            Some(pattern) => Self::Common(pattern, keys),
-            None => Self::One(keys),
-        }
+#[cfg(feature = "reqwest")]
+impl JwksSource {
+    /// Finds the URL of the keys in the metadata of the issuer: OpenID Connect Discovery 1.0, or RFC
+    /// 8414 if that is not found.
+    ///
+    /// The metadata are read before the first fetch, after a failed fetch, and once a day.
+    ///
+    /// The metadata of a remote issuer must not lead to this machine or into its network: `localhost`,
+    /// and loopback, private, link-local and unspecified addresses are refused then. If the keys are
+    /// there on purpose, use [`uri`](Self::uri). Names are not resolved for this check.
+    ///
+    /// # Errors
+    /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback addresses.
+    pub fn discover(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let issuer = issuer.as_ref();
+        let mut source = Self::http(issuer, issuer, Transport::HttpsOrLoopback)?;
+        // Two requests for the metadata, one for the keys.
+        source.settings.requests = 3;
+        source.http_location("")?.is_discovered = true;
+        Ok(source)
     }
 
-    pub(super) fn name(&self) -> &str {
-        match self {
-            Self::One(keys) | Self::Common(_, keys) => keys.name(),
-            Self::Each(tenants) => tenants.name(),
-        }
+    /// Fetches the keys from this URL.
+    ///
+    /// ```
+    /// use portcullis::JwksSource;
+    ///
+    /// let (issuer, keys) = ("https://id.example.com/", "https://id.example.com/keys");
+    /// assert!(JwksSource::uri(issuer, keys).is_ok());
+    /// assert!(JwksSource::uri(issuer, "http://id.example.com/keys").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::Url`] if it is not an https URL. `http` is accepted for loopback addresses.
+    pub fn uri(issuer: impl AsRef<str>, jwks_uri: impl AsRef<str>) -> Result<Self, ConfigError> {
+        Self::http(
+            issuer.as_ref(),
+            jwks_uri.as_ref(),
+            Transport::HttpsOrLoopback,
+        )
     }
 
-    /// The tenant that this issuer is of, if it is of this pattern.
-    pub(super) fn tenant<'n>(&self, issuer: &'n str) -> Option<&'n str> {
-        match self {
-            Self::One(_) => None,
-            Self::Common(pattern, _) => pattern.tenant(issuer),
-            Self::Each(tenants) => tenants.pattern.tenant(issuer),
+    /// Fetches the keys from this URL, which may be plain http on another machine. An attacker on the
+    /// network path can replace the keys and then sign any token.
+    ///
+    /// # Errors
+    /// [`ConfigError::Url`] if it is not an http or https URL.
+    pub fn dangerous_plain_uri(
+        issuer: impl AsRef<str>,
+        jwks_uri: impl AsRef<str>,
+    ) -> Result<Self, ConfigError> {
+        let jwks_uri = jwks_uri.as_ref();
+        Endpoint::parse(jwks_uri, Transport::DangerousPlain)?;
+        Self::http(issuer.as_ref(), jwks_uri, Transport::DangerousPlain)
+    }
+
+    /// Trusts only these certificates, one or more in PEM, when it fetches.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] if there is no certificate. [`ConfigError::Setting`] if the keys are not
+    /// fetched over HTTP.
+    pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, ConfigError> {
+        let roots = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
+        if roots.is_empty() {
+            return Err(ConfigError::Key {
+                problem: "no certificate in this PEM".to_owned(),
+            });
+        }
+        self.http_location("jwks root_certificates")?.client.roots = roots;
+        Ok(self)
+    }
+
+    /// Fetches with this client: its proxy, client certificate, certificate authorities and headers.
+    ///
+    /// Build it with `redirect(Policy::none())`. A response that a redirect led to is refused.
+    ///
+    /// ```
+    /// use portcullis::JwksSource;
+    ///
+    /// let client = reqwest::Client::builder()
+    ///     .redirect(reqwest::redirect::Policy::none())
+    ///     .build()?;
+    /// let source = JwksSource::discover("https://id.example.com/")?.client(client)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::Setting`] if the keys are not fetched over HTTP.
+    pub fn client(mut self, client: reqwest::Client) -> Result<Self, ConfigError> {
+        self.http_location("jwks client")?.client.client = Some(client);
+        Ok(self)
+    }
+
+    fn http(issuer: &str, url: &str, transport: Transport) -> Result<Self, ConfigError> {
+        if url.contains(PLACE) {
+            TenantPattern::parse(url)?;
+        } else {
+            Endpoint::parse(url, transport)?;
+        }
+        let location = HttpLocation {
+            url: url.into(),
+            is_discovered: false,
+            transport,
+            client: ClientSettings::default(),
+        };
+        Ok(Self::new(issuer, Location::Http(location)))
+    }
+
+    fn http_location(&mut self, setting: &'static str) -> Result<&mut HttpLocation, ConfigError> {
+        match &mut self.location {
+            Location::Http(location) => Ok(location),
+            Location::Given(_) | Location::Service(_) => Err(ConfigError::Setting {
+                setting,
+                problem: "these keys are not fetched over HTTP: remove it",
+            }),
         }
     }
 }
@@ -243,82 +357,40 @@ impl fmt::Debug for JwksSource {
     }
 }
 
-// === impl Settings ===
+// === impl HttpLocation ===
 
-impl Settings {
-    pub(super) fn ttl(&self, max_age: Option<Duration>) -> Duration {
-        max_age
-            .unwrap_or(self.default_ttl)
-            .max(self.min_ttl)
-            .min(self.max_ttl)
-    }
-
-    /// For the whole fetch, in case that a service keeps no time itself.
-    pub(super) fn deadline(&self) -> Duration {
-        self.timeout.saturating_mul(self.requests)
-    }
-
-    /// How long anyone waits for a fetch. It ends before, unless nobody drives its runtime.
-    pub(super) fn patience(&self) -> Duration {
-        const SLACK: Duration = Duration::from_secs(1);
-        self.deadline().saturating_add(SLACK)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        const SECOND: Duration = Duration::from_secs(1);
-        const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-        let refuse = |setting, problem| Err(ConfigError::Setting { setting, problem });
-        if self.min_ttl < SECOND {
-            return refuse(
-                "jwks min_ttl",
-                "less would fetch for almost every token: give a second or more",
-            );
-        }
-        if self.max_ttl > WEEK {
-            return refuse(
-                "jwks max_ttl",
-                "a removed key would be accepted for too long: give seven days or less",
-            );
-        }
-        if self.max_stale > WEEK {
-            return refuse(
-                "jwks max_stale",
-                "a removed key would be accepted for too long while the issuer is down: give seven days or less",
-            );
-        }
-        if self.min_ttl > self.max_ttl {
-            return refuse(
-                "jwks min_ttl",
-                "longer than max_ttl: lower it, or raise max_ttl",
-            );
-        }
-        if self.cooldown < SECOND {
-            return refuse(
-                "jwks cooldown",
-                "less would let any client cause fetch after fetch: give a second or more",
-            );
-        }
-        if self.timeout.is_zero() {
-            return refuse(
-                "jwks timeout",
-                "zero would let no fetch succeed: give some seconds",
-            );
-        }
-        Ok(())
+#[cfg(feature = "reqwest")]
+impl HttpLocation {
+    /// Builds one client for all tenants. Sends nothing.
+    fn connect(self, clock: Clock) -> Result<MakeFetch, ConfigError> {
+        let Self { url, transport, .. } = self;
+        let example = Endpoint::parse(&url.replace(PLACE, "tenant"), transport)?;
+        let client = Client::new(&example, self.client)?;
+        Ok(Box::new(move |issuer, tenant| {
+            let endpoint = Endpoint::parse(&url.replace(PLACE, tenant), transport).ok()?;
+            let (client, clock) = (client.clone(), clock.clone());
+            Some(match self.is_discovered {
+                true => Arc::new(Discovery::new(client, endpoint, Arc::clone(issuer), clock)),
+                false => Arc::new(KeysAt::new(client, endpoint, clock)),
+            })
+        }))
     }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            default_ttl: Duration::from_secs(600),
-            min_ttl: Duration::from_secs(60),
-            max_ttl: Duration::from_secs(3600),
-            cooldown: Duration::from_secs(30),
-            max_stale: Duration::from_secs(3600),
-            timeout: Duration::from_secs(2),
-            requests: 1,
-            max_tenants: const { NonZeroUsize::new(1000).unwrap() },
+// === impl KeyProvider ===
+
+impl KeyProvider {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Shared(keys, _) => keys.name(),
+            Self::PerTenant(tenants) => tenants.name(),
+        }
+    }
+
+    pub(super) fn pattern(&self) -> Option<&TenantPattern> {
+        match self {
+            Self::Shared(_, pattern) => pattern.as_ref(),
+            Self::PerTenant(tenants) => Some(&tenants.pattern),
         }
     }
 }

@@ -1,17 +1,21 @@
-//! The keys of tenants, each in a set of its own, whose issuers are all of one pattern.
+//! Tenants whose issuers have one pattern, and each of which has its own keys.
 //!
-//! Whoever sends a token names its tenant, so a name alone must cost little and push nobody out:
+//! Tenant names come from unverified tokens. So a name must cost little and push no other tenant out:
 //!
-//! 1. A tenant is *known* once a token of it was verified. Known tenants are found without a lock. When there are more than
-//!    the ceiling, the one that was asked for longest ago goes.
-//! 2. Every other name takes one of a few places for strangers and keeps it for a cooldown, whatever its fetch brings, or until it
-//!    is known. So names that nobody has heard of cause no more first fetches than there are places, in any cooldown. While all
-//!    are taken, no further name is asked for.
-//! 3. A stranger's failed fetch is remembered in its place: it is not tried again before the place is free.
+//! 1. A tenant is *verified* once one of its tokens was verified. Verified tenants are found without a
+//!    lock. If there are more than `max_tenants`, or their keys take too much memory, the least used
+//!    tenant is evicted.
+//! 2. Every other name takes one of a few places for one cooldown, or until it is verified. So made-up
+//!    names cause at most that number of fetches per cooldown. If all places are taken, other names are
+//!    refused.
+//! 3. A failed first fetch is kept in the place and not repeated before the place is free.
+//! 4. An evicted tenant is remembered by a hash of its name and has places of its own, so that made-up
+//!    names cannot keep it out. If those are taken too, it is unavailable, never unknown.
 //!
-//! A crowd of honest tenants, as after a restart, gets through as fast as tokens are verified, since that frees the place.
+//! Many honest tenants at once, as after a restart, get through as fast as their tokens are verified.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,13 +23,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::fetch::FetchOfTenant;
-use super::health::{IssuerState, IssuerStatus};
-use super::in_force::nanos;
-use super::issuer::{IssuerKeys, Lookup, MAX_WAITERS, lock};
-use super::saved::{Saved, Unfit};
-use super::source::Settings;
+use super::driver::{IssuerKeys, MAX_WAITERS, Waiter};
+use super::fetch::MakeFetch;
+use super::lookup::Lookup;
+use super::saved::{NotRestored, SavedKeys};
+use super::settings::Settings;
+use super::state::KeyState;
+use super::status::{IssuerState, IssuerStatus};
 use crate::clock::Clock;
+use crate::sync::lock;
 use crate::tenant::TenantPattern;
 
 /// The keys of the tenants of one pattern.
@@ -34,28 +40,48 @@ pub(super) struct Tenants {
     pub(super) pattern: TenantPattern,
     settings: Settings,
     clock: Clock,
-    fetch: FetchOfTenant,
-    /// A map that is replaced whole: a tenant becomes known once, and is looked up for every token.
-    known: ArcSwap<HashMap<Arc<str>, Arc<Known>>>,
-    /// Locked while `known` is replaced.
-    strangers: Mutex<HashMap<Arc<str>, Stranger>>,
-    cold_seats: Arc<Semaphore>,
+    fetch: MakeFetch,
+    /// Replaced as a whole: a tenant is verified once and looked up for every token.
+    verified: ArcSwap<HashMap<Arc<str>, Arc<Verified>>>,
+    /// Locked while `verified` is replaced.
+    others: Mutex<Others>,
+    cold_waiters: Arc<Semaphore>,
+    hasher: RandomState,
 }
 
-struct Known {
+struct Verified {
     keys: Arc<IssuerKeys>,
-    /// Monotonic nanoseconds, to within a second.
+    /// The last second in which the tenant was used.
     used_at: AtomicU64,
+    /// The number of seconds in which it was used, plus the weight of the last evicted tenant at that
+    /// time, so that former use counts less than recent use.
+    weight: AtomicU64,
 }
 
-#[derive(Clone)]
-struct Stranger {
+#[derive(Default)]
+struct Others {
+    unverified: HashMap<Arc<str>, Unverified>,
+    /// Hashes of the names of evicted tenants. When the first half is full, it replaces the second.
+    evicted: [HashSet<u64>; 2],
+    /// The weight of the last evicted tenant.
+    evicted_weight: u64,
+}
+
+struct Unverified {
     keys: Arc<IssuerKeys>,
     since: Duration,
+    /// Whether the tenant was verified before.
+    is_returning: bool,
 }
 
-/// Places for tenants of whom no token was verified.
-const STRANGERS: usize = 32;
+/// The places for tenants that were never verified, and for evicted ones.
+const PLACES: usize = 32;
+
+/// The least number of evicted tenants that are remembered.
+const EVICTED: usize = 10_000;
+
+/// The memory that the keys of each tenant may take on average.
+const AVERAGE_BYTES: usize = 128 * 1024;
 
 const A_MOMENT: Duration = Duration::from_secs(1);
 
@@ -67,17 +93,23 @@ impl Tenants {
         pattern: TenantPattern,
         settings: Settings,
         clock: Clock,
-        fetch: FetchOfTenant,
+        fetch: MakeFetch,
     ) -> Self {
+        /// More than any honest issuer publishes.
+        const MAX_SET_BYTES: usize = 1024 * 1024;
         Self {
             name,
             pattern,
-            settings,
+            settings: Settings {
+                max_set_bytes: MAX_SET_BYTES,
+                ..settings
+            },
             clock,
             fetch,
-            known: ArcSwap::default(),
-            strangers: Mutex::default(),
-            cold_seats: Arc::new(Semaphore::new(MAX_WAITERS)),
+            verified: ArcSwap::default(),
+            others: Mutex::default(),
+            cold_waiters: Arc::new(Semaphore::new(MAX_WAITERS)),
+            hasher: RandomState::new(),
         }
     }
 
@@ -85,115 +117,121 @@ impl Tenants {
         &self.name
     }
 
-    /// The keys of the tenant whose issuer this is.
+    /// Calls `then` with the keys of this tenant.
     pub(super) fn find<R>(
         &self,
         issuer: &str,
         tenant: &str,
         then: impl FnOnce(&Arc<IssuerKeys>) -> R,
-    ) -> Result<R, Lookup> {
+    ) -> Result<R, Lookup<Waiter>> {
         let now = self.clock.monotonic();
-        if let Some(known) = self.known.load().get(tenant) {
-            known.touch(now);
-            return Ok(then(&known.keys));
+        if let Some(verified) = self.verified.load().get(tenant) {
+            verified.touch(now);
+            return Ok(then(&verified.keys));
         }
-        self.find_stranger(issuer, tenant, now)
-            .map(|keys| then(&keys))
+        let keys = self.find_unverified(issuer, tenant, now)?;
+        Ok(then(&keys))
     }
 
     #[cold]
-    fn find_stranger(
+    fn find_unverified(
         &self,
         issuer: &str,
         tenant: &str,
         now: Duration,
-    ) -> Result<Arc<IssuerKeys>, Lookup> {
-        let mut strangers = lock(&self.strangers);
+    ) -> Result<Arc<IssuerKeys>, Lookup<Waiter>> {
+        let mut others = lock(&self.others);
         let left = |since| self.stay().saturating_sub(now.saturating_sub(since));
-        strangers.retain(|_, stranger| !left(stranger.since).is_zero());
-        if let Some(stranger) = strangers.get(tenant) {
-            return stranger.standing(left(stranger.since));
+        others
+            .unverified
+            .retain(|_, unverified| !left(unverified.since).is_zero());
+        if let Some(own) = others.unverified.get(tenant) {
+            let failure = own.failure(left(own.since));
+            return failure.map_or_else(|| Ok(Arc::clone(&own.keys)), Err);
         }
-        if strangers.len() >= STRANGERS {
-            let down =
-                |s: &Stranger| matches!(s.standing(A_MOMENT), Err(Lookup::Unavailable { .. }));
-            let first = strangers
+        let is_returning = others.was_evicted(self.hasher.hash_one(tenant));
+        let rivals = || {
+            others
+                .unverified
                 .values()
-                .map(|stranger| left(stranger.since))
-                .min();
-            let retry_after = first.unwrap_or_default().max(A_MOMENT);
-            // As for an unknown kid: while fetches fail, nobody can tell who there is.
-            return match strangers.values().any(down) {
-                true => Err(Lookup::Unavailable { retry_after }),
-                false => Err(Lookup::AtCapacity { retry_after }),
-            };
-        }
-        let Some(keys) = self.keys_of(issuer, tenant) else {
-            return Err(Lookup::UnknownTenant);
+                .filter(|u| u.is_returning == is_returning)
         };
-        let stranger = Stranger {
+        if rivals().count() >= PLACES {
+            let is_down = |rival: &Unverified| {
+                matches!(rival.failure(A_MOMENT), Some(Lookup::Unavailable { .. }))
+            };
+            let retry_after = rivals().map(|rival| left(rival.since)).min();
+            let retry_after = retry_after.unwrap_or_default().max(A_MOMENT);
+            // As for an unknown kid: while fetches fail, it is not known which tenants exist.
+            return Err(match is_returning || rivals().any(is_down) {
+                true => Lookup::Unavailable { retry_after },
+                false => Lookup::AtCapacity { retry_after },
+            });
+        }
+        let keys = self.keys_of(issuer, tenant).ok_or(Lookup::UnknownTenant)?;
+        let unverified = Unverified {
             keys: Arc::clone(&keys),
             since: now,
+            is_returning,
         };
-        strangers.insert(tenant.into(), stranger);
+        others.unverified.insert(tenant.into(), unverified);
         Ok(keys)
     }
 
-    /// A token of this tenant was verified.
+    /// Records that a token of this tenant was verified.
     pub(super) fn mark_verified(&self, tenant: &str) {
-        if self.known.load().contains_key(tenant) {
+        if self.verified.load().contains_key(tenant) {
             return;
         }
-        let mut strangers = lock(&self.strangers);
-        if let Some(stranger) = strangers.remove(tenant) {
-            self.admit(tenant, stranger.keys);
+        let mut others = lock(&self.others);
+        if let Some(unverified) = others.unverified.remove(tenant) {
+            self.insert(tenant, unverified.keys, &mut others);
         }
     }
 
-    /// Drops a key of one tenant for good. Its set is kept from then on, or the purge would be forgotten with it.
+    /// Removes a key of one tenant for good. The tenant is kept from then on, or the purge would be
+    /// forgotten with it.
     pub(super) fn purge(&self, issuer: &str, tenant: &str, kid: &str) -> bool {
-        let mut strangers = lock(&self.strangers);
-        let known = self
-            .known
-            .load()
-            .get(tenant)
-            .map(|known| Arc::clone(&known.keys));
-        let stranger = || strangers.remove(tenant).map(|stranger| stranger.keys);
-        let keys = known
-            .or_else(stranger)
-            .or_else(|| self.keys_of(issuer, tenant));
+        let mut others = lock(&self.others);
+        let verified = self.verified.load();
+        let keys = match verified.get(tenant) {
+            Some(verified) => Some(Arc::clone(&verified.keys)),
+            None => match others.unverified.remove(tenant) {
+                Some(unverified) => Some(unverified.keys),
+                None => self.keys_of(issuer, tenant),
+            },
+        };
         keys.is_some_and(|keys| {
-            let purged = keys.purge(kid);
-            self.admit(tenant, keys);
+            let purged = keys.update(|state| state.purge(kid));
+            self.insert(tenant, keys, &mut others);
             purged
         })
     }
 
-    /// Makes a tenant known again whose keys were saved. None makes room for it.
+    /// Restores a tenant whose keys were saved. Evicts no other tenant for it.
     pub(super) fn restore(
         &self,
         tenant: &str,
-        saved: &Saved,
+        saved: &SavedKeys,
         max_age: Duration,
-    ) -> Result<usize, Unfit> {
-        let strangers = lock(&self.strangers);
-        let known = self.known.load();
-        if known.contains_key(tenant) || strangers.contains_key(tenant) {
-            return Err(Unfit::NotNeeded);
+    ) -> Result<usize, NotRestored> {
+        let mut others = lock(&self.others);
+        let verified = self.verified.load();
+        if verified.contains_key(tenant) || others.unverified.contains_key(tenant) {
+            return Err(NotRestored::NotNeeded);
         }
-        if known.len() >= self.settings.max_tenants.get() {
-            return Err(Unfit::Full);
+        if verified.len() >= self.settings.max_tenants.get() {
+            return Err(NotRestored::TooManyTenants);
         }
-        let keys = self.keys_of(&saved.issuer, tenant).ok_or(Unfit::Unknown)?;
-        let count = keys.restore(saved, max_age)?;
-        self.admit(tenant, keys);
-        drop(strangers);
+        let keys = self.keys_of(&saved.issuer, tenant);
+        let keys = keys.ok_or(NotRestored::UnknownIssuer)?;
+        let count = saved.restore(&keys, max_age)?;
+        self.insert(tenant, keys, &mut others);
         Ok(count)
     }
 
     pub(super) fn status(&self) -> IssuerStatus {
-        let known = self.known.load();
-        let mut tenants: Vec<_> = known.values().map(|known| known.keys.status()).collect();
+        let mut tenants: Vec<_> = self.verified().iter().map(|keys| keys.status()).collect();
         tenants.sort_by(|a, b| a.issuer.cmp(&b.issuer));
         IssuerStatus {
             issuer: self.name.as_ref().into(),
@@ -206,78 +244,102 @@ impl Tenants {
         }
     }
 
-    /// Those of the tenants that are known.
-    pub(super) fn known(&self) -> Vec<Arc<IssuerKeys>> {
-        let known = self.known.load();
-        known
-            .values()
-            .map(|known| Arc::clone(&known.keys))
-            .collect()
+    pub(super) fn verified(&self) -> Vec<Arc<IssuerKeys>> {
+        let verified = self.verified.load();
+        verified.values().map(|own| Arc::clone(&own.keys)).collect()
     }
 
-    /// Makes a tenant known. The caller holds the lock of the strangers.
-    fn admit(&self, tenant: &str, keys: Arc<IssuerKeys>) {
+    /// Adds a verified tenant and evicts the least used ones if there are too many.
+    fn insert(&self, tenant: &str, keys: Arc<IssuerKeys>, others: &mut Others) {
         let now = self.clock.monotonic();
-        let mut known = HashMap::clone(&self.known.load());
-        let newcomer = Known {
+        let max_tenants = self.settings.max_tenants.get();
+        let mut verified = HashMap::clone(&self.verified.load());
+        let newcomer = Verified {
             keys,
-            used_at: AtomicU64::new(nanos(now)),
+            used_at: AtomicU64::new(now.as_secs()),
+            weight: AtomicU64::new(others.evicted_weight + 1),
         };
-        known.insert(tenant.into(), Arc::new(newcomer));
-        while known.len() > self.settings.max_tenants.get() {
-            let others = known.iter().filter(|(name, _)| ***name != *tenant);
-            let others = others.filter(|(_, known)| !known.keys.distrusts_any());
-            let oldest = others.min_by_key(|(_, known)| known.used_at.load(Ordering::Relaxed));
-            let Some(oldest) = oldest.map(|(name, _)| Arc::clone(name)) else {
+        verified.insert(tenant.into(), Arc::new(newcomer));
+        let max_bytes = max_tenants.saturating_mul(AVERAGE_BYTES);
+        let mut bytes: usize = verified.values().map(|own| own.bytes()).sum();
+        while verified.len() > max_tenants || bytes > max_bytes {
+            let others_than_newcomer = verified.iter().filter(|(name, _)| ***name != *tenant);
+            let evictable = others_than_newcomer
+                .filter(|(_, own)| !own.keys.update(|state| state.has_purged_keys()));
+            let least_used = evictable.min_by_key(|(_, own)| own.order());
+            let Some(name) = least_used.map(|(name, _)| Arc::clone(name)) else {
                 break;
             };
-            known.remove(&oldest);
+            if let Some(evicted) = verified.remove(&name) {
+                bytes = bytes.saturating_sub(evicted.bytes());
+                others.evicted_weight = evicted.order().0;
+            }
+            others.remember_evicted(self.hasher.hash_one(&*name));
         }
-        self.known.store(Arc::new(known));
+        self.verified.store(Arc::new(verified));
     }
 
     fn keys_of(&self, issuer: &str, tenant: &str) -> Option<Arc<IssuerKeys>> {
         let issuer = Arc::from(issuer);
         let fetch = (self.fetch)(&issuer, tenant)?;
-        let keys = IssuerKeys::fetched(issuer, self.settings, self.clock.clone(), fetch);
-        let seats = Arc::clone(&self.cold_seats);
-        Some(Arc::new(keys.of_tenant(Arc::clone(&self.name), seats)))
+        let state = KeyState::new(self.settings);
+        let keys = IssuerKeys::new(issuer, self.clock.clone(), state, Some(fetch));
+        let waiters = Arc::clone(&self.cold_waiters);
+        Some(Arc::new(keys.of_tenant(Arc::clone(&self.name), waiters)))
     }
 
-    /// How long a stranger keeps its place: longer than its fetch can take.
+    /// How long an unverified tenant keeps its place: longer than its fetch can take.
     fn stay(&self) -> Duration {
-        self.settings.cooldown.max(self.settings.patience())
+        let longest_fetch = self.settings.deadline().saturating_add(A_MOMENT);
+        self.settings.cooldown.max(longest_fetch)
     }
 }
 
-// === impl Known ===
+// === impl Verified ===
 
-impl Known {
-    /// Written at most once a second, so that the requests of one tenant do not fight for its memory.
+impl Verified {
+    /// Writes at most once per second, so that the requests of one tenant do not contend for it.
     fn touch(&self, now: Duration) {
-        const SECOND: u64 = 1_000_000_000;
-        let now = nanos(now);
-        if now.saturating_sub(self.used_at.load(Ordering::Relaxed)) >= SECOND {
-            self.used_at.store(now, Ordering::Relaxed);
+        if self.used_at.load(Ordering::Relaxed) < now.as_secs() {
+            self.used_at.store(now.as_secs(), Ordering::Relaxed);
+            self.weight.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.keys.update(|state| state.bytes())
+    }
+
+    /// The least used tenant has the least.
+    fn order(&self) -> (u64, u64) {
+        let weight = self.weight.load(Ordering::Relaxed);
+        (weight, self.used_at.load(Ordering::Relaxed))
     }
 }
 
-// === impl Stranger ===
+// === impl Unverified ===
 
-impl Stranger {
-    fn standing(&self, left: Duration) -> Result<Arc<IssuerKeys>, Lookup> {
-        if !self.keys.is_cold() {
-            return Ok(Arc::clone(&self.keys));
+impl Unverified {
+    /// Why there are no keys: `None` if there are, or if no fetch has failed.
+    fn failure(&self, left: Duration) -> Option<Lookup<Waiter>> {
+        let retry_after = left.max(A_MOMENT);
+        self.keys.update(|state| state.first_failure(retry_after))
+    }
+}
+
+// === impl Others ===
+
+impl Others {
+    fn remember_evicted(&mut self, name_hash: u64) {
+        let [first, second] = &mut self.evicted;
+        if first.len() >= EVICTED {
+            *second = std::mem::take(first);
         }
-        let health = lock(&self.keys.health);
-        match (health.is_failing(), health.is_absent()) {
-            (false, _) => Ok(Arc::clone(&self.keys)),
-            (true, true) => Err(Lookup::UnknownTenant),
-            (true, false) => Err(Lookup::Unavailable {
-                retry_after: left.max(A_MOMENT),
-            }),
-        }
+        first.insert(name_hash);
+    }
+
+    fn was_evicted(&self, name_hash: u64) -> bool {
+        self.evicted.iter().any(|half| half.contains(&name_hash))
     }
 }
 

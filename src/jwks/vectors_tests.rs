@@ -160,7 +160,7 @@ fn judge(vector: &Vector) -> Result<(), String> {
 fn header(signed: &str) -> (Algorithm, Option<String>) {
     let (header, _) = signed.split_once('.').unwrap();
     let header: Value = serde_json::from_slice(&decode(header)).unwrap();
-    let algorithm = Algorithm::from_name(header["alg"].as_str().unwrap()).unwrap();
+    let algorithm = Algorithm::from_word(header["alg"].as_str().unwrap()).unwrap();
     (algorithm, header["kid"].as_str().map(str::to_owned))
 }
 

@@ -128,7 +128,7 @@ impl<'t> Header<'t> {
         }
         let algorithm = members.alg.ok_or(Reason::MalformedToken)?;
         Ok(Self {
-            algorithm: Algorithm::from_name(&algorithm).ok_or(Reason::AlgorithmNotAllowed)?,
+            algorithm: Algorithm::from_word(&algorithm).ok_or(Reason::AlgorithmNotAllowed)?,
             kid: members.kid,
             typ: members.typ,
         })

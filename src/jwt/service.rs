@@ -20,6 +20,25 @@ use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer).
+    ///
+    /// `call` asks `JwtGate::begin`, and `JwtGate::finish` after a wait for keys.
+    ///
+    /// tonic's `NamedService` cannot be implemented here without a dependency on tonic. To layer one
+    /// service of a server, use tonic's own `LayerExt`, which keeps the name:
+    ///
+    /// ```
+    /// use portcullis::JwtAuthLayer;
+    /// use tonic::service::LayerExt;
+    /// use tonic::transport::Server;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), portcullis::ConfigError> {
+    /// let auth = JwtAuthLayer::from_issuer("https://id.example.com/", "health-api")?;
+    /// let (_, health) = tonic_health::server::health_reporter();
+    /// let server = Server::builder().add_service(auth.named_layer(health));
+    /// # Ok(())
+    /// # }
+    /// ```
     JwtAuth, JwtGate
 }
 

@@ -13,7 +13,7 @@ use crate::clock::{Clock, Reading};
 use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
 use crate::json::text;
-use crate::jwks::{IssuerKeys, JwksCache, Key, Lookup, LookupMode, NO_GENERATION, Waiter};
+use crate::jwks::{IssuerKeys, JwksCache, Key, Lookup, LookupMode, NO_REVISION, Waiter};
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
@@ -251,7 +251,7 @@ impl Verifier {
         Ok(CachedToken {
             identity,
             key,
-            key_seen: AtomicU64::new(NO_GENERATION),
+            key_seen: AtomicU64::new(NO_REVISION),
             issuer: at,
             starts_at,
         })

@@ -15,7 +15,7 @@ use crate::rejection::{Reason, Rejection};
 use crate::route::{self, RouteTemplate};
 use crate::stage::Stage;
 
-/// What a layer tells about its decision.
+/// How a layer describes its decision.
 pub(crate) struct Description<'a> {
     /// The configured name of the layer.
     pub(crate) policy: &'a str,
@@ -36,7 +36,7 @@ pub(super) struct Decision<'a> {
     pub(super) stage: Stage,
     pub(super) identity: Option<&'a Identity>,
     pub(super) rejection: Option<&'a Rejection>,
-    pub(super) told: Description<'a>,
+    pub(super) description: Description<'a>,
 }
 
 /// The parts of a request that events name.
@@ -82,28 +82,35 @@ impl Decision<'_> {
 
     /// Whether the request passes only because the layer reports instead of enforcing.
     fn would_reject(&self) -> bool {
-        self.told.mode == Mode::Report.as_str()
+        self.description.mode == Mode::Report.as_str()
             && self
                 .reason()
                 .is_some_and(|reason| reason != Reason::NotConfigured)
     }
 
     pub(super) fn event(&self) -> &'static str {
-        let known = self.identity.is_some();
-        match self.stage {
-            Stage::Authentication if self.is_rejected() => names::event::AUTH_FAILURE,
-            Stage::Authentication if self.would_reject() => names::event::AUTH_WOULD_FAIL,
-            Stage::Authentication if known => names::event::AUTH_SUCCESS,
-            Stage::Authentication => names::event::AUTH_ANONYMOUS,
-            Stage::RateLimit if self.is_rejected() => names::event::RATELIMIT_LIMITED,
-            Stage::RateLimit if self.would_reject() => names::event::RATELIMIT_WOULD_LIMIT,
-            Stage::RateLimit => names::event::RATELIMIT_ADMITTED,
-            Stage::Propagation if self.is_rejected() => names::event::PROPAGATION_REFUSED,
-            Stage::Propagation if known => names::event::PROPAGATION_SENT,
-            Stage::Propagation => names::event::PROPAGATION_ANONYMOUS,
-            _ if self.is_rejected() => names::event::AUTHZ_DENIED,
-            _ if self.would_reject() => names::event::AUTHZ_WOULD_DENY,
-            _ => names::event::AUTHZ_ALLOWED,
+        use names::event::*;
+        let [rejected, would_reject, known, anonymous] = match self.stage {
+            Stage::Authentication => [AUTH_FAILURE, AUTH_WOULD_FAIL, AUTH_SUCCESS, AUTH_ANONYMOUS],
+            Stage::RateLimit => [
+                RATELIMIT_LIMITED,
+                RATELIMIT_WOULD_LIMIT,
+                RATELIMIT_ADMITTED,
+                RATELIMIT_ADMITTED,
+            ],
+            Stage::Propagation => [
+                PROPAGATION_REFUSED,
+                PROPAGATION_REFUSED,
+                PROPAGATION_SENT,
+                PROPAGATION_ANONYMOUS,
+            ],
+            _ => [AUTHZ_DENIED, AUTHZ_WOULD_DENY, AUTHZ_ALLOWED, AUTHZ_ALLOWED],
+        };
+        match (self.rejection, self.identity) {
+            (Some(_), _) if self.would_reject() => would_reject,
+            (Some(_), _) => rejected,
+            (None, Some(_)) => known,
+            (None, None) => anonymous,
         }
     }
 
@@ -131,9 +138,9 @@ impl Decision<'_> {
             layer: self.layer(),
             event: self.event(),
             reason: self.reason(),
-            mode: self.told.mode,
-            policy: self.told.policy.into(),
-            rule: self.told.rule.map(Into::into),
+            mode: self.description.mode,
+            policy: self.description.policy.into(),
+            rule: self.description.rule.map(Into::into),
             missing: self.missing().map(Into::into),
             caller: self.identity.cloned(),
             cached: self.is_cached(),
@@ -249,7 +256,7 @@ pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
     }
     let elapsed = elapsed.filter(|_| decision.stage == Stage::Authentication);
     match decision
-        .told
+        .description
         .metrics
         .filter(|_| decision.rejection.is_none())
     {
@@ -271,23 +278,23 @@ pub(super) fn count(decision: &Decision<'_>, elapsed: Option<Duration>) {
 
 fn counter(decision: &Decision<'_>) -> Counter {
     let reason = Label::Fixed(decision.reason().map_or("", Reason::code));
-    let policy = Label::Text(decision.told.policy);
+    let policy = Label::Text(decision.description.policy);
     let verdict = Label::Fixed(verdict(decision));
     match decision.stage {
         Stage::Authentication => {
             let issuer = decision
-                .told
+                .description
                 .metrics
                 .and_then(|cached| cached.issuer.as_ref());
             names::AUTH_REQUESTS.counter([
                 issuer.map_or(Label::Fixed(""), Label::Shared),
                 Label::Fixed(auth_result(decision)),
                 reason,
-                Label::Fixed(decision.told.mode),
+                Label::Fixed(decision.description.mode),
             ])
         }
         Stage::RateLimit => {
-            let source = Label::Fixed(decision.told.source);
+            let source = Label::Fixed(decision.description.source);
             names::RATELIMIT_DECISIONS.counter([policy, verdict, source])
         }
         Stage::Propagation => {
@@ -296,7 +303,7 @@ fn counter(decision: &Decision<'_>) -> Counter {
                 None if decision.identity.is_some() => "sent",
                 None => "anonymous",
             };
-            let mode = Label::Fixed(decision.told.mode);
+            let mode = Label::Fixed(decision.description.mode);
             names::PROPAGATION.counter([mode, Label::Fixed(result), reason])
         }
         _ => names::AUTHZ_DECISIONS.counter([policy, verdict]),

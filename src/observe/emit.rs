@@ -49,6 +49,12 @@ pub(crate) enum KeyChange {
 pub(crate) struct FetchFailure<'a> {
     /// The fixed word for the kind of failure.
     pub(crate) kind: &'static str,
+    /// `discovery`, `fetch` or `parse`.
+    pub(crate) step: &'static str,
+    /// The HTTP status of the answer, if that is the failure.
+    pub(crate) status: Option<u16>,
+    /// The URL of the request, without its query.
+    pub(crate) url: Option<&'a str>,
     /// The local cause of a lost connection. Never text that the issuer sent.
     pub(crate) cause: Option<&'a dyn Error>,
     /// Whether the issuer answered that it does not exist, as for an invented tenant.
@@ -109,7 +115,7 @@ pub(crate) fn jwks_refreshed(
 }
 
 /// A fetch failed. `keys_age` is `None` while there are no keys. The backoff spaces failures, so
-/// this needs no limit of its own.
+/// events need no further limit.
 pub(crate) fn jwks_failed(
     issuer: IssuerLabel<'_>,
     failure: FetchFailure<'_>,
@@ -117,28 +123,39 @@ pub(crate) fn jwks_failed(
 ) {
     let name = issuer.name();
     let is_tenant = matches!(issuer, IssuerLabel::Tenant { .. });
-    let error = failure.kind;
+    let FetchFailure {
+        kind: error,
+        step,
+        status,
+        ..
+    } = failure;
     if is_tenant && keys_age.is_none() && failure.is_absence {
         // Clients can invent tenants.
         event!(
             DEBUG,
             event = names::event::JWKS_FAILED,
             issuer = name,
-            error
+            error,
+            step,
+            status
         );
     } else {
-        // The host of a tenant may come from a token.
+        // The host and the path of a tenant may come from a token.
         let cause = failure.cause.filter(|_| !is_tenant).map(cause_text);
-        let cause = cause.as_deref();
+        let (cause, url) = (cause.as_deref(), failure.url.filter(|_| !is_tenant));
         event!(
             WARN,
             event = names::event::JWKS_FAILED,
             issuer = name,
             error,
+            step,
+            status,
+            url,
             cause
         );
-        let _ = cause;
+        let _ = (cause, url);
     }
+    let _ = (step, status);
     count_fetch(name, error);
     if let Some(age) = keys_age {
         jwks_age(issuer, age);
@@ -176,7 +193,7 @@ fn count_fetch(issuer: &str, result: &'static str) {
     names::JWKS_FETCH.counter(labels).add(1);
 }
 
-/// The chain of causes, outermost first. A certificate error may list many names, hence the cut.
+/// The chain of causes, outermost first, cut because a certificate error may list many names.
 fn cause_text(error: &dyn Error) -> String {
     const MAX_CHARS: usize = 500;
     let causes: Vec<_> = successors(Some(error), |&error| error.source())

@@ -16,19 +16,19 @@ use crate::stage::Stage;
 /// Reports the decision of `stage`. Returns whether the request is rejected: in report mode it is not.
 pub(crate) fn report(
     stage: Stage,
-    told: Description<'_>,
+    description: Description<'_>,
     rejection: Option<&Rejection>,
     request: RequestView<'_>,
     watch: Stopwatch,
 ) -> bool {
     if rejection.is_none()
-        && told
+        && description
             .metrics
             .is_some_and(|metrics| count_again(metrics, watch))
     {
         return false;
     }
-    report_in_full(stage, told, rejection, request, watch)
+    report_in_full(stage, description, rejection, request, watch)
 }
 
 /// Counts an admitted request, if an earlier one registered `metrics` and no event or log wants the
@@ -44,17 +44,19 @@ fn count_again(metrics: &CachedMetrics, watch: Stopwatch) -> bool {
 #[inline(never)]
 fn report_in_full(
     stage: Stage,
-    told: Description<'_>,
+    description: Description<'_>,
     rejection: Option<&Rejection>,
     request: RequestView<'_>,
     watch: Stopwatch,
 ) -> bool {
-    let caller = told.has_caller.then(|| Caller::of(request.extensions));
+    let caller = description
+        .has_caller
+        .then(|| Caller::of(request.extensions));
     let decision = Decision {
         stage,
         identity: caller.flatten().and_then(Caller::identity),
         rejection,
-        told,
+        description,
     };
     let elapsed = watch.elapsed();
     count(&decision, elapsed);
@@ -76,17 +78,17 @@ struct LoudOncePerSecond(AtomicU64);
 fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Duration>) {
     let reason = decision.reason();
     let details = decision.rejection.and_then(Rejection::details);
-    // The level is part of a callsite, hence one arm per level.
+    // One arm per level, because the level is part of a callsite.
     macro_rules! emit {
         ($level:ident) => {
             event!(
                 $level,
                 event = decision.event(),
                 code = reason.map(Reason::code),
-                policy = decision.told.policy,
-                rule = decision.told.rule,
+                policy = decision.description.policy,
+                rule = decision.description.rule,
                 missing = decision.missing(),
-                mode = decision.told.mode,
+                mode = decision.description.mode,
                 cached = decision.is_cached(),
                 issuer = decision.identity.map(|identity| identity.issuer()),
                 kid = decision.identity.and_then(|identity| identity.key_id()),

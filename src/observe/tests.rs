@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri};
 
-use super::capture::{Captured, captured, events};
 use super::metric::Kind;
+use super::testing::{Captured, captured, events};
 use super::*;
 use crate::identity::Caller;
 use crate::rejection::{Reason, Rejection};
@@ -30,7 +30,7 @@ fn rows(first: &str) -> Vec<Vec<&'static str>> {
     rows
 }
 
-/// What stands between backticks.
+/// The words between backticks.
 fn words(cell: &'static str) -> Vec<&'static str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
@@ -125,6 +125,9 @@ fn emit_everything() {
     jwks_refreshed(issuer, 2, 0, KeyChange::Same);
     let failure = FetchFailure {
         kind: "status",
+        step: "fetch",
+        status: Some(404),
+        url: Some("https://id/keys"),
         cause: None,
         is_absence: true,
     };
@@ -263,27 +266,37 @@ fn event_of_a_grpc_request_names_its_method() {
     check("application/json", "/shop.Orders/Get", None);
 }
 
-/// The `cause` of the event of a failed fetch.
-fn cause_of(issuer: IssuerLabel<'_>, cause: io::Error) -> Option<String> {
+/// The event of a failed fetch.
+fn failed(issuer: IssuerLabel<'_>, cause: io::Error) -> serde_json::Value {
     let cause = Arc::new(cause);
     let failure = FetchFailure {
         kind: "connection",
+        step: "fetch",
+        status: None,
+        url: Some("https://acme.id/keys"),
         cause: Some(&*cause),
         is_absence: false,
     };
-    let events = events(|| jwks_failed(issuer, failure, None));
+    let mut events = events(|| jwks_failed(issuer, failure, None));
     assert_eq!(events[0]["event"], "jwks.failed");
-    events[0]["cause"].as_str().map(str::to_owned)
+    assert_eq!(events[0]["step"], "fetch");
+    events.remove(0)
 }
 
 #[test]
 fn lost_connection_names_its_cause_but_no_tenant() {
     let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "port 443 is closed");
     let own = IssuerLabel::Issuer("https://id/");
-    let cause = cause_of(own, io::Error::other(refused())).unwrap();
+    let event = failed(own, io::Error::other(refused()));
+    let cause = event["cause"].as_str().unwrap();
     assert!(cause.ends_with("port 443 is closed"), "{cause}");
+    assert_eq!(event["url"], "https://acme.id/keys");
     let pattern = "https://{tenant}.id/";
-    assert_eq!(cause_of(IssuerLabel::Tenant { pattern }, refused()), None);
-    let long = cause_of(own, io::Error::other("é".repeat(9_999))).unwrap();
-    assert_eq!(long.chars().count(), 500);
+    let event = failed(IssuerLabel::Tenant { pattern }, refused());
+    assert!(
+        event["cause"].is_null() && event["url"].is_null(),
+        "{event}"
+    );
+    let long = failed(own, io::Error::other("é".repeat(9_999)));
+    assert_eq!(long["cause"].as_str().unwrap().chars().count(), 500);
 }

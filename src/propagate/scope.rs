@@ -8,6 +8,7 @@ use tokio::task::futures::TaskLocalFuture;
 use tower::Service;
 
 use crate::identity::Caller;
+use crate::inner_accessors::inner_accessors;
 
 tokio::task_local! {
     static CALLER: Option<Caller>;
@@ -63,19 +64,9 @@ impl<S> Scoped<S> {
     pub(crate) fn new(inner: S) -> Self {
         Self { inner }
     }
-
-    pub(crate) fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    pub(crate) fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    pub(crate) fn into_inner(self) -> S {
-        self.inner
-    }
 }
+
+inner_accessors!(pub(crate) Scoped);
 
 impl<S, B> Service<Request<B>> for Scoped<S>
 where

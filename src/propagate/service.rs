@@ -8,6 +8,7 @@ use tower::Service;
 use super::policy::{Destination, Policy, Verdict};
 use super::scope::current_caller;
 use crate::identity::Caller;
+use crate::inner_accessors::inner_accessors;
 use crate::observe;
 
 /// A client whose requests bear the caller's token where the policy allows.
@@ -33,6 +34,8 @@ impl<S> TokenPropagation<S> {
         Some(verdict)
     }
 }
+
+inner_accessors!(pub TokenPropagation);
 
 impl<S, B> Service<Request<B>> for TokenPropagation<S>
 where

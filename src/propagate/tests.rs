@@ -206,7 +206,7 @@ fn every_decision_is_counted_once() {
 #[test]
 fn events_name_the_origin_and_never_the_token() {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let events = crate::observe::capture::events(|| {
+    let events = crate::observe::testing::events(|| {
         runtime.unwrap().block_on(async {
             sent(layer(), get(ORDERS, Some(verified()))).await;
             sent(layer(), get("https://evil/", Some(verified()))).await;

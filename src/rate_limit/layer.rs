@@ -32,6 +32,7 @@ mod quotas;
 /// a second layer for a second count.
 #[derive(Clone)]
 #[must_use]
+#[doc(alias = "throttle", alias = "governor", alias = "quota", alias = "429")]
 pub struct RateLimitLayer {
     /// The first is the layer's name.
     quotas: Vec<(Arc<str>, Quota)>,

@@ -37,7 +37,7 @@ pub(super) struct Settings {
     metrics: CachedMetrics,
 }
 
-/// A rule, and what decisions need of it each time.
+/// A rule with its text, prepared once.
 #[derive(Clone, Debug)]
 struct Prepared {
     rule: Rule,
@@ -113,7 +113,7 @@ impl Settings {
         self.passes_preflight && is_preflight(request.method(), request.headers())
     }
 
-    /// For an anonymous caller.
+    /// The rejection of an anonymous caller.
     #[cold]
     fn challenge(&self, own: &Prepared) -> Rejection {
         let mut rejection = Rejection::new(Reason::MissingToken).with_realm(self.realm.name());
@@ -154,7 +154,7 @@ impl Settings {
 
 impl Prepared {
     fn new(rule: Rule) -> Self {
-        // Without a caller, no time is read.
+        // The clock is not read, because there is no identity.
         let missing = rule.missing(None, &Clock::System);
         Self {
             text: rule.to_string().into(),

@@ -8,6 +8,7 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::revocation::{Kind, Revocation};
+use crate::strict_json::not_null;
 
 const SHAPE: &str = "a revocation is an object of kind and issuer, and for kind jti: value, \
      expires_at; sid or kid: value, until; sub or client: value, not_before; iss: not_before";
@@ -93,13 +94,6 @@ impl Members {
             time,
         })
     }
-}
-
-/// A member that may be absent, but not `null`.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 #[cfg(test)]
 mod tests {

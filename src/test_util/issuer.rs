@@ -1,9 +1,9 @@
-//! The issuer's handle.
+//! The handle of a test issuer.
 
 use std::fmt;
 use std::io;
 use std::sync::{
-    Arc,
+    Arc, LazyLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -16,11 +16,12 @@ use super::token::TestToken;
 use crate::algorithm::Algorithm;
 use crate::clock::Clock;
 use crate::issue::{IssueError, KeyRing};
+use crate::jwks::{KeySet, KeySetError};
 
-/// An issuer on loopback: it mints tokens, serves their keys, and fails when it is told to.
+/// An issuer for tests: it signs tokens, serves its keys on loopback, and fails on demand.
 ///
-/// A cheap handle: clones share the server and its faults. The server ends when the last handle, [`TestToken`]s
-/// included, is dropped, or with the runtime it was started on.
+/// Clones share the server and its faults. The server ends when the last handle and the last
+/// [`TestToken`] is dropped, or with the runtime that it was started on.
 #[derive(Clone)]
 pub struct TestIssuer {
     inner: Arc<Inner>,
@@ -30,28 +31,45 @@ pub struct TestIssuer {
 struct Inner {
     server: Arc<Server>,
     clock: Clock,
-    minted: AtomicU64,
-    /// The server stops when this drops.
-    _stop: oneshot::Sender<()>,
+    tokens: AtomicU64,
+    /// The server stops when this drops. `None` for an offline issuer.
+    _stop: Option<oneshot::Sender<()>>,
+}
+
+/// A valid token for `subject`, to be turned into an identity for a unit test. It needs no runtime
+/// and no socket.
+///
+/// The token is that of one [offline issuer](TestIssuer::offline) per process.
+///
+/// ```
+/// use portcullis::test_util::identity;
+///
+/// let alice = identity("alice").role("admin").scope("orders:read").into_identity();
+/// assert_eq!(alice.subject(), "alice");
+/// ```
+pub fn identity(subject: &str) -> TestToken {
+    static ISSUER: LazyLock<TestIssuer> = LazyLock::new(TestIssuer::offline);
+    ISSUER.token(subject)
 }
 
 // === impl TestIssuer ===
 
 impl TestIssuer {
-    /// Starts an issuer that signs with ES256 and reads the system's clock. Its audience is `test-audience`.
+    /// Starts an issuer that signs with ES256 and reads the system clock. Its audience is
+    /// `test-audience`.
     ///
     /// # Errors
     ///
-    /// If no port on 127.0.0.1 is to be had.
+    /// If no port on 127.0.0.1 is free.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with I/O enabled, as sockets do.
+    /// Outside a tokio runtime with I/O enabled.
     pub async fn start() -> io::Result<Self> {
         Self::start_with(Algorithm::ES256, Clock::System).await
     }
 
-    /// As [`start`](Self::start), with another algorithm and the clock that `iat`, `exp` and `nbf` are read from.
+    /// Starts an issuer with this algorithm, and with the clock that sets `iat`, `exp` and `nbf`.
     ///
     /// # Errors
     ///
@@ -60,50 +78,102 @@ impl TestIssuer {
     /// # Panics
     ///
     /// As [`start`](Self::start).
-    pub async fn start_with(algorithm: Algorithm, clock: Clock) -> io::Result<Self> {
+    pub async fn start_with(algorithm: Algorithm, clock: impl Into<Clock>) -> io::Result<Self> {
+        let clock = clock.into();
         let ring = KeyRing::generate(algorithm)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let (server, stop) = Server::start(ring).await?;
-        Ok(Self {
+        Ok(Self::new(server, clock, Some(stop)))
+    }
+
+    /// An issuer without a server, for tests without a runtime or a network. It signs with ES256 and
+    /// reads the system clock.
+    ///
+    /// Its issuer URL is `https://issuer.test`, which no fetch can reach: give its
+    /// [keys](Self::key_set) to the layer. The methods that set faults have no effect on it.
+    ///
+    /// ```
+    /// use portcullis::{Issuer, JwksCache, JwksSource, JwtAuthLayer, TestIssuer};
+    ///
+    /// let issuer = TestIssuer::offline().with_audience("orders-api");
+    /// let keys = JwksSource::keys(issuer.issuer(), issuer.key_set()?);
+    /// let auth = JwtAuthLayer::new([Issuer::new(issuer.issuer()).audience("orders-api")])?
+    ///     .with_keys(JwksCache::new([keys])?)?;
+    /// assert!(auth.verify_now(&issuer.token("alice").sign()).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the crypto backend fails.
+    #[must_use]
+    pub fn offline() -> Self {
+        done(Self::offline_with(Algorithm::ES256, Clock::System))
+    }
+
+    /// As [`offline`](Self::offline), with this algorithm and this clock.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::Symmetric`] for an HMAC algorithm, [`IssueError::Crypto`] if the crypto backend
+    /// fails.
+    pub fn offline_with(algorithm: Algorithm, clock: impl Into<Clock>) -> Result<Self, IssueError> {
+        let ring = KeyRing::generate(algorithm)?;
+        let server = Server::offline("https://issuer.test".to_owned(), ring);
+        Ok(Self::new(server, clock.into(), None))
+    }
+
+    fn new(server: Arc<Server>, clock: Clock, stop: Option<oneshot::Sender<()>>) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 server,
                 clock,
-                minted: AtomicU64::new(0),
+                tokens: AtomicU64::new(0),
                 _stop: stop,
             }),
             audience: "test-audience".into(),
-        })
+        }
     }
 
-    /// The audience of the tokens minted through this handle and clones made of it from now on.
+    /// Sets the audience of tokens from this handle and from its later clones.
     #[must_use]
     pub fn with_audience(mut self, audience: &str) -> Self {
         self.audience = audience.into();
         self
     }
 
-    /// The `iss` of its tokens and of its discovery document: `http://127.0.0.1:PORT`, without a slash at the end.
+    /// The `iss` of its tokens and of its discovery document: `http://127.0.0.1:PORT` without a final
+    /// slash, or `https://issuer.test` if it is [offline](Self::offline).
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.inner.server.issuer
     }
 
-    /// Where the JWKS document is.
+    /// The URL of the JWKS document.
     #[must_use]
     pub fn jwks_uri(&self) -> &str {
         &self.inner.server.jwks_uri
     }
 
-    /// The audience of its tokens, unless they name another.
+    /// The default audience of its tokens.
     #[must_use]
     pub fn audience(&self) -> &str {
         &self.audience
     }
 
-    /// The JWKS document as the ring publishes it now, without a request: nothing is counted, no fault applies.
+    /// The current JWKS document, without a request. It is not counted, and faults do not apply.
     #[must_use]
     pub fn jwks(&self) -> String {
         self.key_ring().jwks()
+    }
+
+    /// The current keys, for a verifier that does not fetch them.
+    ///
+    /// # Errors
+    ///
+    /// If no key of the document can be used. That is not the case for keys of the ring.
+    pub fn key_set(&self) -> Result<KeySet, KeySetError> {
+        KeySet::from_json(self.jwks().as_bytes())
     }
 
     /// The keys. A clone of the ring outlives the server.
@@ -112,17 +182,23 @@ impl TestIssuer {
         &self.inner.server.ring
     }
 
-    /// A token for `subject`: issued now, for this issuer's audience, over in 5 minutes. `jti` is unique to this issuer.
+    /// A token for `subject` and the issuer's audience, issued now and valid for 5 minutes. `jti` is
+    /// unique for this issuer.
     pub fn token(&self, subject: &str) -> TestToken {
-        let number = self.inner.minted.fetch_add(1, Ordering::Relaxed) + 1;
-        let now = self.inner.clock.unix_time().as_secs();
-        TestToken::new(self.clone(), subject, now, number)
+        let number = self.inner.tokens.fetch_add(1, Ordering::Relaxed) + 1;
+        let (ring, clock) = (self.key_ring().clone(), self.inner.clock.clone());
+        TestToken::new(ring, clock, Arc::clone(&self.inner) as _)
+            .issued_by(self.issuer())
+            .audience(&self.audience)
+            .claim("sub", subject)
+            .claim("jti", format!("token-{number}"))
     }
 }
 
 /// # Keys
 impl TestIssuer {
-    /// A new key of the same algorithm signs from now on; the old one stays published. Returns the old key's id.
+    /// Signs with a new key of the same algorithm from now on. The old key stays published. Returns
+    /// the ID of the old key.
     ///
     /// # Panics
     ///
@@ -132,31 +208,31 @@ impl TestIssuer {
         done(self.key_ring().rotate(self.algorithm()))
     }
 
-    /// Publishes the next key, of the same algorithm. Returns its id.
+    /// Publishes the next key, which has the same algorithm. Returns its ID.
     ///
     /// # Panics
     ///
-    /// If one is staged already.
+    /// If a key is staged already.
     #[track_caller]
     pub fn stage(&self) -> String {
         done(self.key_ring().stage(self.algorithm()))
     }
 
-    /// The staged key signs from now on. Returns the old key's id.
+    /// Signs with the staged key from now on. Returns the ID of the old key.
     ///
     /// # Panics
     ///
-    /// If none is staged.
+    /// If no key is staged.
     #[track_caller]
     pub fn promote(&self) -> String {
         done(self.key_ring().promote())
     }
 
-    /// Takes a key out of the document.
+    /// Removes a key from the document.
     ///
     /// # Panics
     ///
-    /// If it is the one that signs, or not in the ring.
+    /// If it is the signing key, or not in the ring.
     #[track_caller]
     pub fn retire(&self, kid: &str) {
         done(self.key_ring().retire(kid));
@@ -169,14 +245,14 @@ impl TestIssuer {
 
 /// # Faults
 ///
-/// They hold for every request that is answered from now on, by any handle's clone.
+/// Faults apply to every later answer, and to all clones of the handle.
 impl TestIssuer {
     /// Answers every request, discovery included, with this status and no body.
     pub fn fail_with(&self, status: StatusCode) {
         self.inner.server.faults().status = Some(status);
     }
 
-    /// Serves `body` instead of the JWKS document, whatever it is.
+    /// Serves `body` instead of the JWKS document, unchecked.
     pub fn serve_raw(&self, body: impl Into<Bytes>) {
         self.inner.server.faults().jwks = Some(body.into());
     }
@@ -195,52 +271,53 @@ impl TestIssuer {
         faults.discovery = None;
     }
 
-    /// Lets every request wait for [`release`](Self::release). It is counted when it arrives.
+    /// Delays every answer until [`release`](Self::release). Requests are counted when they arrive.
     pub fn hold(&self) {
         self.inner.server.held.send_replace(true);
     }
 
-    /// Answers the requests that wait, and those to come.
+    /// Answers the delayed requests, and later ones at once.
     pub fn release(&self) {
         self.inner.server.held.send_replace(false);
     }
 
-    /// Sends this `Cache-Control` with both documents. Without it there is none.
+    /// Sends this `Cache-Control` with both documents. By default there is none.
     ///
     /// # Panics
     ///
-    /// If `value` cannot stand in a header.
+    /// If `value` is not a valid header value.
     #[track_caller]
-    #[allow(clippy::expect_used)] // misuse by a test, and documented
+    #[allow(clippy::expect_used)] // documented: misuse by a test
     pub fn cache_control(&self, value: &str) {
         let value = HeaderValue::from_str(value).expect("a header value");
         self.inner.server.faults().cache_control = Some(value);
     }
 
-    /// How often the JWKS document was asked for, failures included.
+    /// The number of requests for the JWKS document, failures included.
     #[must_use]
     pub fn fetches(&self) -> usize {
         *self.inner.server.fetches.borrow()
     }
 
-    /// How often the discovery document was asked for, failures included.
+    /// The number of requests for the discovery document, failures included.
     #[must_use]
     pub fn discoveries(&self) -> usize {
         *self.inner.server.discoveries.borrow()
     }
 
-    /// How many requests, of those for either document, were answered 304: their `If-None-Match` was the `ETag` still.
+    /// The number of requests for either document that were answered with 304, because their
+    /// `If-None-Match` was the current `ETag`.
     #[must_use]
     pub fn not_modified(&self) -> usize {
         self.inner.server.not_modified.load(Ordering::Relaxed)
     }
 
-    /// Waits until the JWKS document was asked for at least `count` times since the start.
+    /// Waits for at least `count` requests for the JWKS document since the start.
     pub async fn wait_for_fetches(&self, count: usize) {
         at_least(&self.inner.server.fetches, count).await;
     }
 
-    /// Waits until the discovery document was asked for at least `count` times since the start.
+    /// Waits for at least `count` requests for the discovery document since the start.
     pub async fn wait_for_discoveries(&self, count: usize) {
         at_least(&self.inner.server.discoveries, count).await;
     }
@@ -260,12 +337,12 @@ impl fmt::Debug for TestIssuer {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // A held answer would keep the server from ending.
+        // A delayed answer would keep the server running.
         self.server.held.send_replace(false);
     }
 }
 
-/// An error is a test that misuses the issuer; it is told where.
+/// Panics at the caller's line: the test uses the issuer wrongly.
 #[track_caller]
 #[allow(clippy::panic)]
 fn done<T>(result: Result<T, IssueError>) -> T {
@@ -273,6 +350,6 @@ fn done<T>(result: Result<T, IssueError>) -> T {
 }
 
 async fn at_least(counter: &watch::Sender<usize>, count: usize) {
-    // The sender is borrowed, so that the channel cannot close.
+    // The sender is borrowed, so the channel cannot close.
     let _ = counter.subscribe().wait_for(|seen| *seen >= count).await;
 }

@@ -1,10 +1,13 @@
-//! An issuer on loopback, for the tests of services that verify tokens.
+//! An issuer and identities for tests.
 //!
-//! [`TestIssuer`] serves discovery and a JWKS document from a free port, mints any token a test can think of, good or
-//! bad, and fails on demand: a status, an answer that is held back, a document of your own, a key that is gone.
-//! It counts what it was asked, so that a test states how often keys were fetched instead of sleeping.
+//! [`TestIssuer`] serves discovery and a JWKS document from a free port on loopback, signs valid and
+//! invalid tokens, and fails on demand: with a status, a delayed answer, a document of your own, or a
+//! missing key. It counts requests, so a test can state how often keys were fetched instead of sleeping.
 //!
-//! Turn the feature on for tests alone (`[dev-dependencies]`): whoever holds a `TestIssuer` can be anybody.
+//! [`TestIssuer::offline`] does without the socket, and [`identity`] returns a caller for the
+//! extensions of a request, for a unit test of one handler.
+//!
+//! Enable this feature in `[dev-dependencies]` only: a `TestIssuer` can sign a token for any caller.
 //!
 //! ```
 //! use portcullis::TestIssuer;
@@ -31,7 +34,7 @@ mod issuer;
 mod server;
 mod token;
 
-pub use issuer::TestIssuer;
+pub use issuer::{TestIssuer, identity};
 pub use token::TestToken;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What the issuer answers, and the faults it was told to have.
+//! The HTTP server of a test issuer, and its faults.
 
 use std::io;
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -19,8 +19,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::crypto::sha256;
 use crate::issue::KeyRing;
+use crate::sync::lock;
 
-/// Shared by the issuer's handles and the tasks that answer.
+/// Shared by the handles of the issuer and the tasks that answer requests.
 pub(super) struct Server {
     pub(super) issuer: String,
     pub(super) jwks_uri: String,
@@ -43,11 +44,9 @@ pub(super) struct Faults {
 // === impl Server ===
 
 impl Server {
-    /// Serves until the sender drops.
-    pub(super) async fn start(ring: KeyRing) -> io::Result<(Arc<Self>, oneshot::Sender<()>)> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let issuer = format!("http://{}", listener.local_addr()?);
-        let server = Arc::new(Self {
+    /// A server that does not listen.
+    pub(super) fn offline(issuer: String, ring: KeyRing) -> Arc<Self> {
+        Arc::new(Self {
             jwks_uri: format!("{issuer}/jwks.json"),
             issuer,
             ring,
@@ -56,14 +55,20 @@ impl Server {
             discoveries: watch::Sender::new(0),
             not_modified: AtomicUsize::new(0),
             faults: Mutex::default(),
-        });
+        })
+    }
+
+    /// Listens on loopback until the returned sender is dropped.
+    pub(super) async fn start(ring: KeyRing) -> io::Result<(Arc<Self>, oneshot::Sender<()>)> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let server = Self::offline(format!("http://{}", listener.local_addr()?), ring);
 
         let (stop, stopped) = oneshot::channel();
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
             .route("/jwks.json", get(jwks))
             .with_state(Arc::clone(&server));
-        // Graceful, so that a client's idle connection is closed too, not only the listener.
+        // Graceful shutdown closes idle connections too, not only the listener.
         let serve = axum::serve(listener, router).with_graceful_shutdown(async {
             let _ = stopped.await;
         });
@@ -72,17 +77,17 @@ impl Server {
     }
 
     pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.faults)
     }
 
-    /// The faults are read after the wait: what counts is how the issuer fares when it answers.
+    /// Reads the faults after the wait: those at the time of the answer count.
     async fn answer(
         &self,
-        asked: &watch::Sender<usize>,
+        requests: &watch::Sender<usize>,
         request: &HeaderMap,
         body: impl FnOnce(&Faults) -> Bytes,
     ) -> Response<Body> {
-        asked.send_modify(|count| *count += 1);
+        requests.send_modify(|count| *count += 1);
         let mut held = self.held.subscribe();
         let _ = held.wait_for(|held| !held).await;
 
@@ -109,7 +114,7 @@ impl Server {
     }
 }
 
-/// A strong validator (RFC 9110 section 8.8.3): the same bytes have the same one.
+/// A strong validator (RFC 9110 section 8.8.3): equal bodies have equal tags.
 fn etag(body: &[u8]) -> Option<HeaderValue> {
     let hash = URL_SAFE_NO_PAD.encode(sha256(body).as_ref());
     HeaderValue::try_from(format!("\"{hash}\"")).ok()

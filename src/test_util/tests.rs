@@ -5,14 +5,15 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{TestIssuer, TestToken};
-use crate::algorithm::Algorithm;
-use crate::clock::ManualClock;
+use crate::algorithm::{Algorithm, Algorithms};
+use crate::clock::{Clock, ManualClock};
+use crate::identity::Identity;
 use crate::jwks::KeySet;
 
 const NOW: u64 = 1_800_000_000;
 
 async fn issuer() -> TestIssuer {
-    let clock = ManualClock::at(NOW).into();
+    let clock = ManualClock::at(NOW);
     TestIssuer::start_with(Algorithm::ES256, clock)
         .await
         .unwrap()
@@ -231,7 +232,7 @@ async fn server_ends_with_its_last_handle() {
 
 #[tokio::test]
 async fn refuses_an_hmac_algorithm() {
-    let error = TestIssuer::start_with(Algorithm::HS256, ManualClock::at(NOW).into())
+    let error = TestIssuer::start_with(Algorithm::HS256, ManualClock::at(NOW))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
@@ -242,4 +243,50 @@ async fn refuses_an_hmac_algorithm() {
 async fn retiring_the_signing_key_panics() {
     let issuer = issuer().await;
     issuer.retire(&issuer.key_ring().signing_kid());
+}
+
+#[test]
+fn offline_tokens_verify_with_the_key_set() {
+    for algorithm in Algorithms::ASYMMETRIC.iter() {
+        let issuer = TestIssuer::offline_with(algorithm, ManualClock::at(NOW)).unwrap();
+        assert!(
+            verifies(&issuer, &issuer.token("alice").sign()),
+            "{algorithm}"
+        );
+        let old = issuer.token("alice").sign();
+        let kid = issuer.rotate();
+        assert!(verifies(&issuer, &issuer.token("alice").sign()));
+        issuer.retire(&kid);
+        assert!(!verifies(&issuer, &old));
+    }
+    let error = TestIssuer::offline_with(Algorithm::HS256, Clock::System).unwrap_err();
+    assert!(error.to_string().contains("shared secret"), "{error}");
+}
+
+#[test]
+fn identity_has_the_claims_of_its_token() {
+    let alice = super::identity("alice")
+        .roles([String::from("reader")])
+        .roles(["admin"])
+        .scope("orders:read")
+        .permission("orders.delete")
+        .claim("client_id", "shop")
+        .claim("plan", "gold")
+        .into_identity();
+    assert_eq!(alice.subject(), "alice");
+    assert_eq!(alice.issuer(), "https://issuer.test");
+    assert_eq!(alice.client(), Some("shop"));
+    assert!(alice.roles().contains("admin") && alice.roles().contains("reader"));
+    assert!(alice.scopes().contains("orders:read"));
+    assert!(alice.permissions().contains("orders.delete"));
+    assert_eq!(alice.claim("plan"), Some(&json!("gold")));
+    let token = TestIssuer::offline_with(Algorithm::EdDSA, ManualClock::at(NOW));
+    let bob = token.unwrap().token("bob").audience("other").into_caller();
+    assert_eq!(bob.identity().map(Identity::subject), Some("bob"));
+}
+
+#[test]
+#[should_panic(expected = "the token makes no identity: expired")]
+fn invalid_token_makes_no_identity() {
+    let _ = super::identity("alice").expired().into_identity();
 }

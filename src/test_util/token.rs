@@ -1,29 +1,39 @@
-//! A token in the making.
+//! A token that a test builds.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::issuer::TestIssuer;
+use crate::clock::Clock;
+use crate::error::ConfigError;
+use crate::identity::{Caller, Identity};
 use crate::issue::{KeyRing, SigningKey};
+use crate::jwks::{JwksCache, JwksSource, KeySet};
+use crate::jwt::{Issuer, JwtAuthLayer};
 
-const LIFE: Duration = Duration::from_secs(300);
+const LIFETIME: Duration = Duration::from_secs(300);
 
-/// A token that [`sign`](Self::sign) makes text of. It starts out good; each method changes one thing about it.
+/// A token that a test builds and [signs](Self::sign). It is valid at first; each method changes one
+/// property.
 ///
-/// Times are whole seconds, counted from when [`TestIssuer::token`] was called.
+/// Times are whole seconds, relative to the call of [`TestIssuer::token`](super::TestIssuer::token).
 #[derive(Clone, Debug)]
-#[must_use = "a token is text once it is signed"]
+#[must_use = "a token does nothing unless it is signed or becomes an identity"]
 pub struct TestToken {
-    issuer: TestIssuer,
+    ring: KeyRing,
+    clock: Clock,
     now: u64,
     claims: Map<String, Value>,
-    /// What to set in the header, or to leave out of it.
+    /// Header parameters to set, or to leave out (`None`).
     header: BTreeMap<String, Option<Value>>,
     flaw: Flaw,
+    /// Keeps the server of the issuer running.
+    _server: Arc<dyn Any + Send + Sync>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,39 +41,32 @@ enum Flaw {
     None,
     Tampered,
     AlgNone,
-    Stranger,
+    UnknownSigner,
 }
 
 // === impl TestToken ===
 
 impl TestToken {
-    pub(super) fn new(issuer: TestIssuer, subject: &str, now: u64, number: u64) -> Self {
+    pub(super) fn new(ring: KeyRing, clock: Clock, server: Arc<dyn Any + Send + Sync>) -> Self {
+        let now = clock.unix_time().as_secs();
         let token = Self {
+            ring,
+            clock,
             now,
             claims: Map::new(),
             header: BTreeMap::new(),
             flaw: Flaw::None,
-            issuer,
+            _server: server,
         };
-        let (iss, aud) = (
-            token.issuer.issuer().to_owned(),
-            token.issuer.audience().to_owned(),
-        );
-        token
-            .claim("iss", iss)
-            .claim("aud", aud)
-            .claim("sub", subject)
-            .claim("iat", now)
-            .claim("jti", format!("token-{number}"))
-            .expires_in(LIFE)
+        token.claim("iat", now).expires_in(LIFETIME)
     }
 
-    /// Sets `aud` to one audience. Several of them are `.claim("aud", ["a", "b"])`.
+    /// Sets `aud` to one audience. For several, use `.claim("aud", ["a", "b"])`.
     pub fn audience(self, audience: &str) -> Self {
         self.claim("aud", audience)
     }
 
-    /// Sets `iss`, as if somebody else had issued it.
+    /// Sets `iss`, as a token of another issuer has it.
     pub fn issued_by(self, issuer: &str) -> Self {
         self.claim("iss", issuer)
     }
@@ -74,11 +77,12 @@ impl TestToken {
     }
 
     /// Adds roles to the claim `roles`.
-    pub fn roles<'a>(self, roles: impl IntoIterator<Item = &'a str>) -> Self {
-        roles.into_iter().fold(self, Self::role)
+    pub fn roles(self, roles: impl IntoIterator<Item: AsRef<str>>) -> Self {
+        let add = |token: Self, role| token.role(AsRef::<str>::as_ref(&role));
+        roles.into_iter().fold(self, add)
     }
 
-    /// Adds to the claim `scope`, which is one string with blanks in between (RFC 8693 section 4.2).
+    /// Adds one scope to the claim `scope`, which separates scopes by spaces (RFC 8693 section 4.2).
     pub fn scope(self, scope: &str) -> Self {
         let scopes = match self.claims.get("scope").and_then(Value::as_str) {
             Some(before) => format!("{before} {scope}"),
@@ -103,22 +107,22 @@ impl TestToken {
         self
     }
 
-    /// Leaves a claim out.
+    /// Removes a claim.
     pub fn without(mut self, claim: &str) -> Self {
         self.claims.remove(claim);
         self
     }
 
     /// Sets `exp`.
-    pub fn expires_in(self, life: Duration) -> Self {
-        let exp = self.now.saturating_add(life.as_secs());
+    pub fn expires_in(self, lifetime: Duration) -> Self {
+        let exp = self.now.saturating_add(lifetime.as_secs());
         self.claim("exp", exp)
     }
 
-    /// A token of the usual life that ended an hour ago: further back than any sensible leeway.
+    /// Makes the token expire an hour ago, which is longer than any sensible leeway.
     pub fn expired(self) -> Self {
         let exp = self.now.saturating_sub(3600);
-        let iat = exp.saturating_sub(LIFE.as_secs());
+        let iat = exp.saturating_sub(LIFETIME.as_secs());
         self.claim("iat", iat).claim("exp", exp)
     }
 
@@ -128,22 +132,22 @@ impl TestToken {
         self.claim("nbf", nbf)
     }
 
-    /// Names another key in the header; the issuer's own still signs.
+    /// Sets `kid` in the header. The issuer's signing key still signs.
     pub fn kid(self, kid: &str) -> Self {
         self.header("kid", kid)
     }
 
-    /// Leaves `kid` out of the header.
+    /// Removes `kid` from the header.
     pub fn without_kid(self) -> Self {
         self.without_header("kid")
     }
 
-    /// Sets `typ` in the header, which is `at+jwt` otherwise.
+    /// Sets `typ` in the header. The default is `at+jwt`.
     pub fn typ(self, typ: &str) -> Self {
         self.header("typ", typ)
     }
 
-    /// Sets a header parameter to any value: `crit`, `jku`, `jwk`, or an `alg` that is not the key's.
+    /// Sets a header parameter to any value, for example `crit`, `jku`, `jwk` or another `alg`.
     ///
     /// # Panics
     ///
@@ -154,45 +158,45 @@ impl TestToken {
         self
     }
 
-    /// Leaves a header parameter out.
+    /// Removes a header parameter.
     pub fn without_header(mut self, name: &str) -> Self {
         self.header.insert(name.to_owned(), None);
         self
     }
 
-    /// Gets another claim after it was signed. Of this, [`alg_none`](Self::alg_none) and
-    /// [`signed_by_stranger`](Self::signed_by_stranger) the last one counts.
+    /// Adds a claim after the token was signed. Overrides [`alg_none`](Self::alg_none) and
+    /// [`signed_by_stranger`](Self::signed_by_stranger), and the other way round.
     pub fn tampered(mut self) -> Self {
         self.flaw = Flaw::Tampered;
         self
     }
 
-    /// States `alg: none` and has no signature (RFC 7519 section 6).
+    /// Sets `alg: none` and removes the signature (RFC 7519 section 6).
     pub fn alg_none(mut self) -> Self {
         self.flaw = Flaw::AlgNone;
         self
     }
 
-    /// Signed by a key of the same algorithm that nobody published, under the issuer's `kid`.
+    /// Signs with an unpublished key of the same algorithm, under the `kid` of the issuer's key.
     pub fn signed_by_stranger(mut self) -> Self {
-        self.flaw = Flaw::Stranger;
+        self.flaw = Flaw::UnknownSigner;
         self
     }
 
-    /// The token's text, signed by the key that signs now.
+    /// The text of the token, signed by the current signing key.
     ///
     /// # Panics
     ///
-    /// If the cryptographic library fails.
+    /// If the crypto backend fails.
     #[must_use]
     #[track_caller]
-    #[allow(clippy::expect_used)] // documented, and not for a test to handle
+    #[allow(clippy::expect_used)] // documented: a test cannot handle it
     pub fn sign(self) -> String {
-        let own = self.issuer.key_ring().signing_key();
+        let own = self.ring.signing_key();
         let header = Value::Object(self.header_json(&own)).to_string();
         let payload = Value::Object(self.claims.clone()).to_string();
         let key = match self.flaw {
-            Flaw::Stranger => KeyRing::generate(own.algorithm())
+            Flaw::UnknownSigner => KeyRing::generate(own.algorithm())
                 .expect("a key")
                 .signing_key(),
             Flaw::None | Flaw::Tampered | Flaw::AlgNone => own,
@@ -201,15 +205,77 @@ impl TestToken {
             .sign(header.as_bytes(), payload.as_bytes())
             .expect("a signature");
         match self.flaw {
-            Flaw::None | Flaw::Stranger => token,
+            Flaw::None | Flaw::UnknownSigner => token,
             Flaw::Tampered => with_payload(&token, &self.claim("tampered", true).claims),
             Flaw::AlgNone => without_signature(&token),
         }
     }
 
+    /// The identity that [`JwtAuthLayer`] with default settings finds in this token. No key is
+    /// fetched: the token is verified with the issuer's current keys.
+    ///
+    /// ```
+    /// let alice = portcullis::test_util::identity("alice").role("admin").into_identity();
+    /// assert!(alice.roles().contains("admin"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the token is not valid.
+    #[must_use]
+    #[track_caller]
+    #[allow(clippy::panic)] // documented: misuse by a test
+    pub fn into_identity(self) -> Identity {
+        match self.authenticate() {
+            Ok(identity) => identity,
+            Err(problem) => panic!("the token makes no identity: {problem}"),
+        }
+    }
+
+    /// As [`into_identity`](Self::into_identity), in the form that layers and extractors find in the
+    /// extensions of a request.
+    ///
+    /// ```
+    /// use portcullis::{Caller, test_util::identity};
+    ///
+    /// let mut request = http::Request::new(());
+    /// request.extensions_mut().insert(identity("alice").scope("orders:read").into_caller());
+    /// assert!(Caller::of(request.extensions()).is_some());
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the token is not valid.
+    #[must_use]
+    #[track_caller]
+    pub fn into_caller(self) -> Caller {
+        Caller::Verified(self.into_identity())
+    }
+
+    fn authenticate(self) -> Result<Identity, Box<dyn std::error::Error>> {
+        let text = |name| match self.claims.get(name) {
+            Some(Value::Array(list)) => list.first().and_then(Value::as_str).unwrap_or_default(),
+            other => other.and_then(Value::as_str).unwrap_or_default(),
+        };
+        let (issuer, audience) = (text("iss").to_owned(), text("aud").to_owned());
+        let layer = self.layer(&issuer, &audience)?;
+        let identity = layer.verify_now(&self.sign());
+        identity.map_err(|rejection| rejection.reason().code().into())
+    }
+
+    fn layer(&self, issuer: &str, audience: &str) -> Result<JwtAuthLayer, ConfigError> {
+        let keys = KeySet::from_json(self.ring.jwks().as_bytes());
+        let keys = keys.map_err(|_| ConfigError::MissingKeys {
+            issuer: issuer.to_owned(),
+        })?;
+        let cache = JwksCache::new([JwksSource::keys(issuer, keys)])?;
+        let issuer = Issuer::new(issuer).audience(audience).with_keys(cache);
+        Ok(JwtAuthLayer::new([issuer])?.clock(self.clock.clone()))
+    }
+
     fn header_json(&self, key: &SigningKey) -> Map<String, Value> {
         let mut header = Map::from_iter([
-            ("alg".to_owned(), json!(key.algorithm().name())),
+            ("alg".to_owned(), json!(key.algorithm().as_str())),
             ("kid".to_owned(), json!(key.kid())),
             ("typ".to_owned(), json!("at+jwt")),
         ]);
@@ -225,7 +291,7 @@ impl TestToken {
         header
     }
 
-    /// What the claim held before is kept if it was a list.
+    /// Appends to the claim if it is a list, and replaces it otherwise.
     fn push(mut self, claim: &str, element: &str) -> Self {
         let mut list = match self.claims.remove(claim) {
             Some(Value::Array(list)) => list,
@@ -249,7 +315,7 @@ fn without_signature(token: &str) -> String {
 }
 
 #[track_caller]
-#[allow(clippy::expect_used)] // misuse by a test, and documented
+#[allow(clippy::expect_used)] // documented: misuse by a test
 fn to_json(value: impl Serialize) -> Value {
     serde_json::to_value(value).expect("a claim or header parameter that serializes to JSON")
 }

@@ -1,4 +1,4 @@
-//! An upstream service that counts requests and behaves as `x-do` says.
+//! An upstream service that counts requests and behaves as its header `x-do` requests.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -15,7 +15,7 @@ async fn clocked() -> (TestIssuer, ManualClock, Stack, JwksCache) {
 
 async fn clocked_auth() -> (TestIssuer, ManualClock, JwtAuthLayer, JwksCache) {
     let clock = ManualClock::at(1_800_000_000);
-    let issuer = TestIssuer::start_with(portcullis::Algorithm::ES256, clock.clone().into()).await;
+    let issuer = TestIssuer::start_with(portcullis::Algorithm::ES256, clock.clone()).await;
     let issuer = issuer.unwrap().with_audience(AUDIENCE);
     let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
     let keys = JwksCache::new([source.clock(clock.clone())]).unwrap();

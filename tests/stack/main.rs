@@ -13,6 +13,7 @@ mod mutants;
 mod mutated;
 mod naive;
 mod profiles;
+mod public_types;
 mod races;
 mod remembered;
 mod reports;

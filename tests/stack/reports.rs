@@ -1,4 +1,4 @@
-//! What operators see: one event and one count per decision, and never a token.
+//! Metrics and events: one of each per decision, and never a token.
 
 use std::cell::RefCell;
 use std::sync::LazyLock;
@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::*;
 
-/// The recorder of this process. Each test tells its counts from the others' by names of its own.
+/// The recorder of this process. Each test counts under its own policy names.
 static METRICS: LazyLock<PrometheusHandle> =
     LazyLock::new(|| PrometheusBuilder::new().install_recorder().unwrap());
 
-/// The subscriber of this process, at every level there is.
+/// The subscriber of this process, at every level.
 static EVENTS: LazyLock<()> = LazyLock::new(|| {
     tracing_subscriber::fmt()
         .json()
@@ -24,7 +24,7 @@ static EVENTS: LazyLock<()> = LazyLock::new(|| {
 });
 
 thread_local! {
-    /// What this thread logged: a test on a runtime of one thread reads its own events only.
+    /// The lines of this thread, so that a test on a single-threaded runtime reads its own events.
     static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -60,7 +60,7 @@ fn scraped(line: &str) {
 }
 
 #[tokio::test]
-async fn success_failure_denied_and_limited_are_counted() {
+async fn every_decision_is_counted() {
     LazyLock::force(&METRICS);
     let (issuer, auth) = warm_auth().await;
     let require = RequireRoleLayer::any(["admin"])
@@ -118,12 +118,12 @@ async fn success_failure_denied_and_limited_are_counted() {
     }
     assert!(page.contains("portcullis_auth_duration_seconds"));
     for secret in ["alice", admin.as_str()] {
-        assert!(!page.contains(secret), "a label holds {secret}");
+        assert!(!page.contains(secret), "a label contains {secret}");
     }
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn each_decision_is_one_event_without_the_token() {
+async fn each_decision_is_one_event_without_token() {
     LazyLock::force(&EVENTS);
     let (issuer, auth) = warm_auth().await;
     let require = RequireRoleLayer::any(["admin"]);
@@ -162,7 +162,7 @@ async fn each_decision_is_one_event_without_the_token() {
         let text = format!("{logged:?}");
         let signature = token.rsplit('.').next().unwrap();
         for secret in [token.as_str(), signature, "alice-the-subject"] {
-            assert!(!text.contains(secret), "{text} holds {secret}");
+            assert!(!text.contains(secret), "{text} contains {secret}");
         }
         let ours: Vec<_> = logged
             .iter()
@@ -193,7 +193,7 @@ async fn each_decision_is_one_event_without_the_token() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn the_event_of_a_refusal_tells_the_whole_decision() {
+async fn event_of_a_rejection_has_all_fields() {
     LazyLock::force(&EVENTS);
     let (issuer, auth) = warm_auth().await;
     let require = RequireRoleLayer::any(["admin", "owner"])
@@ -222,12 +222,12 @@ async fn the_event_of_a_refusal_tells_the_whole_decision() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_misconfiguration_is_an_error_that_names_the_fix_and_not_for_each_request() {
+async fn misconfiguration_is_loud_once_per_second() {
     LazyLock::force(&EVENTS);
     take_events();
     let stack = stack(RequireRoleLayer::any(["admin"]));
     let (mut loud, mut quiet) = (0, 0);
-    // Other tests may have had the error of this second, and so many requests take several.
+    // Another test may have emitted the error of this second; this many requests take several.
     for _ in 0..100_000 {
         send(&stack, request(None)).await;
         let [logged] = &take_events()[..] else {
@@ -248,7 +248,7 @@ async fn a_misconfiguration_is_an_error_that_names_the_fix_and_not_for_each_requ
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_limit_of_failures_that_trusts_no_proxy_warns_once_when_it_is_put_to_use() {
+async fn failures_limit_without_proxy_warns_once() {
     LazyLock::force(&EVENTS);
     take_events();
     let warnings = |layer: RateLimitLayer| {

@@ -1,4 +1,4 @@
-//! A Redis server of one's own: a process on a free port, that ends with the test and keeps nothing.
+//! A Redis server for tests: a process on a free port that ends with the test and stores nothing.
 
 use std::env;
 use std::io::{Read, Write};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// A server that is killed when this value goes.
+/// A server that is killed on drop.
 pub(crate) struct Server {
     child: Child,
     port: u16,
@@ -19,19 +19,19 @@ const PORTS: u32 = 5;
 
 // === impl Server ===
 
-#[allow(dead_code)] // Not all tests need all of it.
+#[allow(dead_code)] // Not all test binaries use all of it.
 impl Server {
-    /// A running server. `None` where no `redis-server` is installed, which is said aloud; `PORTCULLIS_REQUIRE_ALL=1` makes
-    /// that a failure.
+    /// Starts a server. Returns `None`, with a message on stderr, if no `redis-server` is
+    /// installed; `PORTCULLIS_REQUIRE_ALL=1` makes that a failure.
     #[track_caller]
     pub(crate) fn start() -> Option<Self> {
         Self::start_with(&[])
     }
 
-    /// A running server that is set up like this.
+    /// Starts a server with these settings.
     #[track_caller]
     pub(crate) fn start_with(settings: &[&str]) -> Option<Self> {
-        // A port that was free may be taken by the time that the server asks for it.
+        // A free port may be taken before the server binds it.
         for _ in 0..PORTS {
             let port = free_port();
             let child = match spawn(port, settings) {
@@ -50,7 +50,7 @@ impl Server {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Stops it where it stands: connections stay open, and nothing answers.
+    /// Suspends it: connections stay open, but get no answer.
     pub(crate) fn pause(&self) {
         signal(&self.child, "STOP");
     }
@@ -59,7 +59,7 @@ impl Server {
         signal(&self.child, "CONT");
     }
 
-    /// Ends it without a word.
+    /// Kills it without a shutdown.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a process");
         self.child.wait().expect("a process");
@@ -71,12 +71,12 @@ impl Server {
         assert!(self.is_ready(), "redis-server ends at once");
     }
 
-    /// What the server answers to one command, as text.
+    /// The server's answer to one command, as text.
     pub(crate) fn ask(&self, command: &str) -> String {
         self.try_ask(command).expect("an answer")
     }
 
-    /// How often scripts were called.
+    /// The number of script calls.
     pub(crate) fn calls(&self) -> u64 {
         let stats = self.ask("INFO commandstats");
         let line = stats
@@ -90,14 +90,14 @@ impl Server {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        // Redis answers the first command, and then closes.
+        // Redis answers the first command and then closes the connection.
         stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     }
 
-    /// Waits until it answers; `false` if it has ended.
+    /// Waits until it answers; `false` if it has exited.
     fn is_ready(&mut self) -> bool {
         for _ in 0..PATIENCE {
             if self.child.try_wait().expect("a process").is_some() {
@@ -125,7 +125,7 @@ fn skip(error: &std::io::Error) -> Option<Server> {
     let skipped = format!("SKIPPED, no redis-server (apt install redis-server): {error}");
     let required = env::var_os("PORTCULLIS_REQUIRE_ALL").is_some_and(|all| all == "1");
     assert!(!required, "{skipped}");
-    // The print macros would be captured, and nobody would know.
+    // The print macros would be captured by the test harness.
     let line = format!("{skipped}\n");
     std::io::stderr()
         .write_all(line.as_bytes())

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use crate::measure::Row;
 use crate::report::{self, Report};
 
-/// The bars, from the top: what they say, and the row that they show.
+/// The bars, from the top: label and row.
 const BARS: [(&str, &str); 8] = [
     ("portcullis, token seen before", "portcullis/hit/RS256"),
     (
@@ -39,7 +39,7 @@ const DECADES: [(f64, &str); 5] = [
     (1e6, "1 ms"),
 ];
 
-/// Draws the chart as SVG, readable on light and on dark ground.
+/// Draws the chart as SVG, readable on light and dark backgrounds.
 pub fn draw(report: &Report) -> String {
     let bars: Vec<(&str, &Row)> = BARS
         .iter()

@@ -78,7 +78,7 @@ impl Keys {
 
     /// A key set with the key of one algorithm.
     pub fn jwks(&self, algorithm: Algorithm) -> String {
-        let (alg, kid) = (algorithm.name(), algorithm.kid());
+        let (alg, kid) = (algorithm.as_str(), algorithm.kid());
         let key = match algorithm {
             Algorithm::RS256 => {
                 let (modulus, exponent) = self.rsa_numbers();
@@ -132,7 +132,7 @@ impl Keys {
             .as_secs();
         let header = format!(
             r#"{{"alg":"{}","typ":"JWT","kid":"{}"}}"#,
-            algorithm.name(),
+            algorithm.as_str(),
             algorithm.kid()
         );
         let claims = claims(at, now).to_string();

@@ -1,4 +1,4 @@
-//! What grows: with threads, and with remembered tokens.
+//! Scaling with threads and with cached tokens.
 
 use std::sync::Barrier;
 use std::thread;
@@ -12,18 +12,18 @@ use crate::fixture::Requests;
 use crate::measure::{Row, call, median, thread_time};
 use crate::trivial;
 
-/// How the throughput of two threads compares with that of one.
+/// The throughput of two threads compared with one.
 pub struct Scaling {
     pub what: &'static str,
     pub one: Row,
     pub two: Row,
-    /// Throughput of two threads over that of one.
+    /// Throughput of two threads divided by that of one.
     pub ratio: f64,
-    /// Rounds that count, of how many.
+    /// Valid rounds, and all rounds.
     pub rounds: (usize, usize),
 }
 
-/// What one thread did.
+/// The result of one thread.
 struct Stretch {
     wall: Duration,
     processor: Duration,
@@ -31,7 +31,8 @@ struct Stretch {
 
 const REQUESTS: u32 = 20_000;
 
-/// One thread, then two, again and again. `auth` of `None` measures the service without it: what the machine can do.
+/// Alternates between one and two threads. `auth` of `None` measures the bare service, which is the
+/// machine's limit.
 pub fn scale(
     what: &'static str,
     name: &str,
@@ -64,11 +65,12 @@ pub fn scale(
     }
 }
 
-/// Nanoseconds of wall time for each request of a thread; `None` if something else had the processors meanwhile.
+/// Wall time per request of a thread in nanoseconds; `None` if other processes used the processors
+/// meanwhile.
 fn stretch(threads: usize, auth: Option<&JwtAuthLayer>, requests: &Requests) -> Option<f64> {
     let barrier = Barrier::new(threads);
     let run = || {
-        // Two threads of a server share no buffers.
+        // Threads of a server share no buffers, so each has a copy.
         let mut requests = requests.copied();
         match auth {
             Some(auth) => drive(
@@ -110,7 +112,7 @@ where
     }
 }
 
-/// What is held of each of these tokens once it is remembered, beyond the token's own bytes.
+/// The memory per cached token, in addition to the token's own bytes.
 pub fn remembered(auth: &JwtAuthLayer, tokens: &[String]) -> Row {
     let auth = auth.clone().token_cache(1 << 30);
     let mut service = auth.layer(service_fn(trivial));

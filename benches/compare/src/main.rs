@@ -1,4 +1,4 @@
-//! What the layers cost, beside other crates that do the same, in one process and in turns.
+//! The cost of the layers and of comparable crates, measured alternately in one process.
 
 mod chart;
 mod fixture;
@@ -40,7 +40,7 @@ struct Arguments {
     svg: Option<PathBuf>,
 }
 
-/// The service behind every layer. It answers with one header, as every service does.
+/// The service behind every layer. It responds with one header, as real services do.
 fn trivial(request: Request<Body>) -> Ready<Result<Response<Body>, Infallible>> {
     drop(black_box(request));
     let mut response = Response::new(Body::empty());

@@ -1,4 +1,4 @@
-//! Cases that are measured in turns, so that whatever disturbs the machine disturbs all of them.
+//! Cases that are measured alternately, so that other load affects all of them equally.
 
 use std::future::poll_fn;
 use std::hint::black_box;
@@ -12,21 +12,21 @@ use tower::Service;
 
 use crate::fixture::Requests;
 
-/// Something to measure. It does its work as often as it is told.
+/// A case to measure: does its work the given number of times.
 pub struct Case<'c> {
     name: String,
-    /// The case that does the same without the part that is of interest.
+    /// The case to subtract, which does the same without the part of interest.
     floor: Option<String>,
     work: Box<dyn FnMut(u64) + 'c>,
     /// Not measured; called after each round.
     rest: Box<dyn FnMut() + 'c>,
 }
 
-/// What one unit of work costs beyond its floor.
+/// The cost of one unit of work, minus its floor.
 pub struct Row {
     /// `implementation/case/algorithm`
     pub name: String,
-    /// The median over all rounds, of processor time.
+    /// The median processor time over all rounds.
     pub nanos: f64,
     pub allocations: f64,
     pub bytes: f64,
@@ -51,7 +51,7 @@ impl<'c> Case<'c> {
         }
     }
 
-    /// Sends requests through `service`; every one must succeed.
+    /// Sends requests through `service`; each must succeed.
     pub fn calling<S, B, R>(
         name: impl Into<String>,
         mut requests: Requests,
@@ -65,7 +65,7 @@ impl<'c> Case<'c> {
         Self::new(name, move || call(&mut service, requests.next(body)))
     }
 
-    /// Only what it costs beyond this case is of interest.
+    /// Subtracts the cost of this case.
     pub fn beyond(mut self, floor: &str) -> Self {
         self.floor = Some(floor.to_owned());
         self
@@ -82,7 +82,7 @@ impl<'c> Case<'c> {
     }
 }
 
-/// Calls a service that has no reason to wait.
+/// Calls a service that is always ready.
 pub fn call<S, B, R>(service: &mut S, request: Request<B>)
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -97,20 +97,20 @@ fn now<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     loop {
-        // Some tasks yield for fairness although nothing is to be waited for.
+        // Some tasks yield for fairness although they are ready.
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
     }
 }
 
-/// The processor time of this thread, which leaves out what other processes took.
+/// The processor time of this thread, without other processes.
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Measures all cases in turns.
+/// Measures all cases alternately.
 pub fn measure(mut cases: Vec<Case<'_>>, effort: Effort) -> Vec<Row> {
     let times: Vec<u64> = cases
         .iter_mut()
@@ -151,7 +151,7 @@ fn floor_of(case: &Case<'_>, cases: &[Case<'_>]) -> Option<usize> {
     Some(at.expect("the floor of a case is a case"))
 }
 
-/// How often the work is done in one sample.
+/// The number of repetitions in one sample.
 fn calibrate(case: &mut Case<'_>, effort: Effort) -> u64 {
     let mut times = 1;
     loop {
@@ -166,7 +166,7 @@ fn calibrate(case: &mut Case<'_>, effort: Effort) -> u64 {
     }
 }
 
-/// Allocations and allocated bytes of one unit of work, without what the C side of a library allocates.
+/// Allocations and allocated bytes per unit of work, except those of C code.
 fn allocations(case: &mut Case<'_>) -> (f64, f64) {
     const TIMES: u64 = 1_000;
     let session = alloc_tracker::Session::new().no_stdout().no_file();

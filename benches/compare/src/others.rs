@@ -70,7 +70,7 @@ pub fn raw<'c>(keys: &Keys, algorithm: Algorithm, tokens: &[String]) -> Case<'c>
     };
     let signatures: Vec<_> = tokens.iter().map(split).collect();
     let mut next = 0;
-    Case::new(format!("raw/verify/{}", algorithm.name()), move || {
+    Case::new(format!("raw/verify/{}", algorithm.as_str()), move || {
         let (signed, signature) = &signatures[next];
         key.verify_sig(black_box(signed.as_bytes()), black_box(signature))
             .unwrap();
@@ -93,7 +93,7 @@ pub fn jwt_authorizer<'c>(
     let authorizer = runtime.block_on(builder.validation(validation).build());
     let layer = jwt_authorizer::IntoLayer::into_layer(authorizer.unwrap());
     let service = layer.layer(service_fn(trivial07));
-    let name = format!("jwt-authorizer/request/{}", algorithm.name());
+    let name = format!("jwt-authorizer/request/{}", algorithm.as_str());
     Case::calling(name, requests.clone(), axum07::body::Body::empty, service)
         .beyond("floor/service/1")
 }
@@ -122,14 +122,14 @@ pub fn tower_oauth2_resource_server<'c>(
     let builder = OAuth2ResourceServer::<Claims>::builder().add_tenant(tenant);
     let server = runtime.block_on(builder.build()).unwrap();
     let service = server.into_layer::<Body>().layer(service_fn(trivial));
-    let name = format!("tower-oauth2-resource-server/request/{}", algorithm.name());
+    let name = format!("tower-oauth2-resource-server/request/{}", algorithm.as_str());
     Case::calling(name, requests.clone(), Body::empty, service).beyond("floor/service/1")
 }
 
 /// axum-jwt-auth: jsonwebtoken 10 with RustCrypto, as an extractor.
 pub fn axum_jwt_auth<'c>(keys: &Keys, algorithm: Algorithm, requests: &Requests) -> Case<'c> {
     let set: jsonwebtoken10::jwk::JwkSet = serde_json::from_str(&keys.jwks(algorithm)).unwrap();
-    let mut validation = jsonwebtoken10::Validation::new(algorithm.name().parse().unwrap());
+    let mut validation = jsonwebtoken10::Validation::new(algorithm.as_str().parse().unwrap());
     validation.set_issuer(&[ISSUER]);
     validation.set_audience(&[AUDIENCE]);
     validation.validate_nbf = true;
@@ -149,7 +149,7 @@ pub fn axum_jwt_auth<'c>(keys: &Keys, algorithm: Algorithm, requests: &Requests)
         .with_state(Decoding {
             decoder: Arc::new(decoder),
         });
-    let name = format!("axum-jwt-auth/request/{}", algorithm.name());
+    let name = format!("axum-jwt-auth/request/{}", algorithm.as_str());
     Case::calling(name, requests.clone(), Body::empty, router).beyond("floor/router/1")
 }
 

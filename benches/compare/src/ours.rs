@@ -48,7 +48,7 @@ pub fn tokens<'c>(
         .clone()
         .token_cache(SMALL_CACHE)
         .layer(service_fn(trivial));
-    let name = |case: &str| format!("portcullis/{case}/{}", algorithm.name());
+    let name = |case: &str| format!("portcullis/{case}/{}", algorithm.as_str());
     [
         Case::calling(name("hit"), known.clone(), Body::empty, hit).beyond("floor/service/1"),
         Case::calling(name("miss"), strangers.clone(), Body::empty, miss)
@@ -84,7 +84,7 @@ pub fn chain<'c>(auth: JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> 
         .layer(RequireRoleLayer::any(["auditor", "owner", "admin"]))
         .layer(RateLimitLayer::new(quota()).by_subject())
         .service(service_fn(trivial));
-    let name = format!("portcullis/chain/{}", algorithm.name());
+    let name = format!("portcullis/chain/{}", algorithm.as_str());
     counted(name, service, known, "portcullis_ratelimit_decisions_total")
 }
 

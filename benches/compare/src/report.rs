@@ -38,7 +38,7 @@ impl Report {
 
     /// The least that any other crate takes for a request with a token of this algorithm.
     pub fn fastest_other(&self, algorithm: Algorithm) -> Option<&Row> {
-        let ending = format!("/request/{}", algorithm.name());
+        let ending = format!("/request/{}", algorithm.as_str());
         let requests = self.rows.iter().filter(|row| row.name.ends_with(&ending));
         requests.min_by(|a, b| a.nanos.total_cmp(&b.nanos))
     }
@@ -84,7 +84,7 @@ impl Report {
     }
 
     fn print_ratios(&self, algorithm: Algorithm, out: &mut impl Write) -> io::Result<()> {
-        let name = algorithm.name();
+        let name = algorithm.as_str();
         let find = |case: &str| self.find(&format!("{case}/{name}"));
         let (hit, miss, raw) = (
             find("portcullis/hit"),

@@ -1,7 +1,7 @@
-//! Does one thing many times, so that callgrind can count its instructions: `instructions CASE TIMES`.
+//! Repeats one case, so that callgrind can count its instructions: `instructions CASE TIMES`.
 //!
-//! The token and the key stand in files, made once by a key that is gone. So nothing differs from run to run but the seeds
-//! of hash tables.
+//! Token and key are in files, created once with a key that no longer exists. Runs therefore differ
+//! only in the seeds of hash tables.
 
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
@@ -45,14 +45,14 @@ fn main() {
     if case == "hit" {
         warm();
     } else {
-        // Counters are looked up once, so the recorder need not be everybody's.
+        // Counters bind to the first recorder, so this case needs a separate process.
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, warm);
     }
     measured(&mut work, times);
 }
 
-/// Callgrind counts inside of this function only, which it knows by its name.
+/// Callgrind counts only inside this function, which it finds by name.
 #[inline(never)]
 fn measured(work: &mut Work, times: u32) {
     for _ in 0..times {
@@ -95,7 +95,10 @@ fn work(case: &str) -> Option<Work> {
             })
         }
         "miss" => {
-            let issuer = Issuer::new(ISSUER).with_secret(SECRET).ok()?.audience(AUDIENCE);
+            let issuer = Issuer::new(ISSUER)
+                .with_secret(SECRET)
+                .ok()?
+                .audience(AUDIENCE);
             let auth = JwtAuthLayer::new([issuer]).ok()?.token_cache(0);
             calling(
                 auth.layer(service_fn(trivial)),
@@ -115,7 +118,7 @@ fn work(case: &str) -> Option<Work> {
     })
 }
 
-/// Each of the ten is asked: `any` finds what it looks for in the end, and `all` misses nothing.
+/// All ten are evaluated: the last one of `any` matches, and each of `all` matches.
 fn ten_leaves() -> Rule {
     let role = Rule::role("auditor") | Rule::role("owner") | Rule::role("admin");
     let scope = Rule::scope("invoices:write") | Rule::scope("orders:write");
@@ -140,12 +143,12 @@ fn chain() -> impl Service<Request<()>, Response = Response<impl Sized>, Error =
         .service(service_fn(trivial))
 }
 
-/// One that nothing reaches.
+/// A limit that is never reached.
 fn limit() -> RateLimitLayer {
     RateLimitLayer::new(Quota::per_second(10_000_000))
 }
 
-/// Answers with one header, as every service does.
+/// Responds with one header, as real services do.
 fn trivial(request: Request<()>) -> Ready<Result<Response<()>, Infallible>> {
     drop(black_box(request));
     let mut response = Response::new(());

@@ -1,16 +1,17 @@
-//! A flood of tokens whose keys nobody has, against a warm stack; then an issuer that falls silent when its keys are due: who else
-//! suffers?
+//! Two attacks on the key cache: a flood of tokens with unknown keys, and an issuer that stops
+//! answering when its keys are due.
 //!
-//! Ten thousand junk kids a second for ten seconds, beside a thousand good tokens a second, each with a signature to verify; before
-//! and after, the good ones alone. It fails unless this crate asks the issuer at most twice, answers good tokens within
-//! twice the time of the quiet seconds (99th percentile) and never holds more than 8 MiB for it; and unless good tokens take no
-//! more than twice their time while the issuer accepts connections and says nothing. jwks_client_rs is put through the same, for
-//! comparison; a good token that it keeps for five seconds is given up.
+//! Ten thousand unknown kids per second for ten seconds, together with a thousand valid tokens per
+//! second, each with a signature to verify; before and after, the valid tokens alone. It fails unless
+//! this crate sends at most two requests to the issuer, verifies valid tokens within twice the time of
+//! the quiet seconds (99th percentile) and never uses more than 8 MiB for it; and unless valid tokens
+//! take at most twice their time while the issuer accepts connections without answering.
+//! jwks_client_rs runs under the same load, for comparison.
 //!
-//! `cargo run --release --manifest-path benches/jwks_flood/Cargo.toml`, on a machine that does nothing else: two processors at
-//! least, one of which is busy with making the flood.
+//! `cargo run --release --manifest-path benches/jwks_flood/Cargo.toml`, on an idle machine with at
+//! least two processors, one of which generates the flood.
 
-#[allow(dead_code)] // shared with the comparison, which asks more
+#[allow(dead_code)] // shared with the comparison, which uses more of it
 #[path = "../../compare/src/fixture.rs"]
 mod fixture;
 
@@ -46,29 +47,29 @@ const GOOD_A_SECOND: u64 = 1_000;
 /// The cooldown is 30 seconds, so that the flood is over before the next.
 const MAX_FETCHES: u64 = 2;
 const MAX_GROWTH: u64 = 8 << 20;
-/// How long keys are fresh, in a flood and before a silence.
+/// How long keys are fresh, in the flood and before the silence.
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_secs(1);
-/// Nobody waits longer for an answer.
+/// The timeout of a request.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Whether a token is accepted.
 type Verdict = Pin<Box<dyn Future<Output = bool> + Send>>;
 type Verify = Arc<dyn Fn(String) -> Verdict + Send + Sync>;
 
-/// What a flood did, or a silence.
+/// The results of a flood or of a silence.
 struct Outcome {
     before: Vec<Duration>,
     during: Vec<Duration>,
     after: Vec<Duration>,
-    /// How much of the junk was answered.
+    /// The number of answered junk tokens.
     junk: u64,
     fetches: u64,
-    /// The most bytes of memory above those before the flood.
+    /// The peak memory, minus the memory before the flood.
     growth: u64,
 }
 
-/// An issuer that takes its time, and counts.
+/// An issuer that responds slowly and counts requests.
 struct Site {
     uri: String,
     fetches: Arc<AtomicU64>,
@@ -89,7 +90,7 @@ fn main() -> ExitCode {
         (flooded, silent)
     };
     let (ours, theirs) = (run(portcullis), run(jwks_client_rs));
-    // Whoever waits there still is not waited for.
+    // Does not wait for requests that are still pending.
     runtime.shutdown_background();
 
     for (title, ours, theirs) in [
@@ -119,7 +120,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!failures.is_empty()))
 }
 
-/// The layer, as a service with its defaults; but every good token is verified anew.
+/// The layer as a service with defaults, except that no token is cached.
 fn portcullis(site: &Site, ttl: Duration) -> Verify {
     let source = JwksSource::uri(ISSUER, &site.uri).unwrap();
     let keys = JwksCache::new([source.default_ttl(ttl).min_ttl(ttl)]).unwrap();
@@ -169,7 +170,7 @@ async fn flood(verify: Verify, site: &Site, good: &Arc<Vec<String>>) -> Outcome 
     let growth = peak.await.unwrap().saturating_sub(held);
     let (junk, fetches) = (refused.load(Ordering::Relaxed), site.fetches() - warm);
 
-    // Whatever still waits for the issuer.
+    // For requests that still wait for the issuer.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after = honest(&verify, good, QUIET).await;
     Outcome {
@@ -201,33 +202,34 @@ async fn silence(verify: Verify, site: &Site, good: &Arc<Vec<String>>) -> Outcom
     }
 }
 
-/// How long each good token took, from when it is handed to the runtime: its turn is part of it. None waits for the one before.
+/// The time per valid token, from its start on the runtime, including queueing. The tokens do not
+/// wait for each other.
 async fn honest(verify: &Verify, good: &Arc<Vec<String>>, duration: Duration) -> Vec<Duration> {
     let count = duration.as_secs() * GOOD_A_SECOND;
     let mut ticks = interval(Duration::from_micros(1_000_000 / GOOD_A_SECOND));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    // Times, not tasks, which would be kept until they are asked.
-    let (told, mut heard) = mpsc::unbounded_channel();
+    // Sends times instead of keeping tasks until they are joined.
+    let (times, mut received) = mpsc::unbounded_channel();
     for at in 0..count as usize {
         ticks.tick().await;
-        let (verify, good, told) = (Arc::clone(verify), Arc::clone(good), told.clone());
+        let (verify, good, times) = (Arc::clone(verify), Arc::clone(good), times.clone());
         let start = Instant::now();
         tokio::spawn(async move {
             let verdict = timeout(LONGEST, verify(good[at % good.len()].clone())).await;
             assert!(verdict.unwrap_or(true), "a good token passes");
-            told.send(start.elapsed())
+            times.send(start.elapsed())
         });
     }
-    drop(told);
+    drop(times);
     let mut times = Vec::with_capacity(count as usize);
-    while let Some(time) = heard.recv().await {
+    while let Some(time) = received.recv().await {
         times.push(time);
     }
     assert_eq!(times.len(), count as usize, "every good token passes");
     times
 }
 
-/// Sends tokens like `template` but for their kids, which nobody has. Returns the most memory that was held meanwhile.
+/// Sends tokens like `template` with unknown kids. Returns the peak memory.
 async fn junk(verify: Verify, template: String, refused: Arc<AtomicU64>) -> u64 {
     const BATCH: u64 = 10;
     let (_, rest) = template.split_once('.').unwrap();
@@ -254,7 +256,7 @@ async fn junk(verify: Verify, template: String, refused: Arc<AtomicU64>) -> u64 
     peak.max(resident())
 }
 
-/// Bytes of memory that this process occupies.
+/// The resident memory of this process in bytes.
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();

@@ -1,8 +1,10 @@
-//! A flood of fresh keys, each for one request, and one offender that has used up its quota before and tries on.
+//! A flood of new keys with one request each, and one client that has used up its quota and keeps
+//! trying.
 //!
-//! `cargo run --release --manifest-path benches/limit_flood/Cargo.toml -- [KEYS]` (10 million by default) runs each
-//! limiter in a process of its own and prints what it took: time and memory of one key, and how often the offender was
-//! admitted again. It exits with 1 where a limiter of ours exceeds its bounds. Its memory is that of the process.
+//! `cargo run --release --manifest-path benches/limit_flood/Cargo.toml -- [KEYS]` (10 million by
+//! default) runs each limiter in a separate process and prints the time and memory per key, and how
+//! often the offender was admitted again. It exits with 1 if one of our limiters exceeds its
+//! bounds. The memory is that of the process.
 
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
@@ -33,19 +35,20 @@ const NAMES: [&str; 7] = [
     "limitador, 1 million counters",
 ];
 
-/// What a caller may: 100 a day. One comes back after a quarter of an hour, when the flood is long over.
+/// The quota of a caller: 100 per day. One permit returns after a quarter of an hour, long after
+/// the flood.
 const PERMITS: u32 = 100;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Nobody in the flood has this address.
+/// An address that does not occur in the flood.
 const OFFENDER: u32 = u32::MAX;
 
-/// How many keys come between two requests of the offender.
+/// The number of keys between two requests of the offender.
 const BETWEEN: u32 = 10_000;
 
 struct Seen {
-    /// Of one request of the flood, and of one more request of each of its keys, in another order.
+    /// Time per request in the flood, and per second request of each key in another order.
     nanos: [f64; 2],
     refused: u32,
     kilobytes: u64,
@@ -101,7 +104,7 @@ fn run(name: &str, mut admits: Admits, keys: u32) -> ExitCode {
         seen.kilobytes as f64 / 1000.0,
         seen.kilobytes as f64 * 1000.0 / f64::from(keys),
     );
-    // What is documented, and a megabyte for the process itself.
+    // The documented memory, and one megabyte for the process itself.
     let bytes = match name {
         "portcullis" => 17 * 1_000_000,
         "portcullis, 16 million keys" => 17 * 16_000_000,
@@ -133,7 +136,7 @@ fn flood(admits: &mut Admits, keys: u32, before: u64) -> Seen {
         spent.as_nanos() as f64 / f64::from(keys)
     };
     let first = pass(|at, _| at);
-    // The same keys, scattered: 7,654,321 is a prime.
+    // The same keys in another order: 7,654,321 is a prime.
     let again = pass(|at, keys| (u64::from(at) * 7_654_321 % u64::from(keys)) as u32);
     Seen {
         nanos: [first, again],

@@ -108,7 +108,7 @@ pub(super) fn algorithms_fit(
             let usable = hmac(secret);
             let mut algorithms = settings.algorithms.iter();
             algorithms.find(|own| !usable.contains(own)).map(|other| {
-                let usable: Vec<&str> = usable.iter().map(|own| own.name()).collect();
+                let usable: Vec<&str> = usable.iter().map(|own| own.as_str()).collect();
                 let usable = usable.join(", ");
                 format!("contains {other}: a secret of this length supports {usable} only")
             })

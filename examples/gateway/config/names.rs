@@ -99,7 +99,7 @@ pub(super) fn log(text: &str) -> Result<String, String> {
 pub(super) fn algorithm(text: &str) -> Result<Algorithm, String> {
     let all = ASYMMETRIC.iter().chain(&HMAC);
     let mut all = all.copied();
-    all.find(|algorithm| algorithm.name() == text)
+    all.find(|algorithm| algorithm.as_str() == text)
         .ok_or_else(|| format!("unknown algorithm {text:?}, expected HS, RS or PS with 256, 384 or 512, ES256, ES384 or EdDSA"))
 }
 

@@ -136,7 +136,7 @@ fn issuer(f: &mut fmt::Formatter<'_>, own: &IssuerSettings) -> fmt::Result {
     let algorithms = own
         .algorithms
         .iter()
-        .map(|algorithm| Quoted(algorithm.name()));
+        .map(|algorithm| Quoted(algorithm.as_str()));
     writeln!(f, "audiences = {}", texts(&own.audiences))?;
     writeln!(f, "algorithms = {}", List(algorithms))?;
     writeln!(f, "token_types = {}", texts(&own.token_types))?;

@@ -48,7 +48,8 @@ fn key_without_alg_allows_all_of_its_type() {
     let allowed = |algorithm| {
         let key = load(algorithm, json!({})).unwrap();
         Algorithm::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|a| key.allows(*a))
             .collect::<Vec<_>>()
     };

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{RestoreError, WEEK};
+use super::RestoreError;
 use crate::algorithm::Algorithm;
 use crate::clock::ManualClock;
 use crate::jwks::testing::{Answer, Issuer, Signer, keys};
-use crate::jwks::{IssuerState, JwksCache, JwksSource, KeySet, Lookup, LookupMode};
+use crate::jwks::{IssuerState, JwksCache, JwksSource, KeySet, Lookup, LookupMode, Waiter};
 
 const ISS: &str = "https://id.example.com/";
 const TENANTS: &str = "https://login.example.com/{tenant}";
 const NOW: u64 = 1_800_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A process: its clocks, its cache, and the issuer that it asks.
 struct Process {
@@ -43,7 +44,7 @@ impl Process {
         before.cache.save()
     }
 
-    fn find(&self, issuer: &str, kid: &str) -> Lookup {
+    fn find(&self, issuer: &str, kid: &str) -> Lookup<Waiter> {
         self.cache
             .find(issuer, Some(kid), Algorithm::ES256, LookupMode::MayWait)
     }

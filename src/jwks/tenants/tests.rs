@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tower::service_fn;
 
-use super::STRANGERS;
+use super::PLACES;
 use crate::algorithm::Algorithm;
 use crate::clock::ManualClock;
 use crate::error::ConfigError;
@@ -123,7 +123,7 @@ async fn names_that_were_made_up_cause_few_fetches_and_push_nobody_out() {
     site.fetches();
     for round in 0..3 {
         for name in 0..1000 {
-            let expected = if name < STRANGERS {
+            let expected = if name < PLACES {
                 Outcome::NoTenant
             } else {
                 Outcome::Crowd
@@ -135,7 +135,7 @@ async fn names_that_were_made_up_cause_few_fetches_and_push_nobody_out() {
             );
         }
         assert_eq!(site.token("t1").await, Outcome::Verified);
-        assert_eq!(site.fetches(), STRANGERS);
+        assert_eq!(site.fetches(), PLACES);
         site.hands.advance(COOLDOWN - Duration::from_secs(1));
         assert_eq!(site.named("x0", "a").await, Outcome::NoTenant);
         assert_eq!(site.named("t3", "a").await, Outcome::Crowd);
@@ -157,11 +157,7 @@ async fn tenants_that_are_named_and_sign_nothing_are_strangers_too() {
             site.named(&format!("t-{name}"), kid).await;
         }
     }
-    assert_eq!(
-        site.fetches(),
-        3 * STRANGERS,
-        "once, and for two unknown kids"
-    );
+    assert_eq!(site.fetches(), 3 * PLACES, "once, and for two unknown kids");
     assert_eq!(site.token("t1").await, Outcome::Verified);
     assert_eq!(site.fetches(), 0);
     assert_eq!(site.cache.status()[0].tenants.len(), 1);
@@ -210,7 +206,7 @@ async fn while_fetches_fail_nobody_can_tell_which_tenants_there_are() {
         let outcome = site.token(&format!("x{name}")).await;
         assert_eq!(outcome, Outcome::Unavailable, "{name}");
     }
-    assert_eq!(site.fetches(), STRANGERS);
+    assert_eq!(site.fetches(), PLACES);
     assert_eq!(site.token("t1").await, Outcome::Unavailable);
     site.hands.advance(COOLDOWN);
     assert_eq!(site.token("t1").await, Outcome::Verified);

@@ -51,6 +51,7 @@ use crate::realm::Realm;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
+#[doc(alias = "x-user-id", alias = "x-forwarded-user")]
 pub struct IdentityHeadersLayer {
     owned: Owned,
     realm: Realm,

@@ -14,7 +14,10 @@ use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
 gated_service! {
-    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), inside the scope of its caller.
+    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), in the scope of its
+    /// caller.
+    ///
+    /// `call` asks `HeadersGate::begin`, which never waits.
     IdentityHeaders, HeadersGate, Scoped
 }
 
@@ -27,7 +30,7 @@ pub(super) struct HeadersGate(Arc<Shared>);
 pub(super) enum Mode {
     /// Headers are set from the caller.
     Set,
-    /// Nothing, because the layer is switched off. Spoofed headers are removed all the same.
+    /// Nothing, because the layer is switched off. Spoofed headers are still removed.
     Off,
 }
 

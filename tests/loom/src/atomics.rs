@@ -1,11 +1,11 @@
-//! The crate's, made of loom's.
+//! The types of `src/jwks/atomics.rs`, made of loom's.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 pub use loom::sync::atomic::{AtomicU64, Ordering};
 
-/// Loads and stores one after another, as arc-swap's do.
+/// Loads and stores are ordered, as arc-swap's are.
 pub struct ArcSwapOption<T>(loom::sync::Mutex<Option<Arc<T>>>);
 
 pub struct Guard<T>(Option<Arc<T>>);
@@ -16,11 +16,7 @@ impl<T> ArcSwapOption<T> {
     }
 
     pub fn load(&self) -> Guard<T> {
-        Guard(self.load_full())
-    }
-
-    pub fn load_full(&self) -> Option<Arc<T>> {
-        self.0.lock().unwrap().clone()
+        Guard(self.0.lock().unwrap().clone())
     }
 
     pub fn store(&self, value: Option<Arc<T>>) {

@@ -1,11 +1,13 @@
-//! The key set in force, under every order in which two threads may reach it.
+//! The current key set, under every order in which two threads can use it.
 
 #![cfg(test)]
 #![allow(dead_code, unreachable_pub)]
 
 mod atomics;
-#[path = "../../../src/jwks/in_force.rs"]
-mod in_force;
+#[path = "../../../src/jwks/current.rs"]
+mod current;
+#[path = "../../../src/duration.rs"]
+mod duration;
 mod key;
 mod set;
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atomics::{AtomicU64, Ordering};
-use in_force::{InForce, Snapshot, NO_GENERATION};
+use current::{CurrentKeys, NO_REVISION, Snapshot};
 use key::Key;
 use loom::thread;
 use set::KeySet;
@@ -21,45 +23,47 @@ use set::KeySet;
 const EARLY: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_secs(50);
 
-fn snapshot(keys: &[&Arc<Key>], serves_until: u64) -> Snapshot {
-    Snapshot {
+fn snapshot(keys: &[&Arc<Key>], valid_until: u64) -> Arc<Snapshot> {
+    Arc::new(Snapshot {
         keys: KeySet(keys.iter().copied().cloned().collect()),
         generation: 0,
         fetched_at: Duration::ZERO,
         age_then: Duration::ZERO,
         fresh_until: Duration::ZERO,
-        serves_until: Duration::from_secs(serves_until),
-    }
+        valid_until: Duration::from_secs(valid_until),
+    })
 }
 
-/// A place whose snapshot holds a key until second 10, a note on that key, and the key. Where `is_seen`, it was found before.
-fn place(is_seen: bool) -> (Arc<InForce>, Arc<AtomicU64>, Arc<Key>) {
+/// Keys that contain one key until second 10, a `seen` for that key, and the key. If `is_seen`, the key
+/// was found before.
+fn start(is_seen: bool) -> (Arc<CurrentKeys>, Arc<AtomicU64>, Arc<Key>) {
     let key = Arc::new(Key);
-    let place = Arc::new(InForce::new(snapshot(&[&key], 10)));
-    let seen = Arc::new(AtomicU64::new(NO_GENERATION));
+    let keys = Arc::new(CurrentKeys::empty());
+    keys.put(snapshot(&[&key], 10));
+    let seen = Arc::new(AtomicU64::new(NO_REVISION));
     if is_seen {
-        assert!(place.holds(&key, EARLY, &seen));
+        assert!(keys.is_still_valid(&key, EARLY, &seen));
     }
-    (place, seen, key)
+    (keys, seen, key)
 }
 
-/// One thread puts `next` in force while another asks for the key. Says nothing of what that one sees; the caller asks again
-/// when both are done.
-fn race(is_seen: bool, next: fn(&Arc<Key>) -> Snapshot, now: Duration, check: fn(bool, bool)) {
+/// One thread stores `next` while another checks the key. Calls `check` with the result of that check
+/// and of one after both threads are done.
+fn race(is_seen: bool, next: fn(&Arc<Key>) -> Arc<Snapshot>, now: Duration, check: fn(bool, bool)) {
     loom::model(move || {
-        let (place, seen, key) = place(is_seen);
-        let putting = {
-            let (place, key) = (Arc::clone(&place), Arc::clone(&key));
-            thread::spawn(move || place.put(next(&key)))
+        let (keys, seen, key) = start(is_seen);
+        let writer = {
+            let (keys, key) = (Arc::clone(&keys), Arc::clone(&key));
+            thread::spawn(move || keys.put(next(&key)))
         };
-        let meanwhile = place.holds(&key, now, &seen);
-        putting.join().unwrap();
-        check(meanwhile, place.holds(&key, now, &seen));
+        let meanwhile = keys.is_still_valid(&key, now, &seen);
+        writer.join().unwrap();
+        check(meanwhile, keys.is_still_valid(&key, now, &seen));
     });
 }
 
 #[test]
-fn a_key_that_was_removed_is_not_held_once_its_removal_is_done() {
+fn removed_key_is_invalid_after_the_store() {
     for is_seen in [false, true] {
         race(
             is_seen,
@@ -71,7 +75,7 @@ fn a_key_that_was_removed_is_not_held_once_its_removal_is_done() {
 }
 
 #[test]
-fn a_set_that_has_ended_is_not_prolonged_by_the_next_one() {
+fn next_set_does_not_prolong_an_expired_one() {
     for is_seen in [false, true] {
         let check = |meanwhile: bool, after: bool| assert!(!meanwhile && !after);
         race(is_seen, |_| snapshot(&[], 100), LATE, check);
@@ -79,7 +83,7 @@ fn a_set_that_has_ended_is_not_prolonged_by_the_next_one() {
 }
 
 #[test]
-fn a_key_that_stays_is_held_all_the_time() {
+fn kept_key_is_valid_all_the_time() {
     for is_seen in [false, true] {
         let check = |meanwhile: bool, after: bool| assert!(meanwhile && after);
         race(is_seen, |key| snapshot(&[key], 100), EARLY, check);
@@ -87,23 +91,21 @@ fn a_key_that_stays_is_held_all_the_time() {
 }
 
 #[test]
-fn a_note_is_never_of_a_set_that_did_not_hold_the_key() {
+fn seen_never_has_a_revision_without_the_key() {
     loom::model(|| {
-        let (place, seen, key) = place(false);
-        let putting = {
-            let place = Arc::clone(&place);
-            thread::spawn(move || {
-                place.put(snapshot(&[], 100));
-            })
+        let (keys, seen, key) = start(false);
+        let writer = {
+            let keys = Arc::clone(&keys);
+            thread::spawn(move || keys.put(snapshot(&[], 100)))
         };
-        let asking = {
-            let (place, seen, key) = (Arc::clone(&place), Arc::clone(&seen), Arc::clone(&key));
-            thread::spawn(move || place.holds(&key, EARLY, &seen))
+        let reader = {
+            let (keys, seen, key) = (Arc::clone(&keys), Arc::clone(&seen), Arc::clone(&key));
+            thread::spawn(move || keys.is_still_valid(&key, EARLY, &seen))
         };
-        let also = place.holds(&key, EARLY, &seen);
-        let other = asking.join().unwrap();
-        putting.join().unwrap();
-        assert!(!place.holds(&key, EARLY, &seen));
-        assert!(also || other || seen.load(Ordering::Relaxed) == NO_GENERATION);
+        let also = keys.is_still_valid(&key, EARLY, &seen);
+        let other = reader.join().unwrap();
+        writer.join().unwrap();
+        assert!(!keys.is_still_valid(&key, EARLY, &seen));
+        assert!(also || other || seen.load(Ordering::Relaxed) == NO_REVISION);
     });
 }

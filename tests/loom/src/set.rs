@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::key::Key;
 
+#[derive(Clone)]
 pub struct KeySet(pub Vec<Arc<Key>>);
 
 impl KeySet {

@@ -30,7 +30,7 @@ pub(crate) async fn mount(board: &mut Board) {
 async fn start() -> (TestIssuer, ManualClock) {
     let clock = ManualClock::at(NOW);
     let algorithm = portcullis::Algorithm::ES256;
-    let issuer = TestIssuer::start_with(algorithm, clock.clone().into()).await;
+    let issuer = TestIssuer::start_with(algorithm, clock.clone()).await;
     (issuer.unwrap().with_audience(AUDIENCE), clock)
 }
 

@@ -225,7 +225,7 @@ async fn by_subject(board: &mut Board) {
     let victim = present_once(&forged, &token("alice").sign()).await;
     board.row("forged-tokens-in-a-victims-name", victim);
 
-    let other = TestIssuer::start_with(portcullis::Algorithm::ES256, site.clock.clone().into());
+    let other = TestIssuer::start_with(portcullis::Algorithm::ES256, site.clock.clone());
     let other = other.await.unwrap().with_audience(super::site::AUDIENCE);
     let keys = super::site::cache(&other, &site.clock);
     let both = [

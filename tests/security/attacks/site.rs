@@ -61,7 +61,7 @@ impl Site {
         forge: Forge,
     ) -> Self {
         let clock = ManualClock::at(NOW);
-        let issuer = TestIssuer::start_with(algorithm, clock.clone().into()).await;
+        let issuer = TestIssuer::start_with(algorithm, clock.clone()).await;
         let issuer = issuer.unwrap().with_audience(AUDIENCE);
         let mut set: Value = serde_json::from_str(&issuer.jwks()).unwrap();
         set["keys"].as_array_mut().unwrap().extend(keys);

@@ -54,7 +54,7 @@ impl Scene {
             .unwrap()
             .clock(clock.clone());
         let inner = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::empty())) });
-        let signer = || TestIssuer::start_with(Algorithm::ES256, clock.clone().into());
+        let signer = || TestIssuer::start_with(Algorithm::ES256, clock.clone());
         Self {
             stack: BoxCloneSyncService::new(auth.layer(inner).map_response(|r| r.map(Body::new))),
             old: signer().await.unwrap(),

@@ -55,7 +55,8 @@ impl<S: tracing::Subscriber> Layer<S> for Fields {
 /// The events of this crate that `run` emits on this thread.
 pub(crate) fn captured(run: impl FnOnce()) -> Vec<Captured> {
     LazyLock::force(&SUBSCRIBER);
-    (LINES.take(), FIELDS.take());
+    LINES.take();
+    FIELDS.take();
     run();
     let text = String::from_utf8(LINES.take()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
