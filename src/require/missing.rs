@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::atom::{Atom, Kind, Source};
+use super::atom::{Atom, Source};
 use super::rule::{Node, Rule};
 use super::truth::Truth;
 use crate::clock::Clock;
@@ -80,7 +80,7 @@ impl Missing {
         let mut ages = Vec::new();
         for atom in &best.needs {
             match atom {
-                Atom::Name(Kind::Scope, name) if !scopes.contains(&&**name) => scopes.push(name),
+                Atom::Scope(name) if !scopes.contains(&&**name) => scopes.push(name),
                 Atom::MaxAge(seconds) => ages.push(*seconds),
                 _ => {}
             }
@@ -129,7 +129,7 @@ fn acr_values<'r>(best: &Alternative<'r>, all: &[Alternative<'r>]) -> Vec<&'r st
 
 fn acr(atom: &Atom) -> Option<&str> {
     match atom {
-        Atom::Name(Kind::Acr, value) => Some(value),
+        Atom::Acr(value) => Some(value),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 use std::time::Duration;
 
-use super::atom::{Atom, Kind, kinds};
+use super::atom::{Atom, names};
 use super::predicate::Predicate;
 use super::truth::Truth;
 use crate::claim_path::ClaimPath;
@@ -60,20 +60,20 @@ pub(super) enum Node {
 // === impl Rule ===
 
 macro_rules! constructors {
-    ($($(#[doc = $doc:literal])* $word:ident($name:ident) $Kind:ident $source:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $word:ident($name:ident) $Variant:ident $source:ident;)*) => {
         /// One question about the caller.
         impl Rule {
             $(
                 $(#[doc = $doc])*
                 pub fn $word($name: impl AsRef<str>) -> Self {
-                    Self::atom(Atom::Name(Kind::$Kind, $name.as_ref().into()))
+                    Self::atom(Atom::$Variant($name.as_ref().into()))
                 }
             )*
         }
     };
 }
 
-kinds!(constructors);
+names!(constructors);
 
 impl Rule {
     /// The claim at `path` satisfies `predicate`, or equals it if it is a plain value.
