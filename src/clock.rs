@@ -1,7 +1,7 @@
-//! The one place that reads the time.
+//! The only module that reads the time.
 //!
-//! Two kinds of time, never mixed: *wall* time for what a token states (`exp`, `nbf`, `iat`), *monotonic* time for
-//! limits and caches, which must not jump when an operator corrects the clock.
+//! *Wall* time is compared with the times in a token (`exp`, `nbf`, `iat`). *Monotonic* time drives
+//! limits and caches, which must not jump when an operator corrects the clock. The two are never mixed.
 
 use std::sync::{
     Arc, LazyLock,
@@ -11,37 +11,60 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::duration::nanos;
 
-/// Where a layer reads the time. The default is the system's clock.
+/// The clock that a layer reads. The default is the system clock.
 ///
 /// ```
 /// use std::time::Duration;
 /// use portcullis::{Clock, ManualClock};
 ///
-/// let hands = ManualClock::at(1_800_000_000);
-/// let clock = Clock::from(hands.clone());
-/// hands.advance(Duration::from_secs(60));
+/// let manual = ManualClock::at(1_800_000_000);
+/// let clock = Clock::from(manual.clone());
+/// manual.advance(Duration::from_secs(60));
 /// assert_eq!(clock.unix_time(), Duration::from_secs(1_800_000_060));
 /// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Clock {
-    /// The system's clock.
+    /// The system clock.
     #[default]
     System,
-    /// A clock that moves only when it is told to, for tests.
+    /// A clock for tests, which moves only when the test moves it.
     Manual(ManualClock),
 }
 
-/// A clock that moves only when it is told to. Clones share their hands.
+/// A clock for tests, which moves only when the test moves it. Clones share the time.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::{JwtAuthLayer, ManualClock, TestIssuer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let clock = ManualClock::at(1_800_000_000);
+/// let issuer = TestIssuer::offline_with(portcullis::Algorithm::ES256, clock.clone())?;
+/// let token = issuer.token("alice").sign(); // valid for 5 minutes
+/// # let keys = portcullis::JwksSource::keys(issuer.issuer(), issuer.key_set()?);
+/// # let own = portcullis::Issuer::new(issuer.issuer()).audience(issuer.audience());
+/// # let own = own.with_keys(portcullis::JwksCache::new([keys])?);
+/// let auth = JwtAuthLayer::new([own])?.clock(clock.clone());
+/// assert!(auth.verify_now(&token).is_ok());
+/// clock.advance(Duration::from_secs(3600));
+/// assert!(auth.verify_now(&token).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<Hands>);
+pub struct ManualClock(Arc<Times>);
 
 #[derive(Debug)]
-struct Hands {
+struct Times {
     unix_nanos: AtomicU64,
     monotonic_nanos: AtomicU64,
 }
 
-/// The system's monotonic time, read once for all that ask during one decision: to read it costs more than most of them do.
+/// One reading of the system's monotonic time, shared by everything that happens in one decision.
+///
+/// Wall time is derived from it. Deriving it costs 12 ns, reading the system clock a second time
+/// costs 106 ns, and the whole decision for a cached token a few hundred.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     at: Instant,
@@ -51,9 +74,9 @@ pub(crate) struct Reading {
 // === impl Clock ===
 
 impl Clock {
-    /// Wall time since the Unix epoch; zero if the system's clock stands before it.
+    /// Wall time since the Unix epoch; zero if the system clock is before it.
     #[must_use]
-    #[allow(clippy::disallowed_methods)] // the one place that reads the time
+    #[allow(clippy::disallowed_methods)] // the only module that reads the time
     pub fn unix_time(&self) -> Duration {
         match self {
             Self::System => SystemTime::now()
@@ -63,7 +86,7 @@ impl Clock {
         }
     }
 
-    /// Time that never goes backwards, since an arbitrary moment before the first call.
+    /// Time since an arbitrary moment before the first call. It never goes backwards.
     #[must_use]
     #[allow(clippy::disallowed_methods)]
     pub fn monotonic(&self) -> Duration {
@@ -74,9 +97,7 @@ impl Clock {
             }
         }
     }
-}
 
-impl Clock {
     /// [`monotonic`](Self::monotonic) time at `reading`.
     pub(crate) fn monotonic_at(&self, reading: Reading) -> Duration {
         match self {
@@ -85,7 +106,8 @@ impl Clock {
         }
     }
 
-    /// [`unix_time`](Self::unix_time) at `reading`. A correction of the system's clock is heeded an eighth of a second late.
+    /// [`unix_time`](Self::unix_time) at `reading`. A correction of the system clock is seen up to
+    /// 134 ms late.
     pub(crate) fn unix_time_at(&self, reading: Reading) -> Duration {
         match self {
             Self::System => reading.unix_time(),
@@ -115,20 +137,20 @@ impl Reading {
         self.at.elapsed()
     }
 
-    /// By how far the two kinds of time were apart when that was looked at last, an eighth of a second ago at most.
+    /// Monotonic time plus the offset of wall time, which is read anew every 2^27 ns (134 ms).
     fn unix_time(self) -> Duration {
-        static APART: AtomicU64 = AtomicU64::new(0);
-        static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
+        static OFFSET: AtomicU64 = AtomicU64::new(0);
+        static READ_IN: AtomicU64 = AtomicU64::new(0);
         let monotonic = nanos(self.monotonic);
-        let eighth = monotonic >> 27;
-        // Two who look at once find the same.
-        if LOOKED_AT.load(Ordering::Acquire) != eighth {
+        let interval = monotonic >> 27;
+        // Concurrent readers compute the same offset.
+        if READ_IN.load(Ordering::Acquire) != interval {
             let unix_time = nanos(Clock::System.unix_time());
-            let apart = unix_time.wrapping_sub(nanos(Clock::System.monotonic()));
-            APART.store(apart, Ordering::Relaxed);
-            LOOKED_AT.store(eighth, Ordering::Release);
+            let offset = unix_time.wrapping_sub(nanos(Clock::System.monotonic()));
+            OFFSET.store(offset, Ordering::Relaxed);
+            READ_IN.store(interval, Ordering::Release);
         }
-        Duration::from_nanos(monotonic.wrapping_add(APART.load(Ordering::Relaxed)))
+        Duration::from_nanos(monotonic.wrapping_add(OFFSET.load(Ordering::Relaxed)))
     }
 }
 
@@ -138,20 +160,20 @@ impl ManualClock {
     /// A clock whose wall time is `unix_seconds` seconds after the Unix epoch.
     #[must_use]
     pub fn at(unix_seconds: u64) -> Self {
-        Self(Arc::new(Hands {
+        Self(Arc::new(Times {
             unix_nanos: AtomicU64::new(unix_seconds.saturating_mul(1_000_000_000)),
             monotonic_nanos: AtomicU64::new(3_600_000_000_000),
         }))
     }
 
-    /// Moves both kinds of time forward.
+    /// Moves wall time and monotonic time forward.
     pub fn advance(&self, by: Duration) {
         let nanos = nanos(by);
         self.0.unix_nanos.fetch_add(nanos, Ordering::AcqRel);
         self.0.monotonic_nanos.fetch_add(nanos, Ordering::AcqRel);
     }
 
-    /// Sets wall time alone, as an operator who corrects the system's clock does.
+    /// Sets wall time only, as a correction of the system clock does.
     pub fn set_unix_time(&self, since_epoch: Duration) {
         self.0
             .unix_nanos
@@ -165,7 +187,7 @@ pub(crate) fn system_time(unix_seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(unix_seconds.min(253_402_300_799))
 }
 
-/// An hour ahead of the process's start, so that a reader may subtract without reaching zero.
+/// Time since the first call, plus one hour, so that a subtraction does not reach zero.
 #[allow(clippy::disallowed_methods)]
 fn since_start(now: Instant) -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -177,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_moves_forward() {
+    fn system_clock_moves_forward() {
         let clock = Clock::System;
         let before = clock.monotonic();
         assert!(clock.monotonic() >= before);
@@ -185,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn one_reading_tells_both_kinds_of_time() {
+    fn one_reading_gives_wall_and_monotonic_time() {
         let (wall, monotonic) = (Clock::System.unix_time(), Clock::System.monotonic());
         for _ in 0..1_000 {
             let reading = Reading::now();
@@ -197,20 +219,20 @@ mod tests {
         let ahead = ahead.saturating_sub(Clock::System.unix_time());
         assert!(ahead < Duration::from_secs(1), "{ahead:?}");
 
-        let hands = ManualClock::at(1_000);
-        let clock = Clock::from(hands.clone());
+        let manual = ManualClock::at(1_000);
+        let clock = Clock::from(manual.clone());
         let reading = Reading::now();
-        hands.advance(Duration::from_secs(5));
+        manual.advance(Duration::from_secs(5));
         assert_eq!(clock.unix_time_at(reading), Duration::from_secs(1_005));
         assert_eq!(clock.monotonic_at(reading), clock.monotonic());
     }
 
     #[test]
-    fn a_corrected_wall_clock_leaves_monotonic_time_alone() {
-        let hands = ManualClock::at(1_000);
-        let clock = Clock::from(hands.clone());
+    fn corrected_wall_clock_keeps_monotonic_time() {
+        let manual = ManualClock::at(1_000);
+        let clock = Clock::from(manual.clone());
         let before = clock.monotonic();
-        hands.set_unix_time(Duration::from_secs(10));
+        manual.set_unix_time(Duration::from_secs(10));
         assert_eq!(clock.unix_time(), Duration::from_secs(10));
         assert_eq!(clock.monotonic(), before);
     }

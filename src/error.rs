@@ -1,8 +1,8 @@
-//! What is wrong with a configuration, and what to change.
+//! Configuration errors: what is wrong, and what to change.
 
 use thiserror::Error;
 
-/// A configuration that would not protect anything, refused when it is built.
+/// Why a configuration was refused. The message says what is wrong, then what to do.
 ///
 /// ```
 /// use portcullis::JwtAuthLayer;
@@ -13,34 +13,35 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No issuer was named.
+    /// No issuer was given.
     #[error(
-        "no issuer: name at least one issuer whose tokens are accepted, exactly as its `iss` claim spells it"
+        "no issuer: give at least one issuer, spelled exactly as in the `iss` claim of its tokens"
     )]
     MissingIssuer,
-    /// An issuer without an audience would accept tokens that were meant for somebody else.
+    /// An issuer has no audience, so tokens for other services would be accepted.
     #[error(
-        "no audience for issuer {issuer:?}: call `.audience(..)` with the name that this service has in `aud`"
+        "issuer {issuer:?} has no audience: call `.audience(..)` with the `aud` of this service"
     )]
     MissingAudience {
-        /// The issuer that has none.
+        /// The issuer without an audience.
         issuer: String,
     },
-    /// A cache of keys that holds none of this issuer, perhaps because the two are not spelled alike.
+    /// The key cache has no keys for this issuer, for example because the two URLs are spelled
+    /// differently.
     #[error(
-        "no keys for issuer {issuer:?} in the given JwksCache: name the issuer there exactly as here, with or without a final slash"
+        "the JwksCache has no keys for issuer {issuer:?}: give both the same URL, final slash included"
     )]
     MissingKeys {
         /// The issuer.
         issuer: String,
     },
-    /// One issuer was named twice.
-    #[error("issuer {issuer:?} is named twice: merge the two, an issuer has one policy")]
+    /// An issuer was given twice.
+    #[error("issuer {issuer:?} is given twice: merge the two into one")]
     DuplicateIssuer {
         /// The issuer.
         issuer: String,
     },
-    /// An issuer accepts no algorithm, or a secret's algorithm without a secret, or the other way round.
+    /// An issuer accepts no algorithm, or its algorithms do not fit its keys.
     #[error("algorithms of issuer {issuer:?}: {problem}")]
     Algorithms {
         /// The issuer.
@@ -48,7 +49,7 @@ pub enum ConfigError {
         /// What to change.
         problem: &'static str,
     },
-    /// A URL that keys must not be fetched from, or that names no origin.
+    /// A URL is not allowed for this purpose, or is not a URL.
     #[error("URL {url:?}: {problem}")]
     Url {
         /// The URL as it was given.
@@ -56,13 +57,13 @@ pub enum ConfigError {
         /// What to change.
         problem: &'static str,
     },
-    /// A key that must not verify anything.
+    /// A key is unreadable or too weak.
     #[error("key: {problem}")]
     Key {
         /// What to change.
         problem: String,
     },
-    /// A header name that is not one, or that belongs to somebody else.
+    /// A header name is invalid or reserved.
     #[error("header {name:?}: {problem}")]
     Header {
         /// The name as it was given.
@@ -70,15 +71,15 @@ pub enum ConfigError {
         /// What to change.
         problem: &'static str,
     },
-    /// A text that is no rule.
+    /// A rule does not parse.
     #[error("rule, at byte {at}: {problem}")]
     Rule {
-        /// Where in the text, in bytes.
+        /// The byte offset in the text.
         at: usize,
         /// What to change.
         problem: &'static str,
     },
-    /// A word that is none of the accepted ones.
+    /// A setting has a word that is not one of its values.
     #[error("unknown {what} {word:?}: expected one of {expected}")]
     UnknownWord {
         /// The setting that the word is for.

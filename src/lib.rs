@@ -15,10 +15,6 @@ compile_error!(
     "portcullis needs a crypto backend: enable the feature `aws-lc-rs` (the default) or `rust-crypto`"
 );
 
-// For tests that stand in `tests/` too.
-#[cfg(all(test, feature = "rust-crypto"))]
-extern crate self as portcullis;
-
 mod algorithm;
 mod body;
 mod claim_path;

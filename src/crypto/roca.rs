@@ -1,13 +1,14 @@
-//! RSA keys that were made by a broken generator (CVE-2017-15361, "ROCA").
+//! Detects RSA keys of the generator with the fault of CVE-2017-15361 ("ROCA").
 //!
-//! It took its primes from `k * M + (65537^a mod M)`, where `M` is the product of the first small primes. So modulo each of
-//! those the whole modulus is a power of 65537 too, and whoever sees that can factor the key. Every generated key of 2048
-//! bits or more shows it for the first 126 primes; another key does so by chance once in more than 2^150 times.
+//! The generator takes its primes from `k * M + (65537^a mod M)`, where `M` is the product of the
+//! first small primes. Modulo each of these, the modulus of the key is then a power of 65537, and such
+//! a key can be factored. Each of its keys with 2048 bits or more has this property for the first 126
+//! primes. Another key has it with a probability below 2^-150.
 
-/// How many of the first primes every such key is marked by.
+/// The number of primes to check.
 const PRIMES: usize = 126;
 
-/// Whether the modulus, big-endian, bears the mark.
+/// Whether the modulus, big-endian, is a power of 65537 modulo each of the primes.
 pub(super) fn is_marked(modulus: &[u8]) -> bool {
     primes()
         .take(PRIMES)
@@ -24,7 +25,7 @@ fn remainder(number: &[u8], prime: u32) -> u32 {
         .fold(0, |rest, digit| (rest << 8 | u32::from(*digit)) % prime)
 }
 
-/// Whether it is a power of 65537 modulo the prime.
+/// Whether the number is a power of 65537 modulo the prime.
 fn is_power(number: u32, prime: u32) -> bool {
     let mut power = 1 % prime;
     for _ in 0..prime {
@@ -41,14 +42,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_126_primes_up_to_701() {
+    fn primes_end_at_701() {
         let primes: Vec<_> = primes().take(PRIMES).collect();
         assert_eq!(primes[..6], [2, 3, 5, 7, 11, 13]);
         assert_eq!(primes.last(), Some(&701));
     }
 
     #[test]
-    fn powers_are_those_that_repeated_multiplication_finds() {
+    fn powers_match_repeated_multiplication() {
         for prime in primes().take(PRIMES) {
             let powers: std::collections::BTreeSet<_> =
                 std::iter::successors(Some(1_u64), |last| Some(last * 65_537 % u64::from(prime)))
@@ -61,9 +62,9 @@ mod tests {
         }
     }
 
-    /// Powers of 65537, plain ones, are marked; what is next to one is not.
+    /// Powers of 65537 themselves have the property, and the numbers next to them do not.
     #[test]
-    fn what_the_generator_makes_is_marked_and_its_neighbours_are_not() {
+    fn powers_are_marked_and_neighbors_are_not() {
         let mut number = vec![1_u8];
         for power in 1..150 {
             // 65537 = 2^16 + 1
@@ -84,9 +85,9 @@ mod tests {
             assert_eq!(carry, 0);
             number = shifted;
             assert!(is_marked(&number), "65537^{power}");
-            let mut neighbour = number.clone();
-            *neighbour.last_mut().unwrap() += 2;
-            assert!(!is_marked(&neighbour), "65537^{power} + 2");
+            let mut neighbor = number.clone();
+            *neighbor.last_mut().unwrap() += 2;
+            assert!(!is_marked(&neighbor), "65537^{power} + 2");
         }
     }
 }

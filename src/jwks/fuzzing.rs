@@ -1,4 +1,4 @@
-//! What the targets in `fuzz/` ask, and no public item answers. It exists under `--cfg fuzzing` alone, which cargo-fuzz sets.
+//! Private functions that the targets in `fuzz/` call. cargo-fuzz sets `--cfg fuzzing`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -23,14 +23,14 @@ impl Metadata {
         Self(discovery)
     }
 
-    /// Where the next request for keys would go.
+    /// The URL of the next request for keys.
     pub fn jwks_uri(&self, document: &[u8]) -> Option<String> {
         let endpoint = self.0.check(document).ok()?;
         Some(endpoint.to_string())
     }
 }
 
-/// How long keys that came with these headers are fresh, by the default settings.
+/// How long keys with these response headers are fresh, with the default settings.
 pub fn time_to_live(headers: &HeaderMap) -> Duration {
     Settings::default().ttl(freshness(headers))
 }

@@ -78,8 +78,6 @@ mod http;
 #[doc(hidden)]
 pub mod fuzzing;
 
-#[cfg(all(test, feature = "issue", feature = "rust-crypto"))]
-mod backends_tests;
 #[cfg(all(test, feature = "reqwest"))]
 mod http_tests;
 #[cfg(all(test, feature = "tracing", feature = "metrics"))]

@@ -1,4 +1,4 @@
-//! A set of keys: what an issuer publishes, as it was at one moment.
+//! A key set: the public keys of an issuer at one moment.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,15 +14,17 @@ use super::freshness::freshness;
 use super::jwk::Skipped;
 use super::key::Key;
 use crate::algorithm::Algorithm;
+use crate::error::ConfigError;
 
-/// The largest key set that is read.
+/// The largest accepted key set.
 pub(super) const MAX_BYTES: usize = 512 * 1024;
 const MAX_KEYS: usize = 256;
 
 /// An immutable set of public keys. Clones are cheap.
 ///
-/// Every JWK is judged alone: one that is unusable is [skipped](KeySet::skipped) and spoils nothing. Two keys with one
-/// `kid` are both skipped, since a token that names it could mean either; a key that is listed twice is one key.
+/// Each JWK is checked on its own. An unusable key is [skipped](KeySet::skipped), and the others are
+/// used. If two different keys have the same `kid`, both are skipped, because a token with this `kid`
+/// could mean either. A key that is listed twice counts once.
 ///
 /// ```
 /// use portcullis::KeySet;
@@ -47,25 +49,25 @@ pub struct KeySet {
 struct Keys {
     named: HashMap<Box<str>, Arc<Key>>,
     nameless: Vec<Arc<Key>>,
-    /// One key was given in place of a set, so that a token's `kid` chooses nothing.
+    /// The set was made of one key without a `kid`, which serves tokens with any `kid`.
     serve_any_kid: bool,
     skipped: Vec<Skipped>,
 }
 
-/// A document that is no set of keys, or one without a usable key.
+/// Why a document is not a usable key set.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KeySetError {
-    /// It is larger than 512 KiB.
+    /// The document is larger than 512 KiB.
     #[error("larger than 512 KiB")]
     TooLarge,
-    /// It is not a JWK Set (RFC 7517 section 5).
+    /// The document is not a JWK Set (RFC 7517 section 5).
     #[error("not a JWK Set")]
     Unreadable,
-    /// It has more than 256 keys.
+    /// The document has more than 256 keys.
     #[error("more than 256 keys")]
     TooManyKeys,
-    /// None of its keys can be used.
+    /// No key of the document can be used.
     #[error("no usable key; skipped: {0:?}")]
     NoUsableKey(Vec<Skipped>),
 }
@@ -76,13 +78,10 @@ struct Document<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// Reads members of an object. The derived readers alone would take an array for one, its elements for the members in their
-/// order.
+/// Reads the members of an object. A derived `Deserialize` alone accepts an array of the values too.
 pub(super) fn read_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     let is_object = json.trim_ascii_start().starts_with(b"{");
-    is_object
-        .then(|| serde_json::from_slice(json).ok())
-        .flatten()
+    serde_json::from_slice(json).ok().filter(|_| is_object)
 }
 
 // === impl KeySet ===
@@ -91,7 +90,9 @@ impl KeySet {
     /// Reads a JWK Set (RFC 7517 section 5).
     ///
     /// # Errors
-    /// If it is larger than 512 KiB, has more than 256 keys, is not a JWK Set or has no usable key.
+    ///
+    /// If the document is larger than 512 KiB, has more than 256 keys, is not a JWK Set or has no
+    /// usable key.
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
         if json.len() > MAX_BYTES {
             return Err(KeySetError::TooLarge);
@@ -107,20 +108,31 @@ impl KeySet {
         Ok(Self::new(keys))
     }
 
-    /// Reads one public key, `PUBLIC KEY` (RSA, P-256, P-384 or Ed25519) or `RSA PUBLIC KEY`.
+    /// Reads one public key in PEM: `PUBLIC KEY` (RSA, P-256, P-384 or Ed25519) or `RSA PUBLIC KEY`.
     ///
-    /// It has no `kid` of its own, so it serves every token of its issuer, whichever `kid` that names, and it allows
-    /// every algorithm of its type.
+    /// The key serves tokens with any `kid` and without one, and allows every algorithm of its type.
+    ///
+    /// ```
+    /// let keys = portcullis::KeySet::from_pem(
+    ///     "-----BEGIN PUBLIC KEY-----\n\
+    ///      MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
+    ///      -----END PUBLIC KEY-----\n",
+    /// )?;
+    /// assert_eq!(keys.len(), 1);
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ConfigError::Key`](crate::error::ConfigError::Key) if it is anything else, or a weak key.
-    pub fn from_pem(pem: &str) -> Result<Self, crate::error::ConfigError> {
+    ///
+    /// [`ConfigError::Key`] if the PEM has no public key, several keys or a weak key.
+    pub fn from_pem(pem: &str) -> Result<Self, ConfigError> {
         Key::from_pem(pem).map(Self::from_key)
     }
 
     /// Reads one JWK (RFC 7517 section 4).
     ///
-    /// With a `kid` it serves the tokens that name it; without, every token of its issuer, as a key in PEM does.
+    /// A key with a `kid` serves tokens with this `kid`, or without one. A key without a `kid` serves
+    /// every token, as a key in PEM does.
     ///
     /// ```
     /// use portcullis::KeySet;
@@ -132,7 +144,8 @@ impl KeySet {
     /// ```
     ///
     /// # Errors
-    /// If it is larger than 512 KiB or cannot be used.
+    ///
+    /// If the JWK is larger than 512 KiB or cannot be used.
     pub fn from_jwk(json: &[u8]) -> Result<Self, KeySetError> {
         if json.len() > MAX_BYTES {
             return Err(KeySetError::TooLarge);
@@ -159,15 +172,16 @@ impl KeySet {
         }
     }
 
-    /// How long the set may be kept, as its issuer has it. Without it, the cache's `default_ttl` counts.
+    /// Sets how long the set is fresh. The default is `default_ttl` of the
+    /// [`JwksSource`](super::JwksSource).
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = Some(max_age);
         self
     }
 
-    /// How long the set may be kept, as the headers of the answer that brought it have it (RFC 9111 section 4.2): `max-age`
-    /// of `Cache-Control` less `Age`, and not at all for `no-store` and `no-cache`.
+    /// Sets how long the set is fresh from the headers of its response (RFC 9111 section 4.2):
+    /// `max-age` of `Cache-Control` minus `Age`, and zero for `no-store` and `no-cache`.
     ///
     /// ```
     /// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
@@ -187,14 +201,14 @@ impl KeySet {
         self
     }
 
-    /// How many keys can be used.
+    /// The number of usable keys.
     #[must_use]
-    #[allow(clippy::len_without_is_empty)] // a set with no key is never built
+    #[allow(clippy::len_without_is_empty)] // a set always has a key
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Why the other keys cannot, one reason for each.
+    /// Why other keys were skipped, one reason for each.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
         &self.keys.skipped
@@ -204,7 +218,7 @@ impl KeySet {
         self.max_age
     }
 
-    /// The keys as their issuer wrote them; `None` if there is none, or it was no JWK.
+    /// The keys as the issuer wrote them; `None` if there are none, or the key was not a JWK.
     pub(super) fn to_json(&self) -> Option<String> {
         if self.keys.serve_any_kid || self.len() == 0 {
             return None;
@@ -218,7 +232,7 @@ impl KeySet {
         self.keys().map(Key::bytes).sum()
     }
 
-    /// The key of exactly this kid if it allows the algorithm; without a kid, the only key that allows it.
+    /// The key with this kid if it allows the algorithm. Without a kid, the only key that allows it.
     pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<Key>> {
         if let Some(kid) = kid.filter(|_| !self.keys.serve_any_kid) {
             return self.keys.named.get(kid).filter(|key| key.allows(algorithm));
@@ -228,7 +242,7 @@ impl KeySet {
         only.filter(|_| allowing.next().is_none())
     }
 
-    /// Whether another fetch could not tell more about this kid.
+    /// Whether another fetch could not find a key for this kid.
     pub(super) fn knows(&self, kid: &str) -> bool {
         self.keys.serve_any_kid || self.names(kid)
     }
@@ -237,7 +251,7 @@ impl KeySet {
         self.keys.named.contains_key(kid)
     }
 
-    /// Whether this very key is in force.
+    /// Whether the set contains this `Arc`.
     pub(super) fn holds(&self, key: &Arc<Key>) -> bool {
         match key.kid() {
             Some(kid) => self
@@ -273,7 +287,7 @@ impl KeySet {
         }
     }
 
-    /// Whether both hold the very same keys.
+    /// Whether both sets contain the same `Arc`s.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.len() == other.len() && self.keys.iter().all(|key| other.holds(key))
     }
@@ -312,7 +326,7 @@ impl Keys {
         if ambiguous.contains(&kid) {
             self.skipped.push(Skipped::DuplicateKid);
         } else if self.named.get(&kid).is_some_and(|own| own.is_twin(&key)) {
-            // Whichever of the two is meant, it is this one.
+            // The same key, listed twice.
         } else if self.named.remove(&kid).is_some() {
             self.skipped.extend([Skipped::DuplicateKid; 2]);
             ambiguous.insert(kid);
@@ -357,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_key_never_spoils_the_set() {
+    fn bad_key_leaves_the_others_usable() {
         let mut wrong_kid = es256("x");
         wrong_kid["kid"] = json!(7);
         let set =
@@ -376,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_of_an_ambiguous_kid_is_skipped() {
+    fn skips_all_keys_of_an_ambiguous_kid() {
         let others = [Signer::fresh().jwk("a"), Signer::fresh().jwk("a")];
         let set = parse(&json!([es256("a"), es256("b"), others[0], others[1]])).unwrap();
         assert_eq!(set.len(), 1);
@@ -386,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_listed_twice_is_one_key() {
+    fn key_listed_twice_counts_once() {
         let (a, b) = (es256("a"), es256("b"));
         let turned = a.as_object().unwrap().iter().rev();
         let turned: Vec<_> = turned
@@ -406,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_without_a_usable_key_is_an_error() {
+    fn set_without_usable_key_is_an_error() {
         assert_eq!(
             parse(&json!([])).unwrap_err(),
             KeySetError::NoUsableKey(vec![])
@@ -438,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_bounded() {
+    fn set_is_bounded() {
         let one = es256("a").to_string();
         let many = |count| format!(r#"{{"keys":[{one}{}]}}"#, ",7".repeat(count));
         assert_eq!(KeySet::from_json(many(255).as_bytes()).unwrap().len(), 1);
@@ -458,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_is_matched_exactly_and_only_for_what_its_key_allows() {
+    fn kid_matches_exactly_for_allowed_algorithms() {
         let set = keys(["a"]);
         assert!(set.find(Some("a"), Algorithm::ES256).is_some());
         for (kid, algorithm) in [
@@ -471,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn without_kid_exactly_one_key_must_allow_the_algorithm() {
+    fn without_kid_one_key_must_allow_the_algorithm() {
         let rsa = Signer::of(Algorithm::RS256).jwk("r");
         let set = parse(&json!([es256("a"), rsa])).unwrap();
         assert!(set.find(None, Algorithm::ES256).is_some());
@@ -481,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_jwk_serves_its_own_name_or_any() {
+    fn single_jwk_serves_its_kid_or_any() {
         let mut jwk = es256("a");
         let named = KeySet::from_jwk(jwk.to_string().as_bytes()).unwrap();
         assert!(named.find(Some("a"), Algorithm::ES256).is_some());
@@ -514,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_given_alone_serves_any_kid() {
+    fn single_pem_key_serves_any_kid() {
         let set = KeySet::from_pem(&Signer::of(Algorithm::EdDSA).pem()).unwrap();
         let set = set.succeed(None, |key| key.kid() != Some("b"));
         for kid in [None, Some("a"), Some("")] {
@@ -532,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_key_keeps_its_arc() {
+    fn unchanged_key_keeps_its_arc() {
         let (before, after) = (keys(["a", "b"]), keys(["b", "c"]));
         let next = after.succeed(Some(&before), |_| true);
         let b = before.find(Some("b"), Algorithm::ES256).unwrap();

@@ -1,15 +1,10 @@
-//! The signatures of published test vectors: C2SP/wycheproof (JOSE), and the examples of RFC 7515, 7520 and 8037.
+//! Signatures of published test vectors: C2SP/wycheproof (JOSE), and the examples of RFC 7515, 7520
+//! and 8037.
 //!
-//! What is asserted where:
-//!
-//! | what | where |
-//! |---|---|
-//! | form, header, algorithm and key of a token, by the public API alone | `tests/security/vectors.rs` |
-//! | the same, and then the signature by the key that the token names | here |
-//!
-//! The payloads of these tokens are no claims, so the public API refuses them before it looks at the signature. Here
-//! the verdict on a vector is put together: the public API must let it come as far as the signature, and the signature
-//! must hold.
+//! `tests/security/vectors.rs` checks the form, header, algorithm and key of these tokens through the
+//! public API. It cannot check the signatures: the payloads are not claims, so the public API refuses
+//! them first. Here, a vector is accepted if the public API gets as far as the payload, and the
+//! signature is valid.
 
 use std::collections::BTreeMap;
 
@@ -25,27 +20,27 @@ use crate::algorithm::Algorithm;
 #[path = "../../tests/security/vectors/wycheproof.rs"]
 mod wycheproof;
 
-/// Where the verdict is not the file's.
+/// Vectors whose verdict differs from the one in the file.
 const DEVIATIONS: &[(&str, u64, &str)] = &[
-    // RFC 7520's figure 20 is signed by PS384, and the vector's JWK says `"alg": "PS256"`. A key with `alg` allows that
-    // alone.
+    // Figure 20 of RFC 7520 is signed with PS384, but the JWK of the vector has `"alg": "PS256"`, so
+    // the key allows PS256 only.
     ("signature", 346, "unknown_key"),
     ("signature", 350, "unknown_key"),
-    // P-521 and ES512 (the JWK says ES521).
+    // P-521 and ES512 (the JWK has ES521).
     ("signature", 347, "key: an unsupported `kty` or `crv`"),
     ("signature", 351, "key: an unsupported `kty` or `crv`"),
-    // Called invalid for their padding, which the file has lost: to the byte they are case 357, which is called valid.
+    // Invalid because of padding, which the file has lost: their bytes are those of valid case 357.
     ("signature", 367, "accepted"),
     ("signature", 370, "accepted"),
-    // Called valid with a `?` inside of a part. It is no base64url (RFC 7515 section 2).
+    // Valid in the file, with a `?` in a part, which is not base64url (RFC 7515 section 2).
     ("signature", 372, "invalid_request"),
     ("signature", 373, "invalid_request"),
-    // Secrets in a set, which are never taken from there.
+    // Secrets in a key set are never used.
     ("key", 2, "key: a shared secret"),
     ("crypto", 48, "key: a shared secret"),
 ];
 
-/// Every verdict on a signed token, and how many got it.
+/// The verdicts on signed tokens, and their numbers.
 const VERDICTS: &[(&str, usize)] = &[
     ("accepted", 49),
     ("algorithm_not_allowed", 10),
@@ -66,7 +61,7 @@ const VERDICTS: &[(&str, usize)] = &[
 ];
 
 #[test]
-fn every_signed_vector_is_judged_as_its_file_says() {
+fn signed_vectors_get_the_verdict_of_their_file() {
     let Some(vectors) = wycheproof::load() else {
         return;
     };
@@ -96,7 +91,7 @@ fn every_signed_vector_is_judged_as_its_file_says() {
 }
 
 #[test]
-fn the_signatures_of_the_rfcs_hold() {
+fn signatures_of_the_rfcs_are_valid() {
     let examples = rfc();
     for name in [
         "7515 A.1", "7515 A.2", "7515 A.3", "7520 4.1", "7520 4.2", "7520 4.4", "8037 A.4",
@@ -127,7 +122,7 @@ fn the_signatures_of_the_rfcs_hold() {
 }
 
 #[test]
-fn the_keys_of_es512_are_not_supported() {
+fn es512_keys_are_unsupported() {
     let examples = rfc();
     for name in ["7515 A.4", "7520 4.3"] {
         let key = examples["tokens"][name]["key"].to_string();
@@ -139,15 +134,15 @@ fn the_keys_of_es512_are_not_supported() {
     }
 }
 
-/// What becomes of a vector, by everything that the library checks of a token but its claims.
+/// The verdict on a vector, with every check of the library except that of the claims.
 fn judge(vector: &Vector) -> Result<(), String> {
     vector.admitted()?;
     let (signed, signature) = vector.token.rsplit_once('.').unwrap();
     let (algorithm, kid) = header(signed);
-    let holds = |key: &Key| key.verify(algorithm, signed.as_bytes(), &decode(signature));
+    let verifies = |key: &Key| key.verify(algorithm, signed.as_bytes(), &decode(signature));
     let accepted = match vector.keys()? {
-        Keys::Set(keys) => holds(keys.find(kid.as_deref(), algorithm).unwrap()),
-        Keys::Secret(secret, _) => holds(&Key::hmac(&secret).unwrap()),
+        Keys::Set(keys) => verifies(keys.find(kid.as_deref(), algorithm).unwrap()),
+        Keys::Secret(secret, _) => verifies(&Key::hmac(&secret).unwrap()),
     };
     if accepted {
         Ok(())
@@ -156,7 +151,7 @@ fn judge(vector: &Vector) -> Result<(), String> {
     }
 }
 
-/// Of a header that the library has accepted.
+/// The algorithm and the kid of a header that the library has accepted.
 fn header(signed: &str) -> (Algorithm, Option<String>) {
     let (header, _) = signed.split_once('.').unwrap();
     let header: Value = serde_json::from_slice(&decode(header)).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! 1. Only verified tokens are inserted, and the whole text of a token is compared on lookup.
 //! 2. A cached result may be outdated. The caller checks what can change: the time, the key and revocations.
-//! 3. The memory is bounded in bytes. Expired tokens are evicted first, then those that were not used recently.
+//! 3. The memory is bounded in bytes. Expired tokens are evicted first, then tokens that were not used recently.
 //!
 //! A cache belongs to the settings of one layer. A layer with other settings starts with an empty cache.
 
@@ -160,7 +160,7 @@ impl fmt::Debug for TokenCache {
 // === impl Table ===
 
 impl Table {
-    /// Evicts entries until at most `allowed` bytes are left: expired ones, and those not used since the hand last passed.
+    /// Evicts entries until at most `allowed` bytes are left: expired entries, and entries not used since the hand passed.
     /// Returns how many.
     fn make_room(&mut self, allowed: usize, now: u64) -> u64 {
         let mut evicted = 0;

@@ -43,7 +43,7 @@ pub(super) struct ClaimError {
     pub(super) claim: Option<Arc<str>>,
 }
 
-/// The claims that decide about the token, and those of the identity.
+/// The claims that are checked, and the claims of the identity.
 #[derive(Default)]
 pub(super) struct Claims<'t> {
     pub(super) issuer: Option<Cow<'t, str>>,

@@ -32,28 +32,28 @@ struct Compact<'t> {
     signed: &'t [u8],
 }
 
-/// What the header says, and nothing that it must not say.
+/// The members of a header that passed all checks.
 pub(super) struct Header<'t> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<Cow<'t, str>>,
     pub(super) typ: Option<Cow<'t, str>>,
 }
 
-/// The members that are read.
+/// The members that are used.
 struct Raw<'t> {
     alg: Option<Cow<'t, str>>,
     kid: Option<Cow<'t, str>>,
     typ: Option<Cow<'t, str>>,
 }
 
-/// Longer names of keys are not looked up.
+/// A longer key ID is not looked up.
 const MAX_KID: usize = 256;
 
 // === impl Parts ===
 
 impl<'t> Parts<'t> {
-    /// Whatever can be decoded is a credential (a `token68`). What cannot is a malformed token if it is one, and a malformed
-    /// request if not.
+    /// Decodes the three parts. A token that cannot be decoded is malformed; without the characters of a credential
+    /// (`token68`), the request is malformed.
     pub(super) fn decode(token: &'t [u8]) -> Result<Self, Reason> {
         Self::strictly(token).map_err(|reason| {
             if is_token68(token) {
@@ -92,9 +92,9 @@ impl<'t> Parts<'t> {
 // === impl Compact ===
 
 impl<'t> Compact<'t> {
-    /// Exactly three parts, so that neither an encrypted token (five) nor an unsigned one (two) is taken for signed.
+    /// Accepts exactly three parts: encrypted tokens have five, unsigned tokens two.
     fn split(token: &'t [u8]) -> Result<Self, Reason> {
-        // As text: the standard library looks for a letter of a text many at a time.
+        // As text, because the standard library searches text faster than bytes.
         let token = text(token)?;
         let (signed, signature) = token.rsplit_once('.').ok_or(Reason::MalformedToken)?;
         let (header, payload) = signed.split_once('.').ok_or(Reason::MalformedToken)?;
@@ -134,7 +134,7 @@ impl<'t> Header<'t> {
         })
     }
 
-    /// The type, without the prefix that RFC 7515 section 4.1.9 lets an issuer leave out; empty where there is none.
+    /// The type without the prefix `application/`, which RFC 7515 section 4.1.9 makes optional. Empty if there is none.
     pub(super) fn media_type(&self) -> &str {
         let typ = self.typ.as_deref().unwrap_or_default();
         match typ.split_at_checked("application/".len()) {
@@ -167,8 +167,8 @@ impl<'de> Deserialize<'de> for Raw<'de> {
                         "alg" => alg = Some(map.next_value::<Text<'de>>()?.0),
                         "kid" => kid = Some(map.next_value::<Text<'de>>()?.0),
                         "typ" => typ = Some(map.next_value::<Text<'de>>()?.0),
-                        // An extension that must be understood (RFC 7515 section 4.1.11): none is. And keys come from
-                        // the issuer, never from the token.
+                        // No critical extension is supported (RFC 7515 section 4.1.11), and keys come from the issuer,
+                        // never from the token.
                         "crit" | "jwk" | "jku" | "x5u" | "x5c" => {
                             return Err(A::Error::custom("a member that is not accepted"));
                         }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_needs_and_ignores_what_it_may() {
+    fn reads_known_members_and_ignores_others() {
         check(r#"{"alg":"RS256"}"#, Ok((Algorithm::RS256, None, "")));
         check(
             r#"{"typ":"application/at+jwt","alg":"Ed25519","kid":"a\/b","x5t":"x","nested":{"a":[1]}}"#,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_must_not_ignore() {
+    fn rejects_members_that_must_not_be_ignored() {
         for member in [
             r#""crit":["exp"]"#,
             r#""crit":[]"#,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_algorithm_that_is_none_or_unknown_is_not_allowed() {
+    fn none_and_unknown_algorithms_are_not_allowed() {
         for alg in ["none", "None", "nOnE", "", "ES512", "HS256 ", "RSA-OAEP"] {
             check(
                 &format!(r#"{{"alg":"{alg}"}}"#),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_credential_makes_a_malformed_request() {
+    fn invalid_credential_characters_are_a_malformed_request() {
         #[track_caller]
         fn check(token: &str, expected: Reason) {
             let parts = Parts::decode(token.as_bytes());

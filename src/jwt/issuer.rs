@@ -64,7 +64,7 @@ pub(super) type AllowTenant = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 /// The keys that verify an issuer's tokens.
 #[derive(Clone)]
 pub(super) enum Keys {
-    /// Those of the layer, otherwise those that a `JwksCacheLayer` above put into the request.
+    /// The keys of the layer, otherwise of a `JwksCacheLayer` above.
     Shared,
     Cache(JwksCache),
     Fixed(Arc<Key>),
@@ -216,8 +216,8 @@ impl Issuer {
         self
     }
 
-    /// Accepts only these algorithms. Default: RS256-512, PS256-512, ES256, ES384 and EdDSA; with a secret, those that its
-    /// length allows.
+    /// Accepts only these algorithms. Default: RS256-512, PS256-512, ES256, ES384 and EdDSA; with a secret, the HS
+    /// algorithms that its length allows.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         let list: Vec<Algorithm> = algorithms.into_iter().collect();
         self.algorithms = Some(Algorithms::of(&list));

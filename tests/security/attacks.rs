@@ -71,7 +71,7 @@ themes! {
 }
 
 #[test]
-fn every_theme_of_the_document_has_a_module() {
+fn every_theme_has_a_module() {
     let document = Document::read();
     let headings: Vec<&str> = document.themes().collect();
     assert_eq!(headings, THEMES);
@@ -84,7 +84,7 @@ fn the_readme_counts_the_rows() {
 }
 
 #[test]
-fn every_row_has_a_name_of_its_own_and_no_empty_cell() {
+fn rows_have_unique_ids_and_no_empty_cell() {
     let mut seen = BTreeSet::new();
     for row in Document::read().rows() {
         let is_kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

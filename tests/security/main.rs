@@ -4,4 +4,6 @@ mod attacks;
 #[path = "../support/forge.rs"]
 mod forge;
 mod jwks_faults;
+#[path = "../support/stack.rs"]
+mod support;
 mod vectors;

@@ -1,4 +1,4 @@
-//! Tokens of every shape, near the edge of valid, judged by the crate and by a plain second verifier.
+//! Random tokens close to validity, verified by the crate and by a simple second verifier.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const SECOND: &str = "https://id.example.org/";
 const SHARED: &str = "https://login.example.com/";
 const SECRET: &[u8; 33] = b"between the two of us, and no one";
 
-/// What the crate refuses and the plain verifier accepts, and why.
+/// Tokens that the crate rejects and the second verifier accepts, and why.
 const STRICTER: &[(&str, &str)] = &[
     (
         "bad_signature",
@@ -41,7 +41,7 @@ const STRICTER: &[(&str, &str)] = &[
     ("wrong_type", "another `typ` than an access token has"),
 ];
 
-/// Whoever signs.
+/// The signers.
 struct World {
     p256: Forge,
     other_p256: Forge,
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// Two issuers with a `kid` in common, one with a name for two keys, one with a secret.
+    /// Two issuers with a common `kid`, one issuer with one `kid` for two keys, and one with a secret.
     fn issuers(&self) -> Vec<Trusted> {
         let mut nameless = self.ed.jwk("");
         nameless.as_object_mut().unwrap().remove("kid");
@@ -130,7 +130,7 @@ impl World {
     }
 }
 
-/// JSON with blanks, escapes and repetitions, as no honest library would write it, but some reader may read it.
+/// JSON with spaces, escapes and repeated members: correct libraries do not write it, but some parsers accept it.
 fn object(random: &mut Random, mut members: Vec<(String, Value)>) -> String {
     if random.one_in(40) {
         let again = members[random.below(members.len())].clone();
@@ -297,7 +297,7 @@ fn claims(random: &mut Random, iss: &str) -> String {
         .map(|(name, value)| (name.to_owned(), value));
     let text = object(random, members.collect());
     match random.below(60) {
-        // Deeper than is read, longer than is read.
+        // Beyond the limits for depth and length.
         0 => text.replacen(
             '{',
             &format!("{{\"a\":{}{},", "[".repeat(40), "]".repeat(40)),
@@ -344,7 +344,7 @@ fn layer(issuers: &[Trusted]) -> JwtAuthLayer {
 }
 
 #[test]
-fn what_is_accepted_a_plain_second_verifier_accepts_too() {
+fn a_second_verifier_accepts_every_accepted_token() {
     let world = World::new();
     let issuers = world.issuers();
     let layer = layer(&issuers);

@@ -1,4 +1,4 @@
-//! Keys that rotate, vanish and stall, behind the whole stack.
+//! Keys that rotate, disappear and stall, behind a stack of layers.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use portcullis::{ManualClock, Reason};
 
 use super::*;
 
-/// A stack whose clock stands still until a test advances it.
+/// A stack with a clock that only the test advances.
 async fn clocked() -> (TestIssuer, ManualClock, Stack, JwksCache) {
     let (issuer, clock, auth, keys) = clocked_auth().await;
     (issuer, clock, stack(auth), keys)
@@ -51,7 +51,7 @@ async fn a_hundred_first_requests_cause_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_client_that_gives_up_does_not_cancel_the_fetch_of_the_others() {
+async fn a_cancelled_request_does_not_cancel_the_fetch() {
     let (issuer, _, stack, _) = clocked().await;
     let token = issuer.token("alice").sign();
     issuer.hold();
@@ -71,7 +71,7 @@ async fn a_client_that_gives_up_does_not_cancel_the_fetch_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_fetched_once_and_the_old_one_goes_with_its_removal() {
+async fn a_new_key_is_fetched_once() {
     let (issuer, _, stack, keys) = clocked().await;
     let old = issuer.token("alice").sign();
     assert_eq!(status(&stack, &old).await, 200);
@@ -167,7 +167,7 @@ async fn forged_tokens_never_reach_the_issuer() {
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_kids_costs_two_fetches_a_cooldown_and_good_tokens_nothing() {
+async fn a_flood_of_unknown_kids_costs_two_fetches() {
     let (issuer, clock, stack, keys) = clocked().await;
     keys.warm().await.unwrap();
     for cooldown in 1..=5 {
@@ -184,7 +184,7 @@ async fn a_flood_of_unknown_kids_costs_two_fetches_a_cooldown_and_good_tokens_no
 }
 
 #[tokio::test]
-async fn known_keys_serve_while_the_issuer_is_down_but_not_for_ever() {
+async fn known_keys_serve_an_outage_until_max_stale() {
     let (issuer, clock, stack, _) = clocked().await;
     assert_eq!(status(&stack, &issuer.token("alice").sign()).await, 200);
     issuer.fail_with(StatusCode::BAD_GATEWAY);
@@ -196,7 +196,7 @@ async fn known_keys_serve_while_the_issuer_is_down_but_not_for_ever() {
             "{minutes}"
         );
     }
-    // 10 minutes of life and an hour of grace are over.
+    // The TTL of 10 minutes and `max_stale` of an hour are over.
     clock.advance(Duration::from_secs(15 * 60));
     let answer = send(&stack, request(Some(&issuer.token("alice").sign()))).await;
     assert_eq!(answer.status, 503);
@@ -216,7 +216,7 @@ async fn a_purged_key_is_refused_at_once() {
 }
 
 #[test]
-fn a_secret_verifies_what_was_signed_with_it_and_no_key_stands_for_it() {
+fn a_secret_verifies_only_its_own_signatures() {
     const ISS: &str = "https://id.example.com/";
     let (secret, other) = ([7_u8; 64], [8_u8; 64]);
     let claims =
@@ -280,7 +280,7 @@ fn hmac_token(algorithm: &str, secret: &[u8], claims: &Value) -> String {
 }
 
 #[tokio::test]
-async fn tokens_of_several_issuers_are_checked_by_their_own_issuers_alone() {
+async fn each_issuer_verifies_its_own_tokens_only() {
     let first = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
     let second = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
     let keys = JwksCache::new([
@@ -306,7 +306,7 @@ async fn tokens_of_several_issuers_are_checked_by_their_own_issuers_alone() {
 }
 
 #[tokio::test]
-async fn keys_are_found_again_where_they_were_while_the_metadata_are_broken() {
+async fn broken_metadata_keeps_the_known_jwks_url() {
     let issuer = TestIssuer::start().await.unwrap();
     let keys = JwksCache::from_issuer(issuer.issuer()).unwrap();
     keys.warm().await.unwrap();
@@ -318,7 +318,7 @@ async fn keys_are_found_again_where_they_were_while_the_metadata_are_broken() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_refuses_conditions_is_asked_without_one() {
+async fn fetches_unconditionally_after_a_refused_condition() {
     let ring = portcullis::KeyRing::generate(portcullis::Algorithm::ES256).unwrap();
     let jwks = ring.jwks();
     let serve = axum::routing::get(move |headers: HeaderMap| {

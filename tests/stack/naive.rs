@@ -1,5 +1,5 @@
-//! A second verifier, straight from the RFCs and as plain as can be: `serde_json` and a cryptographic library, nothing of
-//! the crate. What the crate accepts, this accepts too.
+//! A second verifier, written directly from the RFCs with `serde_json` and a cryptographic library, without code of the
+//! crate. It must accept every token that the crate accepts.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
@@ -10,15 +10,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::Value;
 
-/// What is known of an issuer.
+/// A trusted issuer.
 pub(super) struct Trusted {
     pub(super) iss: &'static str,
-    /// Published, as JWKs.
+    /// The published JWKs.
     pub(super) keys: Vec<Value>,
     pub(super) secret: Option<Vec<u8>>,
 }
 
-/// The claims of a token that is good at this time, with a minute of leeway.
+/// The claims of a token that is valid at this time, with a minute of leeway.
 pub(super) fn verify(
     token: &str,
     issuers: &[Trusted],

@@ -1,4 +1,4 @@
-//! Well-known issuers in one layer: metadata, keys and tokens of the shapes that each of them documents.
+//! Well-known products in one layer, with metadata, keys and tokens as their documentation describes them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use super::*;
 const NOW: u64 = 1_800_000_000;
 const KID: &str = "key-1";
 
-/// One issuer, as its documentation has it.
+/// A product, as its documentation describes it.
 struct Provider {
     profile: Profile,
-    /// Below the origin, like the next one.
+    /// A path below the origin, as the next field.
     issuer: &'static str,
     jwks_uri: &'static str,
     audience: &'static str,
-    /// What its keys hold besides their numbers and their name.
+    /// Members of its JWKs in addition to the key and its ID.
     key: Value,
     header: Value,
-    /// All but `iss`, `iat` and `exp`.
+    /// All claims except `iss`, `iat` and `exp`.
     claims: Value,
     /// Subject, client, roles, scopes, permissions.
     expected: [&'static str; 5],
 }
 
-/// All of them, at one origin.
+/// All products, at one origin.
 struct Site {
     origin: String,
     signer: RsaForge,
@@ -214,14 +214,14 @@ impl Site {
                 metadata.to_string(),
             );
             let key = joined(signer.jwk(KID), provider.key);
-            // As Keycloak has one.
+            // Keycloak publishes one.
             let keys = json!({"keys": [other, key]}).to_string();
             pages.insert(
                 provider.jwks_uri.to_owned(),
                 keys.replace("$origin", &origin),
             );
         }
-        // The keys of all tenants together, and one that is a tenant's own.
+        // The common keys of all tenants, and one key of a single tenant.
         let named = |key: &RsaForge, kid: &str, tenant: &str| {
             let issuer = format!("{origin}/{tenant}/v2.0");
             joined(key.jwk(kid), json!({"use": "sig", "issuer": issuer}))
@@ -270,7 +270,7 @@ fn told(identity: &Identity) -> [String; 5] {
 }
 
 #[tokio::test]
-async fn each_issuer_is_read_by_its_own_profile_beside_the_others() {
+async fn each_issuer_is_read_by_its_own_profile() {
     let (site, providers) = (Site::open().await, providers());
     let sources = providers
         .iter()
@@ -292,7 +292,7 @@ async fn each_issuer_is_read_by_its_own_profile_beside_the_others() {
         let own = verify(&provider.header, provider.claims.clone()).unwrap();
         assert_eq!(told(&own), provider.expected, "{:?}", provider.profile);
         assert_eq!(own.issuer(), iss);
-        // What all of them make besides access tokens.
+        // Tokens other than access tokens.
         for typ in ["logout+jwt", "dpop+jwt", "secevent+jwt"] {
             let header = joined(provider.header.clone(), json!({ "typ": typ }));
             let refused = verify(&header, provider.claims.clone()).unwrap_err();
@@ -312,7 +312,7 @@ async fn each_issuer_is_read_by_its_own_profile_beside_the_others() {
 }
 
 #[tokio::test]
-async fn tokens_of_many_tenants_of_entra_are_verified_with_their_common_keys() {
+async fn entra_tenants_share_one_key_set() {
     let site = Site::open().await;
     let pattern = site.at("/{tenant}/v2.0");
     let keys = JwksSource::uri(&pattern, site.at("/common/discovery/v2.0/keys")).unwrap();
@@ -334,7 +334,7 @@ async fn tokens_of_many_tenants_of_entra_are_verified_with_their_common_keys() {
         ("5f1c8a", KID, None),
         ("77e0", KID, None),
         ("9188040d", "consumers", None),
-        // A key for the accounts of consumers signs for no company.
+        // The key for consumer accounts verifies no token of a company.
         ("5f1c8a", "consumers", Some(Reason::UnknownKey)),
         ("initech", KID, Some(Reason::WrongIssuer)),
         ("common", KID, Some(Reason::WrongIssuer)),

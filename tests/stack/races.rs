@@ -1,5 +1,5 @@
-//! Two threads present a remembered token again and again while what made it valid goes away. From the moment in which it is
-//! gone, neither of them may get it accepted once more.
+//! Two threads present a cached token repeatedly while its validity ends. From that moment on, no thread may get it
+//! accepted.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -14,14 +14,14 @@ use super::remembered::bench;
 const ROUNDS: usize = 30;
 const READERS: usize = 2;
 
-/// `end` takes away what makes the token valid.
+/// `end` ends the validity of the token.
 fn race(auth: &JwtAuthLayer, token: &str, expected: Reason, end: impl FnOnce()) {
     let is_over = AtomicBool::new(false);
     let accepted = [const { AtomicUsize::new(0) }; READERS];
     let read = |accepted: &AtomicUsize| {
         let mut refused = 0;
         while refused < 50 {
-            // Looked at before the token is: what ends meanwhile may be seen or not.
+            // Read before the request is sent: an end during the request may be seen or not.
             let was_over = is_over.load(Ordering::Acquire);
             match auth.verify_now(token) {
                 Ok(_) => {
@@ -66,7 +66,7 @@ fn a_purged_key_is_gone_at_once() {
 }
 
 #[test]
-fn a_key_that_the_issuer_removed_is_gone_once_the_keys_are_fetched() {
+fn a_removed_key_is_gone_after_the_fetch() {
     let runtime = Runtime::new().unwrap();
     let bench = runtime.block_on(bench());
     for _ in 0..ROUNDS {
@@ -74,7 +74,7 @@ fn a_key_that_the_issuer_removed_is_gone_once_the_keys_are_fetched() {
         let token = bench.issuer.token("alice").sign();
         let old = bench.issuer.rotate();
         race(&bench.auth, &token, Reason::UnknownKey, || {
-            // Still published, beside the new one.
+            // Still published, in addition to the new key.
             runtime.block_on(bench.keys.warm()).unwrap();
             assert!(bench.auth.verify_now(&token).is_ok());
             bench.issuer.retire(&old);
@@ -84,7 +84,7 @@ fn a_key_that_the_issuer_removed_is_gone_once_the_keys_are_fetched() {
 }
 
 #[test]
-fn a_token_ends_when_its_time_is_over() {
+fn a_token_ends_when_it_expires() {
     let runtime = Runtime::new().unwrap();
     let bench = runtime.block_on(bench());
     runtime.block_on(bench.keys.warm()).unwrap();
@@ -117,7 +117,7 @@ fn a_revoked_token_is_gone_at_once() {
 }
 
 #[test]
-fn keys_that_are_too_old_serve_nobody() {
+fn expired_keys_verify_nothing() {
     let runtime = Runtime::new().unwrap();
     let bench = runtime.block_on(bench());
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! Tokens that come again: remembered, and refused as soon as anything that made them valid is gone.
+//! Cached tokens: accepted without a signature check, and rejected as soon as they are no longer valid.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ pub(super) async fn bench() -> Bench {
     }
 }
 
-/// The code of a refusal, or whether the token was remembered.
+/// The code of the rejection, or whether the token was cached.
 async fn ask(stack: &Stack, token: &str) -> Result<bool, String> {
     let log = DecisionLog::default();
     let mut request = request(Some(token));
@@ -63,7 +63,7 @@ async fn a_token_is_verified_once() {
 }
 
 #[tokio::test]
-async fn it_ends_when_the_token_ends_and_not_before_it_starts() {
+async fn a_cached_token_expires_and_starts_in_time() {
     let bench = bench().await;
     let stack = stack(bench.auth);
     let token = bench
@@ -86,7 +86,7 @@ async fn it_ends_when_the_token_ends_and_not_before_it_starts() {
         .sign();
     assert_eq!(ask(&stack, &token).await, Ok(false));
     assert_eq!(ask(&stack, &token_with_start).await, Ok(false));
-    // Somebody sets the clock back.
+    // An operator sets the clock back.
     bench
         .clock
         .set_unix_time(Duration::from_secs(1_800_000_000 - 3600));
@@ -98,7 +98,7 @@ async fn it_ends_when_the_token_ends_and_not_before_it_starts() {
 }
 
 #[tokio::test]
-async fn it_ends_when_the_key_is_removed_or_purged() {
+async fn a_cached_token_ends_with_its_key() {
     let bench = bench().await;
     let stack = stack(bench.auth);
     let old = bench.issuer.token("alice").sign();
@@ -121,7 +121,7 @@ async fn it_ends_when_the_key_is_removed_or_purged() {
 }
 
 #[tokio::test]
-async fn it_ends_when_the_keys_are_too_old_to_serve() {
+async fn a_cached_token_ends_with_expired_keys() {
     let bench = bench().await;
     let stack = stack(bench.auth);
     let token = bench
@@ -137,7 +137,7 @@ async fn it_ends_when_the_keys_are_too_old_to_serve() {
     assert_eq!(ask(&stack, &token).await, refused("keys_unavailable"));
 }
 
-/// A second process, which has nothing but what the first one saved an hour later.
+/// A second process that restores the keys that the first process saved an hour ago.
 async fn restarted(bench: &Bench, max_age: Duration) -> (JwksCache, Stack) {
     bench.keys.warm().await.unwrap();
     let saved = bench.keys.save();
@@ -157,7 +157,7 @@ fn lasting(bench: &Bench) -> String {
 }
 
 #[tokio::test]
-async fn it_ends_when_restored_keys_are_too_old_to_serve() {
+async fn a_cached_token_ends_with_expired_restored_keys() {
     let bench = bench().await;
     let (_, stack) = restarted(&bench, Duration::from_secs(2 * 3600)).await;
     let token = lasting(&bench);
@@ -170,7 +170,7 @@ async fn it_ends_when_restored_keys_are_too_old_to_serve() {
 }
 
 #[tokio::test]
-async fn it_outlasts_the_fetch_after_a_restart_if_its_key_does() {
+async fn a_cached_token_survives_a_fetch_after_restore() {
     let bench = bench().await;
     let old = lasting(&bench);
     let old_kid = bench.issuer.rotate();
@@ -180,7 +180,7 @@ async fn it_outlasts_the_fetch_after_a_restart_if_its_key_does() {
         assert_eq!(ask(&stack, token).await, Ok(false));
         assert_eq!(ask(&stack, token).await, Ok(true));
     }
-    // Taken back while nobody was there to hear of it.
+    // Revoked between two requests.
     bench.issuer.retire(&old_kid);
     bench.issuer.recover();
     keys.warm().await.unwrap();
@@ -189,7 +189,7 @@ async fn it_outlasts_the_fetch_after_a_restart_if_its_key_does() {
 }
 
 #[tokio::test]
-async fn it_ends_when_a_restored_key_is_purged() {
+async fn a_cached_token_ends_with_a_purged_restored_key() {
     let bench = bench().await;
     let (keys, stack) = restarted(&bench, Duration::from_secs(2 * 3600)).await;
     let token = lasting(&bench);
@@ -204,7 +204,7 @@ async fn it_ends_when_a_restored_key_is_purged() {
 }
 
 #[tokio::test]
-async fn what_one_layer_remembers_says_nothing_to_a_layer_that_is_set_up_otherwise() {
+async fn layers_with_other_settings_share_no_cache() {
     let bench = bench().await;
     let lax = stack(bench.auth.clone());
     let token = bench.issuer.token("alice").sign();
@@ -230,7 +230,7 @@ async fn what_one_layer_remembers_says_nothing_to_a_layer_that_is_set_up_otherwi
 }
 
 #[tokio::test]
-async fn keys_from_above_count_for_their_own_requests_only() {
+async fn keys_from_above_count_for_their_requests_only() {
     let bench = bench().await;
     let auth = JwtAuthLayer::new([Issuer::new(bench.issuer.issuer()).audience(AUDIENCE)]).unwrap();
     let auth = auth.clock(bench.clock.clone());
@@ -246,7 +246,7 @@ async fn keys_from_above_count_for_their_own_requests_only() {
 }
 
 #[tokio::test]
-async fn it_ends_when_the_token_is_revoked_by_any_of_its_names() {
+async fn a_cached_token_ends_when_it_is_revoked() {
     let second = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let until = second + Duration::from_secs(300);
     let bench = bench().await;
@@ -295,7 +295,7 @@ async fn it_ends_when_the_token_is_revoked_by_any_of_its_names() {
 }
 
 #[tokio::test]
-async fn another_text_is_another_token_however_it_ends() {
+async fn another_text_with_the_same_end_is_another_token() {
     let bench = bench().await;
     let stack = stack(bench.auth);
     let token = bench.issuer.token("alice").sign();
@@ -315,7 +315,7 @@ async fn another_text_is_another_token_however_it_ends() {
 }
 
 #[tokio::test]
-async fn who_comes_again_is_who_came_before() {
+async fn a_cache_hit_has_the_same_identity() {
     let bench = bench().await;
     let service = bench
         .auth

@@ -1,4 +1,4 @@
-//! The settings that change who passes: report only, failures only, quotas by caller, other sources, preflights.
+//! Settings that change which requests pass: report mode, failures only, quotas by caller, token sources, preflights.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,7 +18,7 @@ fn status(answer: &Answer) -> u16 {
 }
 
 #[tokio::test]
-async fn report_only_lets_through_and_says_what_it_would_have_done() {
+async fn report_mode_passes_and_reports_the_rejection() {
     let (issuer, auth) = warm_auth().await;
     let limit = RateLimitLayer::new(Quota::per_hour(1))
         .by_subject()
@@ -59,13 +59,13 @@ async fn report_only_lets_through_and_says_what_it_would_have_done() {
 }
 
 #[tokio::test]
-async fn report_only_does_not_hide_a_misconfiguration() {
+async fn report_mode_does_not_hide_a_misconfiguration() {
     let stack = stack(RequireRoleLayer::any(["admin"]).mode(Mode::Report));
     assert_eq!(status(&send(&stack, request(None)).await), 500);
 }
 
 #[tokio::test]
-async fn an_address_that_sends_bad_tokens_is_stopped_before_they_are_verified() {
+async fn bad_tokens_are_limited_before_verification() {
     let (issuer, auth) = warm_auth().await;
     let failures = RateLimitLayer::new(Quota::per_hour(3)).failures_only();
     let stack = stack((failures, auth, RequireRoleLayer::any(["admin"])));
@@ -92,7 +92,7 @@ async fn an_address_that_sends_bad_tokens_is_stopped_before_they_are_verified() 
 }
 
 #[tokio::test]
-async fn an_inner_service_s_own_401_is_no_failed_authentication() {
+async fn a_401_of_the_handler_is_not_counted() {
     let limit = RateLimitLayer::new(Quota::per_hour(1)).failures_only();
     let service = limit.layer(service_fn(|_: Request<Body>| async {
         let mut response = Response::new(Body::empty());
@@ -106,7 +106,7 @@ async fn an_inner_service_s_own_401_is_no_failed_authentication() {
 }
 
 #[tokio::test]
-async fn the_quota_is_the_caller_s_own() {
+async fn the_quota_belongs_to_the_caller() {
     let (issuer, auth) = warm_auth().await;
     let clock = ManualClock::at(1);
     let limit = RateLimitLayer::new(Quota::per_hour(1))
@@ -140,18 +140,18 @@ async fn the_quota_is_the_caller_s_own() {
         }
         assert_eq!(passed, admitted, "{plan:?}");
     }
-    // An anonymous caller has the layer's own.
+    // An anonymous caller has the quota of the layer.
     assert_eq!(status(&send(&stack, request(None)).await), 200);
     assert_eq!(status(&send(&stack, request(None)).await), 429);
 }
 
 #[tokio::test]
-async fn limits_of_one_memory_count_apart_and_survive_a_new_layer() {
+async fn limits_in_one_store_survive_a_new_layer() {
     let base = RateLimitLayer::new(Quota::per_hour(100)).cost(NonZeroU32::MIN);
     let of = |name: &str, quota| base.clone().with_quota(quota).named(name).unwrap();
     let first = stack(of("a", Quota::per_hour(1)));
     assert_eq!(status(&send(&first, request(None)).await), 200);
-    // As a reload builds it: the same name and quota is the same count.
+    // A reload builds the layer anew: the same name and quota share the same count.
     let again = stack(of("a", Quota::per_hour(1)));
     assert_eq!(status(&send(&again, request(None)).await), 429);
     let other = stack(of("b", Quota::per_hour(1)));
@@ -159,7 +159,7 @@ async fn limits_of_one_memory_count_apart_and_survive_a_new_layer() {
 }
 
 #[tokio::test]
-async fn a_token_is_read_from_a_cookie_only_where_that_is_switched_on() {
+async fn cookies_are_read_only_if_enabled() {
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("alice").sign();
     let with_cookie = || {
@@ -180,7 +180,7 @@ async fn a_token_is_read_from_a_cookie_only_where_that_is_switched_on() {
 }
 
 #[tokio::test]
-async fn a_true_preflight_passes_only_where_the_layers_were_told_so() {
+async fn preflights_pass_only_if_enabled() {
     let (_issuer, auth) = warm_auth().await;
     let role = || RequireRoleLayer::any(["admin"]);
     let strict = stack((auth.clone(), role()));
@@ -214,7 +214,7 @@ async fn a_true_preflight_passes_only_where_the_layers_were_told_so() {
 }
 
 #[tokio::test]
-async fn partners_are_told_apart_by_client() {
+async fn clients_have_separate_limits() {
     let (issuer, auth) = warm_auth().await;
     let denied = Rule::not(Rule::any([
         Rule::client("blocked"),
@@ -229,15 +229,15 @@ async fn partners_are_told_apart_by_client() {
         let token = issuer.token(subject).claim("azp", client).sign();
         let answer = send(&stack, request(Some(&token))).await;
         assert_eq!(status(&answer), expected);
-        // Who else is refused is nobody's business.
+        // A rejection does not name other clients.
         assert!(expected == 200 || answer.json().get("required").is_none());
     }
-    // Nobody is not "not mallory".
+    // An anonymous caller does not satisfy a negation.
     assert_eq!(status(&send(&stack, request(None)).await), 401);
 }
 
 #[tokio::test]
-async fn a_caller_that_somebody_else_put_there_does_not_count() {
+async fn a_caller_from_outside_is_replaced() {
     let (_issuer, auth) = warm_auth().await;
     let stack = stack(auth);
     let mut forged = request(None);
@@ -246,7 +246,7 @@ async fn a_caller_that_somebody_else_put_there_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_claim_never_vanishes_because_another_cannot_be_read() {
+async fn an_unreadable_claim_hides_no_other() {
     let (issuer, auth) = warm_auth().await;
     let limit = RateLimitLayer::new(Quota::per_hour(2)).by_claim("tenant");
     let stack = stack((auth, limit));
@@ -257,7 +257,7 @@ async fn a_claim_never_vanishes_because_another_cannot_be_read() {
             .sign();
         assert_eq!(status(&send(&stack, request(Some(&token))).await), 200);
     }
-    // A display name that was cut in the middle of a character, as some issuers write it.
+    // Some issuers cut a display name in the middle of a character.
     for broken in [r#""Bob \ud83d""#, "1e400", r#"{"a":1,"a":2}"#] {
         let iss = issuer.issuer();
         let claims = format!(
@@ -271,7 +271,7 @@ async fn a_claim_never_vanishes_because_another_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_never_set_judges_nobody() {
+async fn an_unset_clock_is_a_misconfiguration() {
     let (issuer, auth) = warm_auth().await;
     let stack = stack(auth.clock(ManualClock::at(0)));
     let token = issuer.token("alice").expired().without("iat").sign();
@@ -279,7 +279,7 @@ async fn a_clock_that_was_never_set_judges_nobody() {
 }
 
 #[tokio::test]
-async fn a_cache_that_holds_another_issuer_is_noticed_when_it_is_built() {
+async fn a_cache_without_the_issuer_is_an_error() {
     let keys = || JwksCache::from_issuer("https://id.example.com/").unwrap();
     let spelled_otherwise = || Issuer::new("https://id.example.com").audience(AUDIENCE);
     assert!(JwtAuthLayer::new([spelled_otherwise().with_keys(keys())]).is_err());
@@ -314,7 +314,7 @@ async fn required_claims_add_up() {
 }
 
 #[test]
-fn nobody_trusts_the_whole_world_by_accident() {
+fn issuer_and_audience_are_mandatory() {
     for everybody in ["0.0.0.0/0", "::/0"] {
         let limit = RateLimitLayer::new(Quota::per_second(1));
         assert!(limit.trusted_proxies([everybody]).is_err());

@@ -15,7 +15,7 @@ fn refused(payload: &str, expected: Reason) {
 }
 
 #[test]
-fn reads_every_claim_that_decides() {
+fn reads_every_claim_that_is_checked() {
     let payload = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":20,"nbf":10.9,"iat":5,"jti":"j","azp":"c",
         "client_id":"d","roles":"admin","permissions":["p","q"],"scope":"x  y","scp":["z"],"other":{"iss":"no"}}"#;
     let claims = Claims::read(payload, &mapping()).unwrap();
@@ -70,14 +70,14 @@ fn lists_are_strings_or_arrays_of_strings() {
 }
 
 #[test]
-fn no_member_may_repeat_however_it_is_spelled() {
+fn members_must_not_repeat_in_any_spelling() {
     refused(r#"{"iss":"a","iss":"a"}"#, Reason::InvalidClaim);
     refused(r#"{"iss":"a","\u0069ss":"b"}"#, Reason::InvalidClaim);
     refused(r#"{"other":1,"other":2}"#, Reason::InvalidClaim);
 }
 
 #[test]
-fn broken_json_is_a_broken_token() {
+fn broken_json_is_a_malformed_token() {
     for payload in [
         "",
         "{",
@@ -91,7 +91,7 @@ fn broken_json_is_a_broken_token() {
 }
 
 #[test]
-fn places_lead_into_objects() {
+fn paths_lead_through_objects() {
     let mut mapping = mapping();
     mapping.roles = Some(["realm_access", "roles"].into());
     mapping.permissions = Some(["realm_access", "perms"].into());
@@ -126,7 +126,7 @@ fn a_claim_name_may_be_written_with_escapes() {
 }
 
 #[test]
-fn a_number_may_stand_for_the_subject_but_not_as_sub() {
+fn a_number_may_replace_the_subject_but_not_sub() {
     let mut mapping = mapping();
     mapping.subject = "userId".into();
     let claims = Claims::read(r#"{"userId":42}"#, &mapping).unwrap();
@@ -141,7 +141,7 @@ fn a_number_may_stand_for_the_subject_but_not_as_sub() {
 }
 
 #[test]
-fn one_claim_may_serve_two_places() {
+fn one_claim_may_have_two_purposes() {
     let mut mapping = mapping();
     mapping.roles = Some("azp".into());
     let claims = Claims::read(r#"{"azp":"app"}"#, &mapping).unwrap();
@@ -183,7 +183,7 @@ fn the_issuer_can_be_read_alone() {
 }
 
 #[test]
-fn what_follows_the_issuer_is_read_with_the_claims() {
+fn members_after_the_issuer_are_validated_later() {
     for (rest, reason) in [
         (r#","iss":"b"}"#, Reason::InvalidClaim),
         (r#","iss":"a"}"#, Reason::InvalidClaim),
@@ -197,7 +197,7 @@ fn what_follows_the_issuer_is_read_with_the_claims() {
 }
 
 #[test]
-fn what_is_not_read_is_checked_all_the_same() {
+fn unused_values_are_validated() {
     // Each of these would be skipped here and trip the next parser, and a claim that cannot be read looks absent.
     for value in [
         r#""Bob \ud83d""#,
@@ -225,7 +225,7 @@ fn what_is_not_read_is_checked_all_the_same() {
 }
 
 #[test]
-fn a_token_that_is_bound_to_a_key_is_refused_unless_that_is_allowed() {
+fn bound_tokens_are_rejected_unless_accepted() {
     let lax = ClaimMapping {
         bound: true,
         ..mapping()

@@ -134,7 +134,7 @@ impl Board {
 }
 
 #[test]
-fn a_row_without_an_attack_an_attack_without_a_row_and_another_answer_fail() {
+fn the_board_finds_every_mismatch() {
     let document = Document::parse(
         "## One\n| id | attack | answer | who failed it |\n|--|--|--|--|\n| `a-b` | x | `401 expired` | - |\n",
     );

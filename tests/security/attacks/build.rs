@@ -1,4 +1,4 @@
-//! Mistakes of those who set the layers up: refused when they are built, else noticed at the first request.
+//! Configuration mistakes: rejected when a layer is built, otherwise at the first request.
 
 use std::time::Duration;
 

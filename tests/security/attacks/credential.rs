@@ -1,4 +1,4 @@
-//! Where a token stands in a request, and what it looks like before anything of it is decoded.
+//! The places of a token in a request, and its form before it is decoded.
 
 use http::Uri;
 

@@ -1,4 +1,4 @@
-//! What a token says of itself before its signature is looked at.
+//! Headers of tokens, which are read before the signature is verified.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ async fn bound_keys(board: &mut Board) {
     );
 }
 
-/// Each of these keys signed its token, and nobody but the token vouches for it.
+/// Each of these keys signed its token, and only the token itself claims that it is trusted.
 async fn keys_from_the_token(board: &mut Board, site: &Site) {
     let stack = site.stack().await;
     let evil = TestIssuer::start().await.unwrap();

@@ -38,7 +38,7 @@ async fn publish(site: &Site, keys: &str, token: &str) -> String {
     format!("skipped: {}", reasons.join(" "))
 }
 
-/// A JWK with these members in place of its own.
+/// A JWK with these members replaced.
 fn changed(mut jwk: Value, members: Value) -> Value {
     let members = members.as_object().unwrap().clone();
     jwk.as_object_mut().unwrap().extend(members);
@@ -127,7 +127,7 @@ async fn weak(board: &mut Board, site: &Site) {
         "key-that-everybody-can-sign-for",
         publish(site, &jwk, &anybody).await,
     );
-    // X25519 agrees on secrets; its keys look like those that sign.
+    // X25519 agrees on secrets. Its keys have the same form as signing keys.
     let ed = EdForge::new();
     let token = ed.sign(r#"{"alg":"EdDSA","kid":"bad"}"#, &site.claims(""));
     let x25519 = changed(ed.jwk("bad"), json!({"crv": "X25519"})).to_string();

@@ -290,7 +290,7 @@ async fn over_time(board: &mut Board) {
     assert_eq!(attempt(&quick, request(None)).await, "200", "control");
     let answer = send(&quick, request(None)).await;
     let after = answer.headers["retry-after"].to_str().unwrap();
-    let told = format!("{}, Retry-After: {after}", answer.told());
+    let told = format!("{}, Retry-After: {after}", answer.outcome());
     board.row("told-to-come-back-at-once", told);
 }
 

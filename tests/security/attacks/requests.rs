@@ -65,7 +65,7 @@ async fn exchange(address: SocketAddr, bytes: &str) -> String {
     if body.is_empty() {
         return format!("{status} of the server");
     }
-    answer.told()
+    answer.outcome()
 }
 
 async fn over_a_socket(board: &mut Board, site: &Site) {

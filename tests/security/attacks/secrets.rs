@@ -1,4 +1,4 @@
-//! What nobody may find in a log, in an answer or in a `Debug` output: tokens, their parts, secrets and private keys.
+//! Tokens, their parts, secrets and private keys must not occur in logs, responses or `Debug` output.
 //!
 //! The attacks keep a ledger of the credentials that they send, and this runs all of them while every event of every
 //! crate is written down, at every level.
@@ -30,7 +30,7 @@ thread_local! {
     static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Shorter words also stand where they are no secret.
+/// Shorter words also occur in texts that are not secret.
 const LONG: usize = 32;
 
 /// Writes to the log of this thread.
@@ -48,7 +48,7 @@ pub(crate) fn note(request: &Request<Body>) {
 
 /// Fails if a text holds anything that was noted.
 #[track_caller]
-pub(crate) fn assert_told_nothing(text: &str) {
+pub(crate) fn assert_no_secrets(text: &str) {
     let found = LEDGER.with_borrow(|ledger| leak(text, ledger));
     assert_eq!(found, None);
 }
@@ -132,7 +132,7 @@ fn heard() -> String {
 }
 
 #[tokio::test]
-async fn no_attack_leaves_a_secret_in_a_log_of_any_crate() {
+async fn attacks_leave_no_secret_in_logs() {
     let guard = listen();
     super::execute_everything().await;
     drop(guard);
@@ -143,11 +143,11 @@ async fn no_attack_leaves_a_secret_in_a_log_of_any_crate() {
     let noted = LEDGER.with_borrow(BTreeSet::len);
     assert!(noted > 500, "only {noted} secrets");
     println!("{noted} secrets, {} bytes of log", log.len());
-    assert_told_nothing(&log);
+    assert_no_secrets(&log);
 }
 
 #[tokio::test]
-async fn a_leak_is_found() {
+async fn the_test_finds_a_leak() {
     let site = Site::open().await;
     let token = site.issuer.token("alice").sign();
     note(&request(Some(&token)));
@@ -168,7 +168,7 @@ async fn a_leak_is_found() {
     }
     let nobodys = &site.forged("", "")[..60];
     assert!(leak(nobodys, &BTreeSet::new()).is_some());
-    assert_told_nothing("sent alice");
+    assert_no_secrets("sent alice");
 
     #[derive(Debug)]
     #[allow(dead_code)]

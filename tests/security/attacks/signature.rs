@@ -105,7 +105,7 @@ async fn ed25519(board: &mut Board) {
     );
 }
 
-/// The same signature to whoever does not reduce its scalar (RFC 8032 section 5.1.7).
+/// The same signature for verifiers that do not reduce its scalar (RFC 8032 section 5.1.7).
 fn plus_group_order(signature: &[u8]) -> Vec<u8> {
     const ORDER: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,

@@ -1,45 +1,28 @@
-//! What is attacked: an issuer on loopback, the layers that trust it, and a handler that says "inner".
+//! The target of the attacks: an issuer on loopback, the layers that trust it, and a handler with the body "inner".
 
-use std::convert::Infallible;
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request, StatusCode};
 use portcullis::{
-    Algorithm, Clock, Issuer, JwksCache, JwksSource, JwtAuthLayer, ManualClock, PeerAddr, Reason,
-    TestIssuer,
+    Algorithm, Clock, Issuer, JwksCache, JwksSource, JwtAuthLayer, ManualClock, Reason, TestIssuer,
 };
 use serde_json::{Value, json};
-use tower::util::BoxCloneSyncService;
-use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::secrets;
 use crate::forge::Forge;
+pub(crate) use crate::support::{AUDIENCE, Answer, Stack, from, over, request, stack, with};
 
-/// Any stack of layers over a handler.
-pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
-
-pub(crate) const AUDIENCE: &str = "orders-api";
-/// When a site opens. Its clocks stand still.
+/// The time of the manual clock when a site opens.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
-/// An issuer whose keys are there already: its own, and one that signs what no honest issuer would.
+/// An issuer whose keys are loaded: its own, and one that signs tokens that no correct issuer signs.
 pub(crate) struct Site {
     pub(crate) issuer: TestIssuer,
     pub(crate) forge: Forge,
     pub(crate) keys: JwksCache,
     pub(crate) auth: JwtAuthLayer,
     pub(crate) clock: ManualClock,
-}
-
-/// A response that was read to its end.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
 }
 
 // === impl Site ===
@@ -54,7 +37,7 @@ impl Site {
         Self::publishing(algorithm, [forge.jwk("forge")], forge).await
     }
 
-    /// Publishes these keys next to its own.
+    /// Publishes these keys in addition to its own.
     pub(crate) async fn publishing(
         algorithm: Algorithm,
         keys: impl IntoIterator<Item = Value>,
@@ -78,7 +61,7 @@ impl Site {
         }
     }
 
-    /// The layer alone, over the handler. A good token passes, or the attacks on it would show nothing.
+    /// The layer alone, over the handler. Checks that a good token passes, because otherwise an attack proves nothing.
     pub(crate) async fn stack(&self) -> Stack {
         let stack = stack(self.auth.clone());
         self.admits(&stack).await;
@@ -92,18 +75,18 @@ impl Site {
         assert_eq!(attempt(stack, request(Some(&good))).await, "200", "control");
     }
 
-    /// A header with more members, written as they are.
+    /// A header with additional members, as raw JSON.
     pub(crate) fn header(&self, members: &str) -> String {
         format!(r#"{{"alg":"ES256","kid":"forge","typ":"at+jwt"{members}}}"#)
     }
 
-    /// Claims with more members, written as they are.
+    /// Claims with additional members, as raw JSON.
     pub(crate) fn claims(&self, members: &str) -> String {
         let (iss, exp) = (self.issuer.issuer(), NOW + 300);
         format!(r#"{{"iss":"{iss}","aud":"{AUDIENCE}","sub":"alice","exp":{exp}{members}}}"#)
     }
 
-    /// A token with these members on top, whose signature holds.
+    /// A token with these additional members and a valid signature.
     pub(crate) fn forged(&self, header: &str, claims: &str) -> String {
         self.forge.sign(self.header(header), self.claims(claims))
     }
@@ -124,112 +107,50 @@ pub(crate) fn auth(policy: Issuer, keys: &JwksCache, clock: &ManualClock) -> Jwt
         .clock(Clock::from(clock.clone()))
 }
 
-/// Layers over the handler that says "inner".
-pub(crate) fn stack<L>(layer: L) -> Stack
-where
-    L: Layer<Stack>,
-    L::Service: Service<Request<Body>, Response: axum::response::IntoResponse, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    <L::Service as Service<Request<Body>>>::Future: Send,
-{
-    over(layer, |_| "inner".to_owned())
-}
-
-/// Layers over a handler that tells something of the request that reached it.
-pub(crate) fn over<L>(layer: L, tell: fn(Request<Body>) -> String) -> Stack
-where
-    L: Layer<Stack>,
-    L::Service: Service<Request<Body>, Response: axum::response::IntoResponse, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    <L::Service as Service<Request<Body>>>::Future: Send,
-{
-    let handler = BoxCloneSyncService::new(service_fn(move |request| async move {
-        Ok::<_, Infallible>(Response::new(Body::from(tell(request))))
-    }));
-    let service = layer.layer(handler);
-    BoxCloneSyncService::new(service.map_response(axum::response::IntoResponse::into_response))
-}
-
-pub(crate) fn request(token: Option<&str>) -> Request<Body> {
-    match token {
-        None => with(&[]),
-        Some(token) => with(&[("authorization", &format!("Bearer {token}"))]),
-    }
-}
-
-/// A request with these headers, whatever bytes they hold.
-pub(crate) fn with(headers: &[(&str, &str)]) -> Request<Body> {
-    let mut request = Request::get("/orders").body(Body::empty()).unwrap();
-    for (name, value) in headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-        request.headers_mut().append(name, value);
-    }
-    from(request, "203.0.113.7:4711")
-}
-
-/// The request, as it comes from this address.
-pub(crate) fn from(mut request: Request<Body>, peer: &str) -> Request<Body> {
-    let peer: SocketAddr = peer.parse().unwrap();
-    request.extensions_mut().insert(PeerAddr(peer));
-    request
-}
-
+/// Sends a request, and checks that a rejection shows no secret.
 pub(crate) async fn send(stack: &Stack, request: Request<Body>) -> Answer {
     secrets::note(&request);
-    let response = stack.clone().oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let answer = Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.collect().await.unwrap().to_bytes(),
-    };
+    let answer = crate::support::send(stack, request).await;
     if answer.status != StatusCode::OK {
-        secrets::assert_told_nothing(&format!("{:?} {:?}", answer.headers, answer.body));
+        secrets::assert_no_secrets(&format!("{:?} {:?}", answer.headers, answer.body));
     }
     answer
 }
 
-/// What a request is answered: `200`, or a refusal's status and code.
+/// The answer to a request: `200`, or the status and code of the rejection.
 pub(crate) async fn attempt(stack: &Stack, request: Request<Body>) -> String {
     let credential = request.headers().get("authorization").cloned();
     let answer = send(stack, request).await;
-    let told = answer.told();
+    let outcome = answer.outcome();
     if answer.status != StatusCode::OK {
-        answer.repeats_nothing_of(credential.as_ref());
+        answer.assert_repeats_nothing_of(credential.as_ref());
     }
-    told
+    outcome
 }
 
-/// What a token is answered. Over gRPC the answer is the same.
+/// The answer to a token. Checks that the gRPC answer has the same meaning.
 pub(crate) async fn present(stack: &Stack, token: &str) -> String {
-    let told = attempt(stack, request(Some(token))).await;
+    let outcome = attempt(stack, request(Some(token))).await;
     let mut grpc = request(Some(token));
     let content_type = HeaderValue::from_static("application/grpc");
     grpc.headers_mut().insert("content-type", content_type);
     let answer = send(stack, grpc).await;
-    match told.split_once(' ') {
+    match outcome.split_once(' ') {
         None => assert_eq!(answer.body, "inner"),
         Some((_, code)) => {
             let reason = Reason::ALL.iter().find(|reason| reason.code() == code);
             let status = reason.unwrap().grpc_status().to_string();
-            assert_eq!(answer.headers["grpc-status"], *status, "{told}");
+            assert_eq!(answer.headers["grpc-status"], *status, "{outcome}");
         }
     }
-    told
+    outcome
 }
 
 // === impl Answer ===
 
 impl Answer {
-    /// The status and the code. What RFC 6750 has the challenge say, it says.
-    pub(crate) fn told(&self) -> String {
+    /// The status and the code. Checks that the challenge is the one of RFC 6750.
+    pub(crate) fn outcome(&self) -> String {
         if self.status == StatusCode::OK {
             return "200".to_owned();
         }
@@ -244,16 +165,16 @@ impl Answer {
         };
         let sent = self.headers.get("www-authenticate");
         let sent = sent.map(|value| value.to_str().unwrap());
-        let said = sent.map(|challenge| {
+        let challenged = sent.map(|challenge| {
             assert!(challenge.starts_with("Bearer "), "{challenge}");
             let (_, rest) = challenge.split_once("error=\"")?;
             rest.split_once('"').map(|(error, _)| error)
         });
-        assert_eq!(said, error, "{code}: {sent:?}");
+        assert_eq!(challenged, error, "{code}: {sent:?}");
         format!("{} {code}", self.status.as_u16())
     }
 
-    fn repeats_nothing_of(&self, credential: Option<&HeaderValue>) {
+    fn assert_repeats_nothing_of(&self, credential: Option<&HeaderValue>) {
         let mut all = String::new();
         write!(all, "{:?} {:?}", self.headers, self.body).unwrap();
         let credential = credential.and_then(|value| value.to_str().ok());

@@ -119,7 +119,7 @@ async fn metadata(State(desk): State<Desk>, Path(realm): Path<String>) -> Respon
     if desk.down.lock().unwrap().contains(&realm) {
         return StatusCode::BAD_GATEWAY.into_response();
     }
-    // As some issuers do, it takes a realm in any case, and has one that stands for all.
+    // Like some issuers, it ignores the case of a realm, and has one realm for all tenants.
     let name = realm.to_ascii_lowercase();
     let name = if name == "common" { "{tenant}" } else { &name };
     if !["acme", "globex", "{tenant}"].contains(&name) {
@@ -151,7 +151,7 @@ pub(crate) async fn mount(board: &mut Board) {
     floods(board).await;
 }
 
-/// Names that lead elsewhere, as far as they can be made to. Nobody is asked about any of them.
+/// Tenant names that lead to other URLs. No request is sent for any of them.
 async fn names(board: &mut Board) {
     let realms = Realms::open().await;
     let stack = realms.behind(realms.policy());
@@ -247,7 +247,7 @@ async fn others(board: &mut Board) {
     );
 }
 
-/// One key set for all tenants, in which one key says whose it is.
+/// One key set for all tenants, in which one key names its issuer.
 async fn shared(board: &mut Board) {
     const PATTERN: &str = "https://id.example.com/{tenant}/v2.0";
     let iss = |tenant| PATTERN.replace("{tenant}", tenant);
