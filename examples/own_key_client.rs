@@ -1,10 +1,10 @@
-//! Keys through an HTTP client of one's own, with a timeout and retries from tower.
+//! Fetches keys through another HTTP client, with a timeout and retries from tower.
 //!
-//! `cargo run --example own_key_client` starts an issuer that fails at first, fetches its keys all the same, and verifies a
-//! token.
+//! `cargo run --example own_key_client` starts an issuer that fails at first, fetches its keys with retries, and
+//! verifies a token.
 //!
-//! A client with certificates, a proxy or headers of its own goes where `Client` stands. For certificates alone,
-//! `JwksSource::root_certificates` is enough.
+//! Replace `Client` with any client. For a `reqwest::Client` with a proxy, certificates or headers,
+//! `JwksSource::client` is enough; for certificates alone, `JwksSource::root_certificates`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tower::{ServiceBuilder, service_fn};
 type Client = legacy::Client<HttpConnector, Body>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How often a fetch is tried again.
+/// The number of retries that are left.
 #[derive(Clone)]
 struct Attempts(u32);
 
@@ -47,8 +47,8 @@ impl Policy<FetchJwks, KeySet, BoxError> for Attempts {
     }
 }
 
-/// One attempt. A client of one's own sees to what the built-in one does: it follows no redirect, takes nothing but 200, and
-/// reads no more than a key set can have.
+/// One attempt. As the built-in client, it follows no redirect, accepts only status 200, and limits the
+/// size of the response.
 async fn fetch(client: Client, uri: Uri) -> Result<KeySet, BoxError> {
     let (head, body) = client.get(uri).await?.into_parts();
     if head.status != StatusCode::OK {
@@ -56,7 +56,7 @@ async fn fetch(client: Client, uri: Uri) -> Result<KeySet, BoxError> {
     }
     let body = Limited::new(body, 512 * 1024).collect().await?;
     let keys = KeySet::from_json(&body.to_bytes())?;
-    // How long the issuer wants them kept, within the bounds of the source.
+    // How long the issuer allows the keys to be kept. The source limits it.
     Ok(keys.cache_control(&head.headers))
 }
 
@@ -66,14 +66,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client: Client = legacy::Client::builder(TokioExecutor::new()).build_http();
     let uri: Uri = issuer.jwks_uri().parse()?;
 
-    // From the outside in: three attempts, half a second for each.
+    // Outermost first: three attempts, half a second for each.
     let fetch = ServiceBuilder::new()
         .layer(RetryLayer::new(Attempts(2)))
         .layer(TimeoutLayer::new(Duration::from_millis(500)))
         .service(service_fn(move |_: FetchJwks| {
             fetch(client.clone(), uri.clone())
         }));
-    // The source's own timeout is for all of it. Beyond, its backoff says when the next fetch may start.
+    // The timeout of the source limits all attempts together.
     let source = JwksSource::service(issuer.issuer(), fetch).timeout(Duration::from_secs(2));
     let keys = JwksCache::new([source])?;
     let policy = Issuer::new(issuer.issuer()).audience("orders-api");

@@ -1,7 +1,8 @@
 //! The only module that reads the time.
 //!
 //! *Wall* time is compared with the times in a token (`exp`, `nbf`, `iat`). *Monotonic* time drives
-//! limits and caches, which must not jump when an operator corrects the clock. The two are never mixed.
+//! limits and caches, which must not jump when an operator corrects the clock. The two are never
+//! mixed.
 
 use std::sync::{
     Arc, LazyLock,
@@ -181,8 +182,8 @@ impl ManualClock {
     }
 }
 
-/// The time this many seconds after the Unix epoch; the end of the year 9999 for later ones, which some platforms cannot
-/// represent.
+/// The time this many seconds after the Unix epoch; the end of the year 9999 for later ones, which
+/// some platforms cannot represent.
 pub(crate) fn system_time(unix_seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(unix_seconds.min(253_402_300_799))
 }

@@ -1,21 +1,21 @@
-//! Names with a place for a tenant, such as `https://id.example.com/realms/{tenant}`.
+//! Issuers and URLs with a placeholder for a tenant: `https://id.example.com/realms/{tenant}`.
 //!
-//! A tenant is named by whoever sends a token, so what may stand in the place is narrow: it ends up in the path of a URL,
-//! and must change nothing else there.
+//! Tenant names come from unverified tokens and are used in the path of a URL. So only names are accepted
+//! that cannot change the rest of the URL.
 
 use std::fmt;
 
 use crate::error::ConfigError;
 use crate::origin::Origin;
 
-/// A URL with `{tenant}` for one segment of its path.
+/// A URL with `{tenant}` as one segment of its path.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct TenantPattern {
     before: Box<str>,
     after: Box<str>,
 }
 
-/// Where a tenant's name goes.
+/// The placeholder.
 pub(crate) const PLACE: &str = "{tenant}";
 
 const MAX_BYTES: usize = 128;
@@ -23,36 +23,36 @@ const MAX_BYTES: usize = 128;
 // === impl TenantPattern ===
 
 impl TenantPattern {
-    /// Reads a configured pattern. Scheme, host and port are fixed, and nothing follows the path.
+    /// Parses a configured pattern. Scheme, host and port are fixed. There is no query and no fragment.
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
         let refuse = |problem| ConfigError::Url {
             url: crate::origin::without_secrets(url),
             problem,
         };
-        let (before, after) = url
-            .split_once(PLACE)
-            .ok_or_else(|| refuse("write `{tenant}` where the name of the tenant stands"))?;
+        let (before, after) = url.split_once(PLACE).ok_or_else(|| {
+            refuse("contains no `{tenant}`: add it in place of the tenant's name")
+        })?;
         let (scheme, rest) = before
             .split_once("://")
-            .ok_or_else(|| refuse("not absolute: give the scheme and the host too"))?;
-        let (authority, path) = rest.split_once('/').ok_or_else(|| {
-            refuse("`{tenant}` stands in the path alone: a host is named in full")
-        })?;
+            .ok_or_else(|| refuse("not absolute: add the scheme and the host"))?;
+        let (authority, path) = rest
+            .split_once('/')
+            .ok_or_else(|| refuse("`{tenant}` may only be in the path: write the host in full"))?;
         let origin = Origin::parse(scheme, authority).map_err(refuse)?;
         if !origin.is_encrypted() && !origin.is_loopback() {
             return Err(refuse(
-                "use https: over http anybody on the way can put in keys of his own",
+                "use https: over http an attacker on the network path can replace the keys",
             ));
         }
         if !(path.is_empty() || path.ends_with('/'))
             || !(after.is_empty() || after.starts_with('/'))
         {
-            return Err(refuse("`{tenant}` stands for a whole segment of the path"));
+            return Err(refuse("`{tenant}` must be a whole segment of the path"));
         }
         let is_plain = |segment: &str| segment.is_empty() || is_segment(segment);
         if !path.split('/').chain(after.split('/')).all(is_plain) {
             return Err(refuse(
-                "the rest of the path is letters, digits, `-`, `_` and `.`, and `{tenant}` stands there once",
+                "use `{tenant}` once, and only letters, digits, `-`, `_` and `.` in the rest of the path",
             ));
         }
         Ok(Self {
@@ -61,7 +61,7 @@ impl TenantPattern {
         })
     }
 
-    /// The tenant that a name is of.
+    /// The tenant in a URL that matches the pattern.
     pub(crate) fn tenant<'n>(&self, name: &'n str) -> Option<&'n str> {
         let rest = name.strip_prefix(&*self.before)?;
         let tenant = rest.strip_suffix(&*self.after)?;
@@ -81,7 +81,7 @@ impl fmt::Debug for TenantPattern {
     }
 }
 
-/// Whether `name` is `template` with the tenant in its place.
+/// Whether `name` is `template` with the tenant's name in place of the placeholder.
 pub(crate) fn stands_for(template: &str, tenant: &str, name: &str) -> bool {
     let Some((before, after)) = template.split_once(PLACE) else {
         return false;
@@ -91,8 +91,8 @@ pub(crate) fn stands_for(template: &str, tenant: &str, name: &str) -> bool {
     rest == Some(tenant)
 }
 
-/// Letters, digits, `-`, `_` and `.`, with no dot in front: neither `..` nor `.well-known`, no escapes, no other alphabets,
-/// and nothing that ends a segment.
+/// Letters, digits, `-`, `_` and `.`, without a leading dot. Excludes `..`, `.well-known`, escapes, other
+/// alphabets and everything that ends a segment.
 fn is_segment(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(is_plain)
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_is_one_plain_segment() {
+    fn tenant_is_one_plain_segment() {
         #[track_caller]
         fn check(pattern: &str, name: &str, expected: Option<&str>) {
             let pattern = TenantPattern::parse(pattern).unwrap();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_fixes_everything_but_one_segment() {
+    fn pattern_fixes_all_but_one_segment() {
         for url in [
             "https://id.example.com/{tenant}",
             "https://id.example.com/{tenant}/",
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_stands_for_one_tenant_alone() {
+    fn template_matches_its_tenant_only() {
         for (template, tenant, name, expected) in [
             ("api://{tenant}/orders", "acme", "api://acme/orders", true),
             ("{tenant}", "acme", "acme", true),

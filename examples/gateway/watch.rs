@@ -96,25 +96,20 @@ fn addresses(configuration: &Configuration) -> Addresses {
     (configuration.listen, configuration.admin_listen)
 }
 
-/// Starts to fetch missing keys.
+/// Starts the key fetches that are due, within the backoff of each issuer.
 pub(crate) fn warm(gateway: &Gateway) {
-    for keys in missing(&gateway.keys) {
-        let keys = keys.clone();
-        tokio::spawn(async move { keys.warm().await });
+    for keys in &gateway.keys {
+        keys.is_ready();
     }
 }
 
+/// Waits for the keys of issuers that the previous gateway did not have.
 async fn all_warm(keys: &[JwksCache]) {
-    for keys in missing(keys) {
+    for keys in keys.iter().filter(|keys| !keys.is_ready()) {
         if let Err(error) = keys.warm().await {
             tracing::warn!(%error, "keys could not be fetched");
         }
     }
-}
-
-fn missing(keys: &[JwksCache]) -> impl Iterator<Item = &JwksCache> {
-    let is_ready = |keys: &JwksCache| keys.status().iter().all(|keys| keys.state.is_ready());
-    keys.iter().filter(move |keys| !is_ready(keys))
 }
 
 fn stamps(process: &Process, file: &Path) -> Vec<(PathBuf, Stamp)> {

@@ -1,4 +1,5 @@
-//! What the targets share: an issuer with a secret, tokens that it signed, and a clock that stands still.
+//! Shared by the targets: an issuer with a secret, tokens that it signed, and a clock that does not
+//! move.
 
 use aws_lc_rs::hmac;
 use base64::Engine;

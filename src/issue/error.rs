@@ -16,7 +16,7 @@ pub enum IssueError {
         /// The requested algorithm.
         algorithm: Algorithm,
     },
-    /// The crypto backend failed. It does not say why.
+    /// The crypto backend failed. It gives no reason.
     #[error("the crypto backend could not generate or use a key: check the system's randomness")]
     Crypto,
     /// The claims are not a JSON object (RFC 7519 section 4), or do not serialize.

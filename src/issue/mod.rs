@@ -1,11 +1,14 @@
-//! Issuing: a ring of keys that signs tokens, publishes its public keys and rotates without an outage.
+//! Issuing: a ring of keys that signs tokens, publishes its public keys and rotates without an
+//! outage.
 //!
 //! A rotation has five steps:
 //!
 //! 1. [`stage`](KeyRing::stage) publishes the next key, which does not sign yet.
-//! 2. Wait until every verifier has fetched it: `publish_lead >= verifier TTL x 1.1`. The TTL is the
-//!    longest time between two fetches of a verifier; the extra tenth is the jitter of its refresh.
-//! 3. [`promote`](KeyRing::promote) makes the staged key the signing key. The old key stays published.
+//! 2. Wait until every verifier has fetched it: `publish_lead >= verifier TTL x 1.1`. The TTL is
+//!    the longest time between two fetches of a verifier; the extra tenth is the jitter of its
+//!    refresh.
+//! 3. [`promote`](KeyRing::promote) makes the staged key the signing key. The old key stays
+//!    published.
 //! 4. Wait until every token that the old key signed has expired:
 //!    `retire_after >= longest token lifetime + clock skew`.
 //! 5. [`retire`](KeyRing::retire) removes the old key from the document.
@@ -13,8 +16,8 @@
 //! Without the wait of step 2, verifiers receive tokens of a key that they have not fetched yet.
 //! Without the wait of step 4, verifiers reject tokens that have not expired.
 //!
-//! After a leak, [`rotate`](KeyRing::rotate) and then `retire` at once: rejecting good tokens is the
-//! smaller harm.
+//! After a leak, [`rotate`](KeyRing::rotate) and then `retire` at once: rejecting good tokens is
+//! the smaller harm.
 //!
 //! A ring lives in one process and is not stored. Two processes have two rings, and a restart loses
 //! the keys.

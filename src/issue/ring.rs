@@ -92,7 +92,7 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// Those of [`sign`](Self::sign).
+    /// As [`sign`](Self::sign).
     pub fn sign_as(&self, typ: &str, claims: &impl Serialize) -> Result<String, IssueError> {
         let payload = serde_json::to_vec(claims).map_err(|_| IssueError::Claims)?;
         if !payload.starts_with(b"{") {
@@ -111,8 +111,8 @@ impl KeyRing {
     /// The JWKS document (RFC 7517 section 5). Keys have public members only, with `kid`, `alg` and
     /// `use: sig`.
     ///
-    /// Serve it as `application/jwk-set+json` or `application/json`. Its `Cache-Control: max-age` must
-    /// not be longer than the verifier TTL that the rotation assumes.
+    /// Serve it as `application/jwk-set+json` or `application/json`. Its `Cache-Control: max-age`
+    /// must not be longer than the verifier TTL that the rotation assumes.
     #[must_use]
     pub fn jwks(&self) -> String {
         let keys = self.0.keys.load();
@@ -120,11 +120,12 @@ impl KeyRing {
         format!(r#"{{"keys":[{}]}}"#, list.join(","))
     }
 
-    /// Publishes the next key, which does not sign before [`promote`](Self::promote). Returns its ID.
+    /// Publishes the next key, which does not sign before [`promote`](Self::promote). Returns its
+    /// ID.
     ///
     /// # Errors
     ///
-    /// [`IssueError::AlreadyStaged`] if a key is staged, and those of [`generate`](Self::generate).
+    /// [`IssueError::AlreadyStaged`] if a key is staged, and the errors of [`generate`](Self::generate).
     pub fn stage(&self, algorithm: Algorithm) -> Result<String, IssueError> {
         self.refuse_a_second_staged_key()?;
         let key = Arc::new(SigningKey::generate(algorithm)?);
@@ -133,8 +134,8 @@ impl KeyRing {
         Ok(kid)
     }
 
-    /// Makes the staged key the signing key. Returns the ID of the previous signing key, which stays
-    /// published. [Retire](Self::retire) it when its last token has expired.
+    /// Makes the staged key the signing key. Returns the ID of the previous signing key, which
+    /// stays published. [Retire](Self::retire) it when its last token has expired.
     ///
     /// # Errors
     ///
@@ -143,9 +144,9 @@ impl KeyRing {
         self.change(Keys::promote)
     }
 
-    /// Stages and promotes a new key in one step, without time for verifiers to fetch it. Use it after
-    /// a leak, or if every verifier fetches keys when it sees an unknown key ID. Returns the ID of the
-    /// previous signing key.
+    /// Stages and promotes a new key in one step, without time for verifiers to fetch it. Use it
+    /// after a leak, or if every verifier fetches keys when it sees an unknown key ID. Returns the
+    /// ID of the previous signing key.
     ///
     /// ```
     /// use portcullis::{Algorithm, KeyRing};
@@ -159,7 +160,7 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// Those of [`stage`](Self::stage).
+    /// As [`stage`](Self::stage).
     pub fn rotate(&self, algorithm: Algorithm) -> Result<String, IssueError> {
         self.refuse_a_second_staged_key()?;
         let key = Arc::new(SigningKey::generate(algorithm)?);
@@ -173,8 +174,8 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// [`IssueError::StillSigning`] for the signing key, [`IssueError::UnknownKey`] if the ring does
-    /// not have the key.
+    /// [`IssueError::StillSigning`] for the signing key, [`IssueError::UnknownKey`] if the ring
+    /// does not have the key.
     pub fn retire(&self, kid: &str) -> Result<(), IssueError> {
         self.change(|keys| keys.retire(kid))
     }
@@ -185,7 +186,8 @@ impl KeyRing {
         self.0.keys.load().signing.kid().to_owned()
     }
 
-    /// The IDs of all published keys: the signing key, the staged key, then outgoing keys, oldest first.
+    /// The IDs of all published keys: the signing key, the staged key, then outgoing keys, oldest
+    /// first.
     #[must_use]
     pub fn kids(&self) -> Vec<String> {
         let keys = self.0.keys.load();

@@ -107,7 +107,7 @@ impl JwksCache {
     /// ```
     ///
     /// # Errors
-    /// The error of the first issuer that failed. The other issuers are fetched all the same.
+    /// The error of the first issuer that failed. The other issuers are fetched too.
     pub async fn warm(&self) -> Result<(), WarmError> {
         // All fetches start before the first is awaited.
         let fetches: Vec<_> = self.0.shared().map(|keys| (keys, keys.warm())).collect();
@@ -206,7 +206,7 @@ impl JwksCache {
     /// they are used up to `max_age`, and so is a key that was removed or purged in the meantime.
     ///
     /// A set is skipped if it is from the future, has no usable key, or belongs to an issuer or a URL
-    /// that is not configured now; the event `jwks.not_restored` says why. Sets of a
+    /// that is not configured now; the event `jwks.not_restored` contains the reason. Sets of a
     /// [service](JwksSource::service) have no URL and are restored for any service of the same issuer.
     /// Call it before the first token arrives.
     ///
@@ -333,7 +333,7 @@ impl Providers {
             .find_map(|own| Some((own, own.pattern()?.tenant(issuer)?)))
     }
 
-    /// Every key set except those of single tenants.
+    /// Every key set that does not belong to a single tenant.
     fn shared(&self) -> impl Iterator<Item = &Arc<IssuerKeys>> {
         let of_patterns = self.patterns.iter().filter_map(|provider| match provider {
             KeyProvider::Shared(keys, _) => Some(keys),

@@ -13,7 +13,7 @@ use super::set::{KeySet, read_object};
 use crate::clock::Clock;
 use crate::sync::lock;
 
-/// The keys of an issuer that are found through its metadata.
+/// The keys of an issuer, found through its metadata.
 #[derive(Clone)]
 pub(super) struct Discovery {
     client: Client,
@@ -23,14 +23,14 @@ pub(super) struct Discovery {
     found: Arc<Mutex<Option<Found>>>,
 }
 
-/// Where the keys are, and since when that is known.
+/// The URL of the keys.
 struct Found {
     keys_at: KeysAt,
-    /// `None` if the keys were not to be had there.
+    /// `None` if the last fetch from there failed.
     discovered_at: Option<Duration>,
 }
 
-/// An issuer that moves its keys may leave the old ones behind, where they would be taken for its own for ever.
+/// An issuer that moves its keys may leave the old ones behind. They must not be trusted forever.
 const REDISCOVERED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Deserialize)]
@@ -54,26 +54,25 @@ impl Discovery {
 
     async fn get(&self, request: &FetchJwks) -> Result<KeySet, Failure> {
         let timeout = request.timeout();
-        // Taken out while it is used: a fetch that never ends leaves nothing behind and is discovered again.
+        // Taken out during the fetch: a fetch that never ends leaves `None`, so the next one discovers.
         let known = lock(&self.found).take();
         let found = match known {
             None => self.found_at(self.discover(timeout).await?),
             Some(known) if self.is_recent(&known) => known,
             Some(known) => match self.discover(timeout).await {
-                // The client of the same place knows what it need not fetch again.
+                // Keeps the entity tag of the last response.
                 Ok(endpoint) if known.keys_at.is_at(&endpoint) => Found {
                     discovered_at: Some(self.clock.monotonic()),
                     ..known
                 },
                 Ok(endpoint) => self.found_at(endpoint),
-                // It is no worse than before; the next fetch tries again.
+                // The known URL may still work. The next fetch tries again.
                 Err(_) => known,
             },
         };
         let keys = found.keys_at.get(request).await;
         *lock(&self.found) = Some(Found {
-            // Where keys are not to be had, the metadata are asked again; if they are not to be had either, this is the
-            // best that is known.
+            // After a failure the next fetch reads the metadata first. If that fails too, this URL is kept.
             discovered_at: found.discovered_at.filter(|_| keys.is_ok()),
             ..found
         });
@@ -112,10 +111,10 @@ impl Discovery {
     pub(super) fn check(&self, document: &[u8]) -> Result<Endpoint, FetchError> {
         let metadata: Metadata =
             read_object(document).ok_or(FetchError::Discovery("not a metadata document"))?;
-        // RFC 8414 section 3.3: identical, or a document of one issuer could stand for another.
+        // RFC 8414 section 3.3: must be identical, or one issuer could impersonate another.
         if *metadata.issuer != *self.issuer {
             return Err(FetchError::Discovery(
-                "its issuer is another than the configured one",
+                "its `issuer` differs from the configured issuer",
             ));
         }
         let transport = if self.endpoint.is_loopback() {
@@ -124,11 +123,11 @@ impl Discovery {
             Transport::Https
         };
         let endpoint = Endpoint::parse(&metadata.jwks_uri, transport)
-            .map_err(|_| FetchError::Discovery("its jwks_uri is no https URL"))?;
-        // A document from afar must not send requests to this machine or into its network.
+            .map_err(|_| FetchError::Discovery("its `jwks_uri` is not an https URL"))?;
+        // A remote document must not direct requests to this machine or into its network.
         if endpoint.is_local() && !self.endpoint.is_local() {
             return Err(FetchError::Discovery(
-                "its jwks_uri leads to a local address: name that with `JwksSource::uri`",
+                "its `jwks_uri` is a local address: configure it with `JwksSource::uri`",
             ));
         }
         Ok(endpoint)
@@ -162,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn metadata_are_an_object() {
+    fn metadata_must_be_an_object() {
         let (issuer, keys) = ("https://id.example.com", "https://id.example.com/keys");
         assert!(read(issuer, &json!({"issuer": issuer, "jwks_uri": keys})).is_ok());
         assert!(read(issuer, &json!([issuer, keys])).is_err());
     }
 
     #[test]
-    fn only_a_local_issuer_may_lead_to_a_local_place() {
+    fn only_local_issuers_have_local_keys() {
         #[track_caller]
         fn check(issuer: &str, jwks_uri: &str, accepted: bool) {
             let found = read(issuer, &json!({"issuer": issuer, "jwks_uri": jwks_uri}));

@@ -1,4 +1,4 @@
-//! Which URLs keys may be fetched from.
+//! URLs that keys may be fetched from.
 
 use http::Uri;
 
@@ -18,9 +18,9 @@ pub(super) struct Endpoint {
 pub(super) enum Transport {
     /// https only.
     Https,
-    /// https, or http to this very machine.
+    /// https, or http to a loopback address.
     HttpsOrLoopback,
-    /// Anything: whoever stands between can put in keys of his own.
+    /// Also plain http, on which an attacker can replace the keys.
     DangerousPlain,
 }
 
@@ -33,13 +33,13 @@ impl Endpoint {
             Err(ConfigError::Url { url, problem })
         };
         let Ok(uri) = url.parse::<Uri>() else {
-            return refuse("not a URL: give an absolute one, like https://id.example.com/keys");
+            return refuse("not a URL: use an absolute one, such as https://id.example.com/keys");
         };
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return refuse("not absolute: give the scheme and the host too");
+            return refuse("not absolute: add the scheme and the host");
         };
         if url.contains(['{', '}']) {
-            return refuse("has braces, which no URL has: the place of a tenant is `{tenant}`");
+            return refuse("contains braces: only `{tenant}` is a placeholder");
         }
         if url.contains('#') {
             return refuse("has a fragment: remove it");
@@ -56,7 +56,9 @@ impl Endpoint {
                 Transport::DangerousPlain => true,
             };
         if !allowed {
-            return refuse("use https: over http anybody on the way can put in keys of his own");
+            return refuse(
+                "use https: over http an attacker on the network path can replace the keys",
+            );
         }
         let is_local = origin.is_local();
         Ok(Self {
@@ -66,22 +68,22 @@ impl Endpoint {
         })
     }
 
-    /// As an error may show it.
+    /// The URL without user information and query, for errors and logs.
     pub(super) fn without_secrets(&self) -> String {
         without_secrets(&self.uri.to_string())
     }
 
-    /// Whether it is on this very machine.
+    /// Whether it is a loopback address.
     pub(super) fn is_loopback(&self) -> bool {
         self.is_loopback
     }
 
-    /// Whether it is on this machine or on a network that strangers do not reach.
+    /// Whether it is on this machine or in a private network.
     pub(super) fn is_local(&self) -> bool {
         self.is_local
     }
 
-    /// Where OpenID Connect Discovery puts the document: after the issuer's path.
+    /// The URL of the metadata in OpenID Connect Discovery 1.0: after the issuer's path.
     pub(super) fn openid_configuration(&self) -> String {
         format!(
             "{}{}/.well-known/openid-configuration",
@@ -90,7 +92,7 @@ impl Endpoint {
         )
     }
 
-    /// Where RFC 8414 section 3.1 puts it: before the issuer's path.
+    /// The URL of the metadata in RFC 8414 section 3.1: before the issuer's path.
     pub(super) fn oauth_authorization_server(&self) -> String {
         format!(
             "{}/.well-known/oauth-authorization-server{}",
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_https_is_accepted_except_on_this_machine() {
+    fn plain_http_is_accepted_for_loopback_only() {
         #[track_caller]
         fn check(url: &str, transport: Transport, accepted: bool) {
             assert_eq!(Endpoint::parse(url, transport).is_ok(), accepted, "{url}");
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_repeats_neither_user_information_nor_the_query() {
+    fn errors_contain_no_user_information_and_no_query() {
         for url in [
             "https://me:hunter2@id.example.com/",
             "https://id.example.com/keys?key=hunter2#x",
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_well_known_places_keep_the_path_of_the_issuer() {
+    fn metadata_urls_keep_the_issuer_path() {
         let places = |url| {
             let issuer = Endpoint::parse(url, Transport::Https).unwrap();
             [

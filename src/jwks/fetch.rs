@@ -1,4 +1,4 @@
-//! How keys are asked for: a service from [`FetchJwks`] to [`KeySet`].
+//! Fetching keys: a service from [`FetchJwks`] to [`KeySet`].
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -24,29 +24,29 @@ pub struct FetchJwks {
     is_whole: bool,
 }
 
-/// Why keys could not be fetched. It holds nothing of what the other side sent.
+/// Why keys could not be fetched. Contains nothing that the issuer sent.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// No answer in time.
-    #[error("no answer in time")]
+    /// No response within the time limit.
+    #[error("no response within the time limit")]
     TimedOut,
-    /// No connection, or it broke.
+    /// The connection failed or broke.
     #[error("no connection")]
     Connection(#[source] Arc<dyn Error + Send + Sync>),
-    /// An answer other than 200. Redirects are not followed.
+    /// A status other than 200. Redirects are not followed.
     #[error("HTTP status {0}")]
     Status(u16),
-    /// An answer of more than 512 KiB.
-    #[error("an answer of more than 512 KiB")]
+    /// The response or the key set is too large.
+    #[error("response too large")]
     TooLarge,
-    /// An answer that is no key set, or one without a usable key.
+    /// The response is not a key set, or has no usable key.
     #[error("unusable key set")]
     KeySet(#[from] KeySetError),
-    /// A discovery document that must not be used.
+    /// The metadata of the issuer must not be used.
     #[error("discovery: {0}")]
     Discovery(&'static str),
-    /// A failure of a fetch service that is not of this crate.
+    /// The service given to [`JwksSource::service`](crate::JwksSource::service) failed.
     #[error("the fetch service failed")]
     Service(#[source] Arc<dyn Error + Send + Sync>),
     /// The task that fetched ended without an answer: it panicked, or its runtime was shut down.
@@ -57,14 +57,14 @@ pub enum FetchError {
     NoRuntime,
 }
 
-/// Keys of an issuer that could not be fetched by [`JwksCache::warm`](super::JwksCache::warm).
+/// The keys of an issuer that could not be fetched by [`JwksCache::warm`](super::JwksCache::warm).
 #[derive(Clone, Debug, Error)]
 #[error("keys of issuer {issuer:?}: {source}")]
 #[non_exhaustive]
 pub struct WarmError {
     /// The first issuer that failed.
     pub issuer: String,
-    /// What happened.
+    /// The reason.
     pub source: FetchError,
 }
 
@@ -109,19 +109,22 @@ impl FetchJwks {
         Self { is_whole, ..self }
     }
 
-    /// Whether the set itself is wanted, and not that it has not changed.
-    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // nobody else asks whether it has
+    /// Whether a 304 is not enough.
+    #[cfg_attr(
+        not(any(feature = "reqwest", feature = "reqwest-client")),
+        allow(dead_code)
+    )] // only HTTP has conditional requests
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
     }
 
-    /// Whose keys, spelled as the `iss` of its tokens.
+    /// The issuer, spelled as the `iss` of its tokens.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// How long one request to the issuer may take.
+    /// The time limit of one request to the issuer.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -147,7 +150,7 @@ impl FetchError {
         }
     }
 
-    /// Whether the other side has said that there is no such issuer, which for a tenant that a token names is an answer.
+    /// Whether the issuer does not exist. For a tenant from a token, that is an answer.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::Status(400 | 404 | 410) | Self::Discovery(_))
     }
@@ -179,7 +182,7 @@ impl Failure {
         }
     }
 
-    #[cfg(feature = "reqwest")]
+    #[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
     pub(super) fn at(error: FetchError, step: &'static str, url: &str) -> Self {
         let url = Some(crate::origin::without_secrets(url));
         Self { error, step, url }
@@ -228,7 +231,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_service_is_driven_ready_before_it_is_called() {
+    async fn service_is_ready_before_it_is_called() {
         let (service, mut handle) = tower_test::mock::spawn::<FetchJwks, KeySet>();
         let boxed = Boxed::new(service.into_inner());
         handle.allow(0);
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_this_crate_keeps_its_kind_through_other_layers() {
+    fn fetch_errors_pass_through_other_layers() {
         let error: BoxError = FetchError::Status(502).into();
         assert_eq!(FetchError::of(error).to_string(), "HTTP status 502");
     }

@@ -1,12 +1,11 @@
-//! How long an answer says that its keys may be kept.
+//! How long a response allows its keys to be kept.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL};
 
-/// RFC 9111 section 4.2: `max-age` less the time that the answer spent in other caches; nothing for `no-store` and
-/// `no-cache`.
+/// RFC 9111 section 4.2: `max-age` minus the time in other caches; zero for `no-store` and `no-cache`.
 pub(super) fn freshness(headers: &HeaderMap) -> Option<Duration> {
     let mut max_age = None;
     let lines = headers.get_all(CACHE_CONTROL).into_iter();
@@ -34,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn freshness_is_what_cache_control_says() {
+    fn cache_control_determines_freshness() {
         #[track_caller]
         fn check(headers: &[(&str, &str)], expected: Option<u64>) {
             let mut map = HeaderMap::new();

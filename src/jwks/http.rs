@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+#[cfg(feature = "reqwest")]
+use reqwest::Certificate;
 
 use super::endpoint::Endpoint;
 use super::fetch::{BoxFuture, Failure, Fetch, FetchError, FetchJwks};
@@ -13,6 +15,10 @@ use super::set::{KeySet, MAX_BYTES};
 use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::sync::lock;
+
+/// Without TLS of ours there are no certificates.
+#[cfg(not(feature = "reqwest"))]
+type Certificate = std::convert::Infallible;
 
 /// A client that follows no redirects.
 #[derive(Clone)]
@@ -22,7 +28,7 @@ pub(super) struct Client(reqwest::Client);
 #[derive(Default)]
 pub(super) struct ClientSettings {
     /// Trusted in place of the system's certificates, unless it is empty.
-    pub(super) roots: Vec<reqwest::Certificate>,
+    pub(super) roots: Vec<Certificate>,
     /// Used in place of a new client.
     pub(super) client: Option<reqwest::Client>,
 }
@@ -58,17 +64,26 @@ pub(super) struct Response {
 
 impl Client {
     pub(super) fn new(endpoint: &Endpoint, settings: ClientSettings) -> Result<Self, ConfigError> {
-        let ClientSettings { roots, client } = settings;
-        match client {
-            Some(client) if roots.is_empty() => return Ok(Self(client)),
-            Some(_) => {
-                return Err(ConfigError::Setting {
-                    setting: "jwks root_certificates",
-                    problem: "ignored by the given client: add them to the client",
-                });
-            }
-            None => {}
+        match settings.client {
+            Some(client) if settings.roots.is_empty() => Ok(Self(client)),
+            Some(_) => Err(ConfigError::Setting {
+                setting: "jwks root_certificates",
+                problem: "ignored by the given client: add them to the client",
+            }),
+            None => Self::build(endpoint, settings.roots),
         }
+    }
+
+    #[cfg(not(feature = "reqwest"))]
+    fn build(_: &Endpoint, _: Vec<Certificate>) -> Result<Self, ConfigError> {
+        Err(ConfigError::Setting {
+            setting: "jwks client",
+            problem: "enable the feature `reqwest`, or pass a client with `JwksSource::client`",
+        })
+    }
+
+    #[cfg(feature = "reqwest")]
+    fn build(endpoint: &Endpoint, roots: Vec<Certificate>) -> Result<Self, ConfigError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)

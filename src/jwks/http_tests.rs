@@ -1,4 +1,4 @@
-//! Keys over real HTTP, from an issuer on this machine that does as it is told.
+//! Keys over real HTTP, from a scripted issuer on this machine.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use crate::error::ConfigError;
 type Pages = Arc<Mutex<Vec<(&'static str, Page)>>>;
 type Page = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
 
-/// Serves pages by path, 404 elsewhere, and remembers what was asked for.
+/// Serves pages by path, 404 elsewhere, and records the requested paths.
 struct Server {
     origin: String,
     pages: Pages,
@@ -92,7 +92,7 @@ async fn failure(cache: &JwksCache) -> FetchError {
 const METADATA: &str = "/.well-known/openid-configuration";
 
 #[tokio::test]
-async fn keys_are_fetched_and_their_max_age_is_read() {
+async fn keys_are_fetched_with_their_max_age() {
     let server = Server::start().await;
     server.page("/keys", |_| {
         ([("cache-control", "max-age=120")], json(["a"]))
@@ -127,7 +127,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn anything_but_200_is_an_error() {
+async fn other_statuses_than_200_are_errors() {
     let server = Server::start().await;
     for status in [201, 203, 304, 401, 404, 500, 503] {
         let code = StatusCode::from_u16(status).unwrap();
@@ -141,7 +141,7 @@ async fn anything_but_200_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_key_set_is_an_error_without_its_text() {
+async fn errors_contain_no_text_of_the_response() {
     let server = Server::start().await;
     for body in [
         "",
@@ -157,7 +157,7 @@ async fn an_answer_that_is_no_key_set_is_an_error_without_its_text() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_up_to_512_kib() {
+async fn responses_are_read_up_to_512_kib() {
     let server = Server::start().await;
     let padded = |bytes: usize| {
         let keys = json(["a"]);
@@ -177,7 +177,7 @@ async fn an_answer_is_read_up_to_512_kib() {
 }
 
 #[tokio::test]
-async fn a_slow_issuer_is_given_up() {
+async fn slow_issuer_times_out() {
     let server = Server::start().await;
     server.page("/keys", |_| {
         Body::from_stream(futures_util::stream::once(pending::<
@@ -190,7 +190,7 @@ async fn a_slow_issuer_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_not_there_is_an_error() {
+async fn refused_connection_is_an_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/keys", listener.local_addr().unwrap());
     drop(listener);
@@ -199,7 +199,7 @@ async fn an_issuer_that_is_not_there_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_unchanged_set_is_not_sent_again() {
+async fn unchanged_set_is_not_sent_again() {
     let server = Server::start().await;
     server.page("/keys", |request| {
         let tag = [("etag", "\"v1\""), ("cache-control", "max-age=60")];
@@ -216,7 +216,7 @@ async fn an_unchanged_set_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn that_nothing_has_changed_is_neither_believed_for_a_new_kid_nor_for_ever() {
+async fn status_304_is_limited_and_not_for_new_kids() {
     let server = Server::start().await;
     let published = Arc::new(Mutex::new(json(["a"])));
     let now = published.clone();
@@ -253,7 +253,7 @@ async fn that_nothing_has_changed_is_neither_believed_for_a_new_kid_nor_for_ever
 // === discovery ===
 
 #[tokio::test]
-async fn keys_are_discovered_and_the_place_is_remembered() {
+async fn discovered_url_is_kept() {
     let server = Server::start().await;
     server.metadata(METADATA, &server.origin, &server.url("/keys"));
     server.page("/keys", |_| json(["a"]));
@@ -264,7 +264,7 @@ async fn keys_are_discovered_and_the_place_is_remembered() {
 }
 
 #[tokio::test]
-async fn the_place_is_discovered_again_after_a_failed_fetch() {
+async fn failed_fetch_discovers_again() {
     let server = Server::start().await;
     server.metadata(METADATA, &server.origin, &server.url("/old"));
     server.page("/old", |_| json(["a"]));
@@ -279,7 +279,7 @@ async fn the_place_is_discovered_again_after_a_failed_fetch() {
 }
 
 #[tokio::test]
-async fn the_place_is_discovered_again_every_day_while_the_old_one_answers() {
+async fn url_is_discovered_again_every_day() {
     let server = Server::start().await;
     server.metadata(METADATA, &server.origin, &server.url("/old"));
     server.page("/old", |_| json(["a"]));
@@ -317,7 +317,7 @@ async fn the_place_is_discovered_again_every_day_while_the_old_one_answers() {
 }
 
 #[tokio::test]
-async fn rfc_8414_is_asked_where_openid_is_not_found() {
+async fn rfc_8414_is_used_if_openid_is_missing() {
     const PLACE: &str = "/.well-known/oauth-authorization-server/realms/a";
     let server = Server::start().await;
     let issuer = server.url("/realms/a");
@@ -357,7 +357,7 @@ async fn metadata_of_another_issuer_are_refused() {
 }
 
 #[tokio::test]
-async fn metadata_must_not_lead_to_plain_http_elsewhere() {
+async fn metadata_must_not_lead_to_plain_http() {
     let server = Server::start().await;
     let cache = JwksCache::from_issuer(&server.origin).unwrap();
     for jwks_uri in [
@@ -372,7 +372,7 @@ async fn metadata_must_not_lead_to_plain_http_elsewhere() {
 }
 
 #[tokio::test]
-async fn metadata_that_redirect_are_an_error() {
+async fn redirected_metadata_are_an_error() {
     let server = Server::start().await;
     server.page(METADATA, |_| (StatusCode::FOUND, [("location", "/other")]));
     let cache = JwksCache::from_issuer(&server.origin).unwrap();
@@ -404,7 +404,7 @@ fn only_safe_urls_are_accepted() {
 }
 
 #[test]
-fn root_certificates_are_for_what_is_fetched_over_http() {
+fn root_certificates_need_keys_over_http() {
     let source = || JwksSource::uri("i", "https://id.example.com/").unwrap();
     let trusting = source().root_certificates(ROOT.as_bytes()).unwrap();
     assert!(JwksCache::new([trusting]).is_ok());
@@ -434,3 +434,54 @@ AQH/MAoGCCqGSM49BAMCA0cAMEQCIDBg+amTf3AEKq/Pdid+q2rWucTm9Xw2IyMt
 sBsXcHXnAiA0bvpDzgeosznQQ9j02W+1WI8VgijL29W652aGiY7ERg==
 -----END CERTIFICATE-----
 ";
+
+fn source(server: &Server) -> JwksSource {
+    JwksSource::uri("https://id/", server.url("/keys")).unwrap()
+}
+
+#[tokio::test]
+async fn given_client_fetches_the_keys() {
+    let server = Server::start().await;
+    server.page("/keys", |request: &Request| {
+        match request.headers().get("x-tenant") {
+            Some(_) => json(["a"]).into_response(),
+            None => StatusCode::FORBIDDEN.into_response(),
+        }
+    });
+    let headers = [("x-tenant", "acme")].map(|(name, value)| {
+        let name = ::http::HeaderName::from_static(name);
+        (name, ::http::HeaderValue::from_static(value))
+    });
+    let client = reqwest::Client::builder()
+        .default_headers(headers.into_iter().collect())
+        .build()
+        .unwrap();
+    let cache = JwksCache::new([source(&server).client(client).unwrap()]).unwrap();
+    cache.warm().await.unwrap();
+    assert!(server.cache().warm().await.is_err(), "control");
+}
+
+#[tokio::test]
+async fn given_client_that_followed_a_redirect_is_refused() {
+    let server = Server::start().await;
+    server.page("/elsewhere", |_| json(["a"]));
+    server.page("/keys", |_| {
+        (StatusCode::FOUND, [("location", "/elsewhere")])
+    });
+    let cache = source(&server).client(reqwest::Client::new()).unwrap();
+    let cache = JwksCache::new([cache]).unwrap();
+    assert!(matches!(failure(&cache).await, FetchError::Status(302)));
+    assert_eq!(server.seen(), ["/keys", "/elsewhere"]);
+}
+
+#[test]
+fn given_client_excludes_certificates_and_fixed_keys() {
+    let client = reqwest::Client::new();
+    let fixed = JwksSource::keys("https://id/", keys(["a"]));
+    assert!(fixed.client(client.clone()).is_err());
+    let signed = rcgen::generate_simple_self_signed(vec!["id".to_owned()]).unwrap();
+    let source = JwksSource::uri("https://id/", "https://id/keys").unwrap();
+    let both = source.root_certificates(signed.cert.pem().as_bytes());
+    let both = JwksCache::new([both.unwrap().client(client).unwrap()]);
+    assert!(matches!(both, Err(ConfigError::Setting { .. })));
+}

@@ -10,7 +10,7 @@ use crate::manifest::{Describe, Entry};
 
 /// Inserts a [`JwksCache`] into the extensions of every request, for the layers and handlers below.
 ///
-/// A [`JwtAuthLayer`](crate::JwtAuthLayer) without keys of its own finds them there:
+/// A [`JwtAuthLayer`](crate::JwtAuthLayer) that has no keys uses them:
 ///
 /// ```
 /// use portcullis::{Issuer, JwksCache, JwksCacheLayer, JwtAuthLayer};

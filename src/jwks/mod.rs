@@ -67,18 +67,18 @@ mod state;
 mod status;
 mod tenants;
 
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 mod discovery;
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 mod endpoint;
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 mod http;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 
-#[cfg(all(test, feature = "reqwest"))]
+#[cfg(all(test, feature = "reqwest", feature = "reqwest-client"))]
 mod http_tests;
 #[cfg(all(test, feature = "tracing", feature = "metrics"))]
 mod observed_tests;

@@ -22,9 +22,9 @@ const MAX_KEYS: usize = 256;
 
 /// An immutable set of public keys. Clones are cheap.
 ///
-/// Each JWK is checked on its own. An unusable key is [skipped](KeySet::skipped), and the others are
-/// used. If two different keys have the same `kid`, both are skipped, because a token with this `kid`
-/// could mean either. A key that is listed twice counts once.
+/// Each JWK is checked on its own. An unusable key is [skipped](KeySet::skipped), and the others
+/// are used. If two different keys have the same `kid`, both are skipped, because a token with this
+/// `kid` could mean either. A key that is listed twice counts once.
 ///
 /// ```
 /// use portcullis::KeySet;
@@ -78,7 +78,8 @@ struct Document<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// Reads the members of an object. A derived `Deserialize` alone accepts an array of the values too.
+/// Reads the members of an object. A derived `Deserialize` alone accepts an array of the values
+/// too.
 pub(super) fn read_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     let is_object = json.trim_ascii_start().starts_with(b"{");
     serde_json::from_slice(json).ok().filter(|_| is_object)
@@ -108,9 +109,11 @@ impl KeySet {
         Ok(Self::new(keys))
     }
 
-    /// Reads one public key in PEM: `PUBLIC KEY` (RSA, P-256, P-384 or Ed25519) or `RSA PUBLIC KEY`.
+    /// Reads one public key in PEM: `PUBLIC KEY` (RSA, P-256, P-384 or Ed25519) or `RSA PUBLIC
+    /// KEY`.
     ///
-    /// The key serves tokens with any `kid` and without one, and allows every algorithm of its type.
+    /// The key serves tokens with any `kid` and without one, and allows every algorithm of its
+    /// type.
     ///
     /// ```
     /// let keys = portcullis::KeySet::from_pem(
@@ -131,8 +134,8 @@ impl KeySet {
 
     /// Reads one JWK (RFC 7517 section 4).
     ///
-    /// A key with a `kid` serves tokens with this `kid`, or without one. A key without a `kid` serves
-    /// every token, as a key in PEM does.
+    /// A key with a `kid` serves tokens with this `kid`, or without one. A key without a `kid`
+    /// serves every token, as a key in PEM does.
     ///
     /// ```
     /// use portcullis::KeySet;
@@ -232,7 +235,8 @@ impl KeySet {
         self.keys().map(Key::bytes).sum()
     }
 
-    /// The key with this kid if it allows the algorithm. Without a kid, the only key that allows it.
+    /// The key with this kid if it allows the algorithm. Without a kid, the only key that allows
+    /// it.
     pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<Key>> {
         if let Some(kid) = kid.filter(|_| !self.keys.serve_any_kid) {
             return self.keys.named.get(kid).filter(|key| key.allows(algorithm));
@@ -242,7 +246,7 @@ impl KeySet {
         only.filter(|_| allowing.next().is_none())
     }
 
-    /// Whether another fetch could not find a key for this kid.
+    /// Whether the set contains this kid, so that another fetch would not help.
     pub(super) fn knows(&self, kid: &str) -> bool {
         self.keys.serve_any_kid || self.names(kid)
     }
@@ -267,7 +271,8 @@ impl KeySet {
         self.keys.iter().map(|key| &**key)
     }
 
-    /// The keys of this set that `keep` accepts. A key that is unchanged in `previous` is taken from there.
+    /// The keys of this set that `keep` accepts. A key that is unchanged in `previous` is taken
+    /// from there.
     pub(super) fn succeed(&self, previous: Option<&Self>, keep: impl Fn(&Key) -> bool) -> Self {
         let kept = |key: &Arc<Key>| {
             let before = previous.and_then(|previous| previous.keys.unchanged(key));

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tower::Service;
 
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 use super::discovery::Discovery;
 use super::driver::IssuerKeys;
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 use super::endpoint::{Endpoint, Transport};
 use super::fetch::{Boxed, Fetch, FetchJwks, MakeFetch};
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 use super::http::{Client, ClientSettings, KeysAt};
 use super::set::KeySet;
 use super::settings::Settings;
@@ -65,11 +65,11 @@ pub struct JwksSource {
 enum Location {
     Given(KeySet),
     Service(Arc<dyn Fetch>),
-    #[cfg(feature = "reqwest")]
+    #[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
     Http(HttpLocation),
 }
 
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 struct HttpLocation {
     /// The URL of the keys, or the issuer if it is discovered. May contain `{tenant}`.
     url: Box<str>,
@@ -128,21 +128,21 @@ impl JwksSource {
         }
     }
 
-    /// How long keys are fresh if the issuer does not say. Default: 10 minutes.
+    /// How long keys are fresh if the issuer sends no `max-age`. Default: 10 minutes.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.settings.default_ttl = ttl;
         self
     }
 
-    /// The least time that keys are fresh, whatever the issuer says. At least one second. Default: 60
-    /// seconds.
+    /// The minimum time that keys are fresh, even if the `max-age` is shorter. At least one second.
+    /// Default: 60 seconds.
     pub fn min_ttl(mut self, ttl: Duration) -> Self {
         self.settings.min_ttl = ttl;
         self
     }
 
-    /// The longest time that keys are fresh, whatever the issuer says. At most seven days. Default: 1
-    /// hour.
+    /// The maximum time that keys are fresh, even if the `max-age` is longer. At most seven days.
+    /// Default: 1 hour.
     pub fn max_ttl(mut self, ttl: Duration) -> Self {
         self.settings.max_ttl = ttl;
         self
@@ -208,7 +208,7 @@ impl JwksSource {
                 let fetch: MakeFetch = Box::new(move |_, _| Some(Arc::clone(&service)));
                 (fetch, pattern.is_some())
             }
-            #[cfg(feature = "reqwest")]
+            #[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
             Location::Http(location) => {
                 let is_per_tenant = location.url.contains(PLACE);
                 (location.connect(clock.clone())?, is_per_tenant)
@@ -229,7 +229,7 @@ impl JwksSource {
     }
 }
 
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 impl JwksSource {
     /// Finds the URL of the keys in the metadata of the issuer: OpenID Connect Discovery 1.0, or RFC
     /// 8414 if that is not found.
@@ -290,6 +290,7 @@ impl JwksSource {
     /// # Errors
     /// [`ConfigError::Key`] if there is no certificate. [`ConfigError::Setting`] if the keys are not
     /// fetched over HTTP.
+    #[cfg(feature = "reqwest")]
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, ConfigError> {
         let roots = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
         if roots.is_empty() {
@@ -301,7 +302,8 @@ impl JwksSource {
         Ok(self)
     }
 
-    /// Fetches with this client: its proxy, client certificate, certificate authorities and headers.
+    /// Fetches with this client: its proxy, client certificate, certificate authorities and headers. It is
+    /// required if the feature `reqwest` is off.
     ///
     /// Build it with `redirect(Policy::none())`. A response that a redirect led to is refused.
     ///
@@ -317,6 +319,7 @@ impl JwksSource {
     ///
     /// # Errors
     /// [`ConfigError::Setting`] if the keys are not fetched over HTTP.
+    #[cfg(feature = "reqwest-client")]
     pub fn client(mut self, client: reqwest::Client) -> Result<Self, ConfigError> {
         self.http_location("jwks client")?.client.client = Some(client);
         Ok(self)
@@ -359,7 +362,7 @@ impl fmt::Debug for JwksSource {
 
 // === impl HttpLocation ===
 
-#[cfg(feature = "reqwest")]
+#[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 impl HttpLocation {
     /// Builds one client for all tenants. Sends nothing.
     fn connect(self, clock: Clock) -> Result<MakeFetch, ConfigError> {

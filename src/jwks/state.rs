@@ -7,8 +7,8 @@
 //!    the same answer without a lock.
 //! 2. A fetch is due at about 75 % of the time to live, or after the backoff if the last fetch failed.
 //!    At most one fetch runs at a time.
-//! 3. An unknown kid may wait for the fetch under way or for a fetch of its own: two per cooldown, one
-//!    while fetches fail. A kid that such a fetch did not bring is in the negative cache until the
+//! 3. An unknown kid may wait for the fetch under way or start another: two per cooldown, one while
+//!    fetches fail. A kid that such a fetch did not bring is in the negative cache until the
 //!    cooldown or the snapshot ends.
 //! 4. The backoff doubles from 1 to 60 s. Once a request waits for keys, it is at most the cooldown, or
 //!    5 s if the cooldown is shorter.
@@ -40,7 +40,7 @@ pub(super) struct KeyState {
     failures: u32,
     failed_at: Duration,
     last_error: Option<&'static str>,
-    /// Whether the last error says that the issuer does not exist.
+    /// Whether the last error means that the issuer does not exist.
     is_absent: bool,
     /// Whether a request had to wait for keys since the last successful fetch.
     is_awaited: bool,
@@ -76,7 +76,7 @@ pub(super) enum Wait {
 pub(super) enum FetchKind {
     /// Accepts the answer that the key set has not changed.
     IfChanged,
-    /// Fetches the set itself. A 304 says nothing about a new kid.
+    /// Fetches the set itself: a 304 is no answer for a new kid.
     Whole,
 }
 

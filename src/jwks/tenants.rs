@@ -9,8 +9,8 @@
 //!    names cause at most that number of fetches per cooldown. If all places are taken, other names are
 //!    refused.
 //! 3. A failed first fetch is kept in the place and not repeated before the place is free.
-//! 4. An evicted tenant is remembered by a hash of its name and has places of its own, so that made-up
-//!    names cannot keep it out. If those are taken too, it is unavailable, never unknown.
+//! 4. Evicted tenants are remembered by a hash of their names. They have separate places, so that made-up
+//!    names cannot keep them out. If those are taken too, it is unavailable, never unknown.
 //!
 //! Many honest tenants at once, as after a restart, get through as fast as their tokens are verified.
 

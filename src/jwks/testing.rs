@@ -13,7 +13,7 @@ use super::{FetchError, FetchJwks, KeySet};
 use crate::algorithm::Algorithm;
 pub(super) use crate::crypto::testing::Signer;
 
-/// Answers what `answer` holds, counts, and waits for `gate` when it is closed.
+/// Returns `answer`, counts the fetches, and waits for `gate` if there is one.
 #[derive(Clone)]
 pub(super) struct Issuer(Arc<Inner>);
 
@@ -63,7 +63,7 @@ impl Issuer {
         self.0.fetches.load(Ordering::SeqCst)
     }
 
-    /// Fetches wait from now on, each for one `notify_one`.
+    /// From now on each fetch waits for one `notify_one`.
     pub(super) fn close(&self) -> Arc<Notify> {
         let gate = Arc::new(Notify::new());
         *self.0.gate.lock().unwrap() = Some(gate.clone());

@@ -1,4 +1,4 @@
-//! How the cache behaves over time, against an issuer that does as it is told.
+//! The cache over time, against a scripted issuer.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::ConfigError;
 
 const ISS: &str = "https://id.example.com/";
 
-/// Whether this very key, and not another of its name, would verify a token now.
+/// Whether exactly this key, not another with its kid, would verify a token now.
 fn is_still_valid(keys: &Arc<IssuerKeys>, key: &Arc<Key>) -> bool {
     let found = keys.find(key.kid(), Algorithm::ES256, LookupMode::Final);
     matches!(found, Lookup::Key(found) if Arc::ptr_eq(&found, key))
@@ -42,7 +42,7 @@ impl Bench {
         }
     }
 
-    /// Already holds these keys.
+    /// Already has these keys.
     async fn warm<const N: usize>(kids: [&str; N]) -> Self {
         let bench = Self::new(Answer::Keys(keys(kids)));
         bench.cache.warm().await.unwrap();
@@ -58,7 +58,7 @@ impl Bench {
             .find(Some(kid), Algorithm::ES256, LookupMode::MayWait)
     }
 
-    /// As the verifying layer does: waits once if it is told to.
+    /// Waits once if the lookup returns `Wait`, as the verifying layer does.
     async fn look(&self, kid: Option<&str>) -> Lookup<Waiter> {
         match self.keys().find(kid, Algorithm::ES256, LookupMode::MayWait) {
             Lookup::Wait(waiter) => {
@@ -77,7 +77,7 @@ impl Bench {
         }
     }
 
-    /// Time passes, and whatever is under way comes to rest.
+    /// Advances the clock and lets background tasks end.
     async fn advance(&self, seconds: u64) {
         self.hands.advance(Duration::from_secs(seconds));
         settle().await;
@@ -117,7 +117,7 @@ fn construction_needs_no_runtime_and_fetches_nothing() {
 }
 
 #[test]
-fn settings_that_protect_nothing_are_refused() {
+fn unsafe_settings_are_refused() {
     #[track_caller]
     fn refused(sources: Vec<JwksSource>) -> ConfigError {
         JwksCache::new(sources).unwrap_err()
@@ -158,7 +158,7 @@ fn settings_that_protect_nothing_are_refused() {
 }
 
 #[test]
-fn the_cache_and_a_waiter_go_anywhere() {
+fn cache_and_waiter_are_send() {
     fn anywhere<T: Send + Sync + Clone + 'static>() {}
     fn movable<T: Send + Unpin + Future<Output = ()> + 'static>() {}
     anywhere::<JwksCache>();
@@ -167,7 +167,7 @@ fn the_cache_and_a_waiter_go_anywhere() {
 }
 
 #[tokio::test]
-async fn fixed_keys_are_in_force_at_once_and_for_ever() {
+async fn fixed_keys_are_valid_forever() {
     let hands = ManualClock::at(0);
     let source = JwksSource::keys(ISS, keys(["a"])).clock(hands.clone());
     let cache = JwksCache::new([source]).unwrap();
@@ -183,7 +183,7 @@ async fn fixed_keys_are_in_force_at_once_and_for_ever() {
 }
 
 #[tokio::test]
-async fn the_status_tells_why_keys_are_skipped() {
+async fn status_has_the_reasons_for_skipped_keys() {
     let good = Signer::fresh().jwk("a");
     let (oct, encryption) = (
         serde_json::json!({"kty": "oct", "k": ""}),
@@ -204,7 +204,7 @@ async fn the_status_tells_why_keys_are_skipped() {
 // === cold ===
 
 #[tokio::test]
-async fn a_cold_cache_is_filled_by_one_fetch_for_all_who_wait() {
+async fn first_requests_share_one_fetch() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
     let gate = bench.issuer.close();
     let waiters: Vec<_> = (0..100)
@@ -225,7 +225,7 @@ async fn a_cold_cache_is_filled_by_one_fetch_for_all_who_wait() {
 }
 
 #[tokio::test]
-async fn a_client_who_hangs_up_cancels_nothing() {
+async fn disconnected_client_cancels_no_fetch() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
     let gate = bench.issuer.close();
     drop(bench.find("a"));
@@ -237,13 +237,13 @@ async fn a_client_who_hangs_up_cancels_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_without_kid_waits_for_a_cold_cache() {
+async fn token_without_kid_waits_for_first_keys() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
     assert_found!(bench.look(None).await, Lookup::Key(_));
 }
 
 #[tokio::test]
-async fn cold_and_down_is_unavailable_and_recovers_alone() {
+async fn cold_cache_recovers_by_itself() {
     let bench = Bench::new(Answer::Status(500));
     assert_found!(bench.look(Some("a")).await, Lookup::Unavailable { .. });
     assert_eq!(bench.cache.status()[0].last_error, Some("status"));
@@ -271,7 +271,7 @@ async fn attempts_are_one_to_sixty_seconds_apart() {
 }
 
 #[tokio::test]
-async fn a_fetch_that_panics_is_a_failure_and_hangs_nobody() {
+async fn fetch_that_panics_is_a_failure() {
     let bench = Bench::new(Answer::Panic);
     assert_found!(bench.look(Some("a")).await, Lookup::Unavailable { .. });
     assert_eq!(bench.cache.status()[0].last_error, Some("abandoned"));
@@ -281,7 +281,7 @@ async fn a_fetch_that_panics_is_a_failure_and_hangs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_never_answers_is_given_up() {
+async fn fetch_has_a_time_limit() {
     let service = service_fn(|_: FetchJwks| pending::<Result<KeySet, FetchError>>());
     let cache = JwksCache::new([JwksSource::service(ISS, service)]).unwrap();
     let error = cache.warm().await.unwrap_err();
@@ -292,7 +292,7 @@ async fn a_service_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_runtime_that_goes_away_leaves_the_cache_usable() {
+async fn cache_survives_the_shutdown_of_a_runtime() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
     let keys = bench.keys().clone();
     let gate = bench.issuer.close();
@@ -325,7 +325,7 @@ fn runtime_without_time_fails_the_fetch() {
 }
 
 #[tokio::test]
-async fn the_task_does_not_keep_the_cache_alive() {
+async fn fetch_does_not_keep_the_cache_alive() {
     let bench = Bench::new(Answer::Keys(keys(["a"])));
     let gate = bench.issuer.close();
     assert_found!(bench.find("a"), Lookup::Wait(_));
@@ -336,10 +336,46 @@ async fn the_task_does_not_keep_the_cache_alive() {
     settle().await;
 }
 
+#[tokio::test]
+async fn readiness_check_starts_the_fetches() {
+    let bench = Bench::new(Answer::Status(503));
+    for _ in 0..100 {
+        assert!(!bench.cache.is_ready());
+        settle().await;
+    }
+    assert_eq!(bench.issuer.fetches(), 1, "within the backoff");
+    bench.issuer.publishes(["a"]);
+    bench.advance(2).await;
+    assert!(!bench.cache.is_ready(), "the fetch has only started");
+    settle().await;
+    assert!(bench.cache.is_ready());
+    bench.issuer.answers(Answer::Status(503));
+    bench.advance(600 + 3600).await;
+    assert!(!bench.cache.is_ready(), "expired");
+}
+
+#[cfg(feature = "serde")]
+#[tokio::test]
+async fn status_is_serialized() {
+    let bench = Bench::new(published(&[
+        serde_json::json!({"kty": "oct", "k": ""}),
+        Signer::fresh().jwk("a"),
+    ]));
+    bench.cache.warm().await.unwrap();
+    bench.hands.advance(Duration::from_millis(7_900));
+    let status = serde_json::to_value(bench.cache.status()).unwrap();
+    let expected = serde_json::json!([{
+        "issuer": ISS, "state": "fresh", "keys": 1, "skipped": ["a shared secret"], "age": 7,
+        "last_error": null, "tenants": [],
+    }]);
+    assert_eq!(status, expected);
+    assert_eq!("on_demand".parse(), Ok(IssuerState::OnDemand));
+}
+
 // === refresh ===
 
 #[tokio::test]
-async fn a_known_kid_causes_no_fetch_before_three_quarters_of_the_ttl() {
+async fn refresh_starts_at_three_quarters_of_the_ttl() {
     let bench = Bench::warm(["a"]).await;
     for _ in 0..400 {
         bench.key("a");
@@ -365,7 +401,7 @@ async fn a_known_kid_causes_no_fetch_before_three_quarters_of_the_ttl() {
 }
 
 #[tokio::test]
-async fn the_ttl_is_what_the_issuer_says_within_bounds() {
+async fn ttl_is_the_limited_max_age() {
     async fn check(max_age: Option<u64>, fresh_for: u64) {
         let set = keys(["a"]);
         let set = match max_age {
@@ -386,7 +422,7 @@ async fn the_ttl_is_what_the_issuer_says_within_bounds() {
 }
 
 #[tokio::test]
-async fn refreshes_of_a_fleet_spread_out() {
+async fn refreshes_of_many_processes_spread_out() {
     let mut early = 0;
     for _ in 0..64 {
         let bench = Bench::warm(["a"]).await;
@@ -407,7 +443,7 @@ async fn refreshes_of_a_fleet_spread_out() {
 }
 
 #[tokio::test]
-async fn an_unchanged_key_keeps_its_identity_and_a_removed_one_is_refused_at_once() {
+async fn refresh_keeps_unchanged_keys_and_removes_others() {
     let bench = Bench::warm(["a", "b"]).await;
     let (a, b) = (bench.key("a"), bench.key("b"));
     bench.issuer.publishes(["b", "c"]);
@@ -418,7 +454,7 @@ async fn an_unchanged_key_keeps_its_identity_and_a_removed_one_is_refused_at_onc
 }
 
 #[tokio::test]
-async fn stale_keys_serve_for_max_stale_while_the_issuer_is_down() {
+async fn stale_keys_are_valid_for_max_stale() {
     let bench = Bench::warm(["a"]).await;
     let a = bench.key("a");
     bench.issuer.answers(Answer::Status(503));
@@ -436,7 +472,7 @@ async fn stale_keys_serve_for_max_stale_while_the_issuer_is_down() {
 }
 
 #[tokio::test]
-async fn a_failed_refresh_removes_nothing() {
+async fn failed_refresh_removes_nothing() {
     let bench = Bench::warm(["a"]).await;
     bench.issuer.answers(Answer::Status(200));
     assert!(bench.cache.warm().await.is_err());
@@ -447,7 +483,7 @@ async fn a_failed_refresh_removes_nothing() {
 // === unknown kids ===
 
 #[tokio::test]
-async fn a_new_key_is_found_by_one_refetch() {
+async fn new_key_is_found_by_one_fetch() {
     let bench = Bench::warm(["a"]).await;
     bench.issuer.publishes(["a", "b"]);
     assert_found!(bench.look(Some("b")).await, Lookup::Key(_));
@@ -455,7 +491,7 @@ async fn a_new_key_is_found_by_one_refetch() {
 }
 
 #[tokio::test]
-async fn unknown_kids_cause_two_refetches_in_any_cooldown() {
+async fn unknown_kids_cause_two_fetches_per_cooldown() {
     let bench = Bench::warm(["a"]).await;
     for kid in 0..1000 {
         assert_found!(
@@ -479,7 +515,7 @@ async fn unknown_kids_cause_two_refetches_in_any_cooldown() {
 }
 
 #[tokio::test]
-async fn one_unknown_kid_spends_one_refetch_and_leaves_the_other_to_the_rest() {
+async fn one_unknown_kid_spends_one_fetch() {
     let bench = Bench::warm(["a"]).await;
     for _ in 0..100 {
         assert_found!(bench.look(Some("junk")).await, Lookup::UnknownKey);
@@ -490,7 +526,7 @@ async fn one_unknown_kid_spends_one_refetch_and_leaves_the_other_to_the_rest() {
 }
 
 #[tokio::test]
-async fn a_kid_that_was_unknown_is_known_as_soon_as_a_refresh_brings_it() {
+async fn unknown_kid_is_found_after_a_refresh() {
     let bench = Bench::warm(["a"]).await;
     assert_found!(bench.look(Some("b")).await, Lookup::UnknownKey);
     bench.issuer.publishes(["a", "b"]);
@@ -503,7 +539,7 @@ async fn a_kid_that_was_unknown_is_known_as_soon_as_a_refresh_brings_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_published_during_a_fetch_is_found_by_the_token_that_needs_it() {
+async fn key_published_during_a_fetch_is_found() {
     let bench = Bench::warm(["a"]).await;
     let gate = bench.issuer.close();
     let Lookup::Wait(first) = bench.find("junk") else {
@@ -516,7 +552,7 @@ async fn a_key_that_is_published_during_a_fetch_is_found_by_the_token_that_needs
     gate.notify_one();
     first.await;
     settle().await;
-    // The fetch that it joined was answered with the old set, so one of its own is under way.
+    // The fetch that it joined brought the old set, so another fetch has started.
     assert_eq!(bench.issuer.fetches(), 3);
     bench.issuer.publishes(["a", "b"]);
     gate.notify_one();
@@ -525,7 +561,7 @@ async fn a_key_that_is_published_during_a_fetch_is_found_by_the_token_that_needs
 }
 
 #[tokio::test]
-async fn a_joined_fetch_that_fails_or_finds_the_kid_is_not_repeated() {
+async fn joined_fetch_is_repeated_only_if_needed() {
     for answer in [Answer::Keys(keys(["a", "b"])), Answer::Status(500)] {
         let bench = Bench::warm(["a"]).await;
         let gate = bench.issuer.close();
@@ -544,7 +580,7 @@ async fn a_joined_fetch_that_fails_or_finds_the_kid_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn nothing_but_an_unknown_kid_causes_a_refetch() {
+async fn only_unknown_kids_cause_fetches() {
     let bench = Bench::warm(["a", "b"]).await;
     let find = |kid, algorithm| bench.keys().find(kid, algorithm, LookupMode::MayWait);
     assert_found!(find(None, Algorithm::ES256), Lookup::UnknownKey);
@@ -556,7 +592,7 @@ async fn nothing_but_an_unknown_kid_causes_a_refetch() {
 }
 
 #[tokio::test]
-async fn an_unknown_kid_is_unavailable_while_the_last_refresh_failed() {
+async fn unknown_kid_is_unavailable_while_fetches_fail() {
     let bench = Bench::warm(["a"]).await;
     bench.issuer.answers(Answer::Status(500));
     assert_found!(bench.look(Some("b")).await, Lookup::Unavailable { .. });
@@ -573,7 +609,7 @@ async fn an_unknown_kid_is_unavailable_while_the_last_refresh_failed() {
 }
 
 #[tokio::test]
-async fn waiters_are_bounded() {
+async fn waiters_are_limited() {
     let cold = Bench::new(Answer::Keys(keys(["a"])));
     cold.issuer.close();
     let waiting: Vec<_> = (0..1024).map(|_| cold.find("a")).collect();
@@ -595,7 +631,7 @@ async fn waiters_are_bounded() {
 // === purge ===
 
 #[tokio::test]
-async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
+async fn purged_key_never_comes_back() {
     let jwk = |kid| Signer::of(Algorithm::ES256).jwk(kid);
     let other = Signer::fresh().jwk("b");
     let bench = Bench::new(published(&[jwk("a"), other.clone()]));
@@ -622,7 +658,7 @@ async fn a_purged_key_is_refused_at_once_and_never_comes_back() {
 }
 
 #[tokio::test]
-async fn a_purge_takes_every_name_of_the_key_with_it() {
+async fn purge_removes_the_key_under_every_kid() {
     let bench = Bench::warm(["a", "b"]).await;
     assert!(bench.cache.purge(ISS, "a"));
     assert_found!(bench.look(Some("b")).await, Lookup::UnknownKey);
@@ -630,7 +666,7 @@ async fn a_purge_takes_every_name_of_the_key_with_it() {
 }
 
 #[tokio::test]
-async fn a_purge_holds_against_the_refresh_under_way() {
+async fn purge_holds_during_a_refresh() {
     let bench = Bench::warm(["a"]).await;
     let gate = bench.issuer.close();
     assert_found!(bench.find("junk"), Lookup::Wait(_));
@@ -644,7 +680,7 @@ async fn a_purge_holds_against_the_refresh_under_way() {
 // === several issuers ===
 
 #[tokio::test]
-async fn one_issuer_that_is_down_does_not_touch_the_other() {
+async fn issuers_do_not_affect_each_other() {
     let (up, down) = (
         Issuer::new(Answer::Keys(keys(["a"]))),
         Issuer::new(Answer::Status(500)),

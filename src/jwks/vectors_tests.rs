@@ -1,10 +1,10 @@
 //! Signatures of published test vectors: C2SP/wycheproof (JOSE), and the examples of RFC 7515, 7520
 //! and 8037.
 //!
-//! `tests/security/vectors.rs` checks the form, header, algorithm and key of these tokens through the
-//! public API. It cannot check the signatures: the payloads are not claims, so the public API refuses
-//! them first. Here, a vector is accepted if the public API gets as far as the payload, and the
-//! signature is valid.
+//! `tests/security/vectors.rs` checks the form, header, algorithm and key of these tokens through
+//! the public API. It cannot check the signatures: the payloads are not claims, so the public API
+//! refuses them first. Here, a vector is accepted if the public API gets as far as the payload, and
+//! the signature is valid.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +22,8 @@ mod wycheproof;
 
 /// Vectors whose verdict differs from the one in the file.
 const DEVIATIONS: &[(&str, u64, &str)] = &[
-    // Figure 20 of RFC 7520 is signed with PS384, but the JWK of the vector has `"alg": "PS256"`, so
-    // the key allows PS256 only.
+    // Figure 20 of RFC 7520 is signed with PS384, but the JWK of the vector has `"alg": "PS256"`,
+    // so the key allows PS256 only.
     ("signature", 346, "unknown_key"),
     ("signature", 350, "unknown_key"),
     // P-521 and ES512 (the JWK has ES521).

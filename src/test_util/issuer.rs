@@ -73,7 +73,7 @@ impl TestIssuer {
     ///
     /// # Errors
     ///
-    /// Those of [`start`](Self::start), and [`io::ErrorKind::InvalidInput`] for an HMAC algorithm.
+    /// The errors of [`start`](Self::start), and [`io::ErrorKind::InvalidInput`] for an HMAC algorithm.
     ///
     /// # Panics
     ///
@@ -86,8 +86,8 @@ impl TestIssuer {
         Ok(Self::new(server, clock, Some(stop)))
     }
 
-    /// An issuer without a server, for tests without a runtime or a network. It signs with ES256 and
-    /// reads the system clock.
+    /// An issuer without a server, for tests without a runtime or a network. It signs with ES256
+    /// and reads the system clock.
     ///
     /// Its issuer URL is `https://issuer.test`, which no fetch can reach: give its
     /// [keys](Self::key_set) to the layer. The methods that set faults have no effect on it.
@@ -115,8 +115,8 @@ impl TestIssuer {
     ///
     /// # Errors
     ///
-    /// [`IssueError::Symmetric`] for an HMAC algorithm, [`IssueError::Crypto`] if the crypto backend
-    /// fails.
+    /// [`IssueError::Symmetric`] for an HMAC algorithm, [`IssueError::Crypto`] if the crypto
+    /// backend fails.
     pub fn offline_with(algorithm: Algorithm, clock: impl Into<Clock>) -> Result<Self, IssueError> {
         let ring = KeyRing::generate(algorithm)?;
         let server = Server::offline("https://issuer.test".to_owned(), ring);
@@ -142,8 +142,8 @@ impl TestIssuer {
         self
     }
 
-    /// The `iss` of its tokens and of its discovery document: `http://127.0.0.1:PORT` without a final
-    /// slash, or `https://issuer.test` if it is [offline](Self::offline).
+    /// The `iss` of its tokens and of its discovery document: `http://127.0.0.1:PORT` without a
+    /// final slash, or `https://issuer.test` if it is [offline](Self::offline).
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.inner.server.issuer
@@ -182,8 +182,8 @@ impl TestIssuer {
         &self.inner.server.ring
     }
 
-    /// A token for `subject` and the issuer's audience, issued now and valid for 5 minutes. `jti` is
-    /// unique for this issuer.
+    /// A token for `subject` and the issuer's audience, issued now and valid for 5 minutes. `jti`
+    /// is unique for this issuer.
     pub fn token(&self, subject: &str) -> TestToken {
         let number = self.inner.tokens.fetch_add(1, Ordering::Relaxed) + 1;
         let (ring, clock) = (self.key_ring().clone(), self.inner.clock.clone());

@@ -1,13 +1,15 @@
 //! An issuer and identities for tests.
 //!
-//! [`TestIssuer`] serves discovery and a JWKS document from a free port on loopback, signs valid and
-//! invalid tokens, and fails on demand: with a status, a delayed answer, a document of your own, or a
-//! missing key. It counts requests, so a test can state how often keys were fetched instead of sleeping.
+//! [`TestIssuer`] serves discovery and a JWKS document from a free port on loopback, signs valid
+//! and invalid tokens, and fails on demand: with a status, a delayed answer, a document of your
+//! own, or a missing key. It counts requests, so a test can state how often keys were fetched
+//! instead of sleeping.
 //!
 //! [`TestIssuer::offline`] does without the socket, and [`identity`] returns a caller for the
 //! extensions of a request, for a unit test of one handler.
 //!
-//! Enable this feature in `[dev-dependencies]` only: a `TestIssuer` can sign a token for any caller.
+//! Enable this feature in `[dev-dependencies]` only: a `TestIssuer` can sign a token for any
+//! caller.
 //!
 //! ```
 //! use portcullis::TestIssuer;

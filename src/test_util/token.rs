@@ -18,10 +18,11 @@ use crate::jwt::{Issuer, JwtAuthLayer};
 
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// A token that a test builds and [signs](Self::sign). It is valid at first; each method changes one
-/// property.
+/// A token that a test builds and [signs](Self::sign). It is valid at first; each method changes
+/// one property.
 ///
-/// Times are whole seconds, relative to the call of [`TestIssuer::token`](super::TestIssuer::token).
+/// Times are whole seconds, relative to the call of
+/// [`TestIssuer::token`](super::TestIssuer::token).
 #[derive(Clone, Debug)]
 #[must_use = "a token does nothing unless it is signed or becomes an identity"]
 pub struct TestToken {
@@ -82,7 +83,8 @@ impl TestToken {
         roles.into_iter().fold(self, add)
     }
 
-    /// Adds one scope to the claim `scope`, which separates scopes by spaces (RFC 8693 section 4.2).
+    /// Adds one scope to the claim `scope`, which separates scopes by spaces (RFC 8693 section
+    /// 4.2).
     pub fn scope(self, scope: &str) -> Self {
         let scopes = match self.claims.get("scope").and_then(Value::as_str) {
             Some(before) => format!("{before} {scope}"),
@@ -164,8 +166,8 @@ impl TestToken {
         self
     }
 
-    /// Adds a claim after the token was signed. Overrides [`alg_none`](Self::alg_none) and
-    /// [`signed_by_stranger`](Self::signed_by_stranger), and the other way round.
+    /// Adds a claim after the token was signed. Of this, [`alg_none`](Self::alg_none) and
+    /// [`signed_by_stranger`](Self::signed_by_stranger), the last call takes effect.
     pub fn tampered(mut self) -> Self {
         self.flaw = Flaw::Tampered;
         self
@@ -232,8 +234,8 @@ impl TestToken {
         }
     }
 
-    /// As [`into_identity`](Self::into_identity), in the form that layers and extractors find in the
-    /// extensions of a request.
+    /// As [`into_identity`](Self::into_identity), in the form that layers and extractors find in
+    /// the extensions of a request.
     ///
     /// ```
     /// use portcullis::{Caller, test_util::identity};

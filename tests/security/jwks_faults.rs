@@ -1,11 +1,13 @@
-//! Executes `docs/jwks-faults.md`: every row is a fault of an issuer, and the whole stack must fare as its cells say.
+//! Executes `docs/jwks-faults.md`: every row is a fault of an issuer, with the responses of the whole
+//! stack.
 //!
-//! The issuer is a raw TCP server on loopback, the clock moves only when it is told to, and a token that must not wait is
-//! given one poll. The runtime has one thread, so that nothing else runs during that poll.
-#![cfg(unix)] // a port is kept while nobody listens on it
+//! The issuer is a raw TCP server on loopback and the clock is a manual one. The response to a token that
+//! must not wait is polled once. The runtime has one thread, so no other task runs during that poll.
+#![cfg(unix)] // reserves a port on which no process listens
 
 mod answers;
 mod faults;
+mod recovery;
 mod replies;
 mod run;
 mod scene;
@@ -18,11 +20,11 @@ use std::sync::Mutex;
 
 const DOCUMENT: &str = include_str!("../../docs/jwks-faults.md");
 
-/// Most of the time goes by in waiting for issuers that hang.
+/// Most of the time is spent waiting for issuers that hang.
 const THREADS: usize = 4;
 
 #[test]
-fn every_fault_fares_as_the_document_says() {
+fn every_fault_has_its_documented_effect() {
     let rows = Mutex::new(table::rows(DOCUMENT));
     let failed = Mutex::new(Vec::new());
     let run_all = || {
@@ -31,11 +33,11 @@ fn every_fault_fares_as_the_document_says() {
             let Some(row) = rows.lock().unwrap().pop() else {
                 break;
             };
-            // The other test says so.
+            // The other test reports it.
             let Some((_, fault)) = faults.iter().find(|(id, _)| *id == row.id) else {
                 continue;
             };
-            if catch_unwind(AssertUnwindSafe(|| execute(&row, fault))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| block_on(run::run(&row, fault)))).is_err() {
                 failed.lock().unwrap().push(row.id);
             }
         }
@@ -49,15 +51,24 @@ fn every_fault_fares_as_the_document_says() {
     assert!(failed.is_empty(), "these rows do not hold: {failed:?}");
 }
 
-fn execute(row: &table::Row, fault: &faults::Fault) {
+fn block_on(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.unwrap().block_on(run::run(row, fault));
+    runtime.unwrap().block_on(test);
 }
 
 #[test]
-fn every_row_is_executed_and_everything_executed_has_a_row() {
+fn every_outage_ends_within_its_documented_time() {
+    let rows = table::recoveries(DOCUMENT);
+    assert_eq!(rows.len(), 8);
+    for row in &rows {
+        block_on(recovery::run(row));
+    }
+}
+
+#[test]
+fn every_row_is_executed() {
     let rows = table::rows(DOCUMENT);
     let documented: BTreeSet<_> = rows.iter().map(|row| row.id.as_str()).collect();
     let faults = faults::all();
@@ -66,7 +77,7 @@ fn every_row_is_executed_and_everything_executed_has_a_row() {
     assert_eq!(
         (rows.len(), faults.len()),
         (documented.len(), executed.len()),
-        "an id stands twice"
+        "an id occurs twice"
     );
     assert!(rows.len() >= 30);
 }

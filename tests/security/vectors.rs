@@ -1,14 +1,15 @@
-//! Published test vectors, and the inputs that other checkers let pass, through the public API.
+//! Published test vectors, and tokens that other libraries accepted, through the public API.
 //!
-//! | what | from | asserted |
-//! |---|---|---|
-//! | `wycheproof` | the JOSE vectors of C2SP/wycheproof | no token passes; which come as far as the signature, and what stops the others |
-//! | [`rfc`] | RFC 7515, 7517, 7519, 7520 and 8037 | the examples: loaded, skipped or refused for the right reason |
-//! | [`hostile`] | surveys of other libraries | genuine signatures over what must be refused all the same |
+//! * `wycheproof`: the JOSE vectors of C2SP/wycheproof. Each token is refused for the expected reason.
+//! * [`rfc`]: the examples of RFC 7515, 7517, 7519, 7520 and 8037. Each key is loaded or skipped, and
+//!   each token refused for the expected reason.
+//! * [`hostile`]: valid signatures over contents that must be refused.
 //!
-//! Signatures over payloads that are no claims cannot be observed from here; `src/jwks/vectors_tests.rs` judges them.
+//! The public API does not check the signature if the payload is not a claims set.
+//! `src/jwks/vectors_tests.rs` checks these signatures.
 //!
-//! The wycheproof files are read from the folder in `WYCHEPROOF_DIR`. Without it, that part says that it is skipped.
+//! `WYCHEPROOF_DIR` is the folder of the wycheproof files. Without it, their tests are skipped and
+//! print so.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ mod hostile;
 mod rfc;
 mod wycheproof;
 
-/// Counts what `judge` says of each, prints the table and compares it.
+/// Counts the verdicts of `judge`, prints the table and compares it.
 #[track_caller]
 fn check<'v>(
     vectors: impl IntoIterator<Item = &'v Vector>,
@@ -40,12 +41,12 @@ fn check<'v>(
 }
 
 #[test]
-fn no_vector_is_a_token_as_it_stands() {
+fn refuses_each_vector_unchanged() {
     let Some(vectors) = wycheproof::load() else {
         return;
     };
     assert_eq!(vectors.len(), 649);
-    // Keys that cannot be used leave nothing to verify with; then any others will do.
+    // If no key of the vector can be used, the layer has another key.
     let others = rfc::layer("8037 A.4");
     let judge = |vector: &Vector| {
         let layer = vector.layer().unwrap_or_else(|_| others.clone());
@@ -55,7 +56,7 @@ fn no_vector_is_a_token_as_it_stands() {
         refused.reason().code().to_owned()
     };
     let (encrypted, signed): (Vec<_>, Vec<_>) = vectors.iter().partition(|v| v.encrypted);
-    // Characters that no credential has make a malformed request.
+    // Characters that are not allowed in a credential make the request invalid.
     check(
         encrypted,
         judge,
@@ -66,7 +67,7 @@ fn no_vector_is_a_token_as_it_stands() {
         judge,
         &[
             ("algorithm_not_allowed", 8),
-            // The payload is JSON, but no object: most often `123400`.
+            // The payload is JSON, but not an object, most often `123400`.
             ("invalid_claim", 57),
             ("invalid_request", 20),
             ("malformed_token", 391),
@@ -75,7 +76,7 @@ fn no_vector_is_a_token_as_it_stands() {
 }
 
 #[test]
-fn vectors_come_as_far_as_their_form_header_and_key_allow() {
+fn form_header_and_key_decide_as_expected() {
     let Some(vectors) = wycheproof::load() else {
         return;
     };
@@ -86,7 +87,7 @@ fn vectors_come_as_far_as_their_form_header_and_key_allow() {
         format!("{called}, {stopped}")
     };
     let (encrypted, signed): (Vec<_>, Vec<_>) = vectors.iter().partition(|v| v.encrypted);
-    // No key for encryption is loaded, and none that decrypts.
+    // Keys for encryption are not loaded.
     check(
         encrypted,
         judge,
@@ -120,7 +121,7 @@ fn vectors_come_as_far_as_their_form_header_and_key_allow() {
             ("invalid, secret: too short for its algorithm", 2),
             ("invalid, the signature decides", 314),
             ("invalid, unknown_key", 9),
-            // What we are stricter about. `src/jwks/vectors_tests.rs` names the cases and says why.
+            // Stricter than the file; `src/jwks/vectors_tests.rs` lists the cases and the reasons.
             ("valid, invalid_request", 2),
             ("valid, key: a shared secret", 2),
             ("valid, key: an unsupported `kty` or `crv`", 2),
@@ -131,7 +132,7 @@ fn vectors_come_as_far_as_their_form_header_and_key_allow() {
 }
 
 #[test]
-fn no_key_that_signs_is_taken_from_a_set() {
+fn skips_private_keys_in_a_set() {
     let Some(vectors) = wycheproof::load() else {
         return;
     };

@@ -185,7 +185,8 @@ fn claims(at: u64, now: u64) -> Value {
 // === impl Requests ===
 
 impl Requests {
-    /// Requests with these tokens in turn. Like those of a server they carry the peer's address among their extensions.
+    /// Requests with these tokens in turn. Like those of a server they carry the peer's address
+    /// among their extensions.
     pub fn new(tokens: &[String]) -> Self {
         let peer = SocketAddr::from(([203, 0, 113, 9], 4711));
         let base = Request::builder()

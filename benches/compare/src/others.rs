@@ -1,4 +1,5 @@
-//! The other crates, set up to check what this one checks: signature, `iss`, `aud`, `exp` and `nbf`.
+//! The other crates, set up to check what this one checks: signature, `iss`, `aud`, `exp` and
+//! `nbf`.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -60,8 +61,8 @@ struct Decoding {
     decoder: axum_jwt_auth::Decoder<Claims>,
 }
 
-/// The signature alone, by aws-lc with a parsed key, over the bytes that the tokens sign. They take turns, since a processor
-/// that sees one signature again and again learns its branches by heart.
+/// The signature alone, by aws-lc with a parsed key, over the bytes that the tokens sign. They take
+/// turns, since a processor that sees one signature again and again learns its branches by heart.
 pub fn raw<'c>(keys: &Keys, algorithm: Algorithm, tokens: &[String]) -> Case<'c> {
     let key = keys.parsed(algorithm);
     let split = |token: &String| {
@@ -98,7 +99,8 @@ pub fn jwt_authorizer<'c>(
         .beyond("floor/service/1")
 }
 
-/// tower-oauth2-resource-server: jsonwebtoken 11, here with aws-lc; its default, RustCrypto, takes several times as long.
+/// tower-oauth2-resource-server: jsonwebtoken 11, here with aws-lc; its default, RustCrypto, takes
+/// several times as long.
 pub fn tower_oauth2_resource_server<'c>(
     runtime: &Runtime,
     keys: &Keys,

@@ -16,16 +16,16 @@ use crate::fixture::{AUDIENCE, Algorithm, ISSUER, Keys, Requests};
 use crate::measure::{Case, call};
 use crate::trivial;
 
-/// Of so many tokens in turn, none is remembered when it comes again.
+/// More tokens than the cache holds, so that each is a cache miss.
 pub const STRANGERS: usize = 1_024;
 
-/// How many issuers a service of many has.
+/// The number of issuers in the case with many.
 const CROWD: usize = 1_000;
 
-/// Room for one token in each part of the cache.
+/// A cache with room for one token per shard.
 const SMALL_CACHE: usize = 64 * 4096;
 
-/// Authenticates by keys that were fetched.
+/// Authentication with fetched keys.
 pub fn auth(runtime: &Runtime, keys: &Keys, algorithm: Algorithm) -> JwtAuthLayer {
     let set = KeySet::from_json(keys.jwks(algorithm).as_bytes()).unwrap();
     let fetch =
@@ -36,7 +36,7 @@ pub fn auth(runtime: &Runtime, keys: &Keys, algorithm: Algorithm) -> JwtAuthLaye
     JwtAuthLayer::new([issuer]).unwrap()
 }
 
-/// A token that was seen before, and one that never was.
+/// A cache hit and a cache miss.
 pub fn tokens<'c>(
     auth: &JwtAuthLayer,
     algorithm: Algorithm,
@@ -56,7 +56,7 @@ pub fn tokens<'c>(
     ]
 }
 
-/// The same where this issuer is the last of many, each with a key of its own.
+/// A cache hit and a cache miss with many issuers, of which this is the last.
 pub fn crowd<'c>(keys: &Keys, known: &Requests, strangers: &Requests) -> [Case<'c>; 2] {
     let set = KeySet::from_json(keys.jwks(Algorithm::RS256).as_bytes()).unwrap();
     let others = (1..CROWD).map(|at| format!("https://auth.example.com/realms/{at}"));
@@ -76,8 +76,8 @@ pub fn crowd<'c>(keys: &Keys, known: &Requests, strangers: &Requests) -> [Case<'
     ]
 }
 
-/// Authentication, authorization and a limit by subject, with metrics and fields. Counters are looked up once for all
-/// clones of a layer, so `auth` is nobody else's.
+/// Authentication, authorization and a limit by subject, with metrics and fields. All clones of a
+/// layer share their counters, so no other case may use `auth`.
 pub fn chain<'c>(auth: JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> Case<'c> {
     let service = ServiceBuilder::new()
         .layer(auth)
@@ -88,7 +88,7 @@ pub fn chain<'c>(auth: JwtAuthLayer, algorithm: Algorithm, known: &Requests) -> 
     counted(name, service, known, "portcullis_ratelimit_decisions_total")
 }
 
-/// A token that was seen before, with metrics. `auth` is nobody else's.
+/// A cache hit with metrics. No other case may use `auth`.
 pub fn counted_hit<'c>(auth: JwtAuthLayer, known: &Requests) -> Case<'c> {
     let service = auth.layer(service_fn(trivial));
     let name = "portcullis/hit-with-metrics/RS256".to_owned();
@@ -113,7 +113,7 @@ where
         .resting(move || handle.run_upkeep())
 }
 
-/// Authorization alone, for a caller who was authenticated before.
+/// Authorization alone.
 pub fn require<'c>(auth: &JwtAuthLayer, known: &Requests) -> Case<'c> {
     let service = ServiceBuilder::new()
         .layer(auth.clone())
@@ -141,7 +141,7 @@ fn quota() -> Quota {
     Quota::per_second(10_000_000)
 }
 
-/// For floors.
+/// For the floor.
 pub fn bare<'c>(name: &str, requests: &Requests) -> Case<'c> {
     Case::calling(name, requests.clone(), Body::empty, service_fn(trivial))
 }

@@ -1,4 +1,4 @@
-//! What outlasts a restart, and what must not.
+//! What survives a restart and what must not.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const NOW: u64 = 1_800_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A process: its clocks, its cache, and the issuer that it asks.
+/// A process: its clock, its cache and its issuer.
 struct Process {
     issuer: Issuer,
     hands: ManualClock,
@@ -37,7 +37,7 @@ impl Process {
         }
     }
 
-    /// What a process wrote down that had these keys, as old as this when the next one starts.
+    /// The document saved by a process with these keys, `age` before [`NOW`].
     async fn saved<const N: usize>(kids: [&str; N], age: Duration) -> Vec<u8> {
         let before = Self::start(NOW - age.as_secs(), Answer::Keys(keys(kids)));
         before.cache.warm().await.unwrap();
@@ -65,7 +65,7 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_service_that_starts_while_its_issuer_is_down_verifies_with_saved_keys() {
+async fn saved_keys_are_used_while_the_issuer_is_down() {
     let saved = Process::saved(["a", "b"], HOUR).await;
     let process = Process::start(NOW, Answer::Status(503));
     assert_eq!(process.cache.restore(&saved, 2 * HOUR), Ok(1));
@@ -89,7 +89,7 @@ async fn a_service_that_starts_while_its_issuer_is_down_verifies_with_saved_keys
 }
 
 #[tokio::test]
-async fn saved_keys_serve_until_they_are_as_old_as_they_may_be() {
+async fn saved_keys_are_valid_until_their_max_age() {
     let saved = Process::saved(["a"], HOUR).await;
     let process = Process::start(NOW, Answer::Status(503));
     assert_eq!(process.cache.restore(&saved, 2 * HOUR), Ok(1));
@@ -100,7 +100,7 @@ async fn saved_keys_serve_until_they_are_as_old_as_they_may_be() {
     assert!(!process.has("a"));
     assert_eq!(process.state(), IssuerState::Expired);
 
-    // Saved once more in between, they have not become younger.
+    // Saving them again did not reset their age.
     let next = Process::start(NOW + 3600, Answer::Status(503));
     assert_eq!(next.cache.restore(&again, 2 * HOUR), Ok(0));
     let expired: Value = serde_json::from_slice(&process.cache.save()).unwrap();
@@ -108,7 +108,7 @@ async fn saved_keys_serve_until_they_are_as_old_as_they_may_be() {
 }
 
 #[tokio::test]
-async fn keys_that_are_too_old_or_from_the_future_are_passed_over() {
+async fn old_and_future_keys_are_skipped() {
     let second = Duration::from_secs(1);
     for (age, max_age, expected) in [
         (HOUR, HOUR + second, 1),
@@ -134,7 +134,7 @@ async fn keys_that_are_too_old_or_from_the_future_are_passed_over() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_restored() {
+async fn invalid_documents_are_not_restored() {
     let saved = Process::saved(["a"], HOUR).await;
     let document: Value = serde_json::from_slice(&saved).unwrap();
     let with = |pointer: &str, value: Value| {
@@ -176,7 +176,7 @@ async fn nothing_else_is_restored() {
 }
 
 #[tokio::test]
-async fn what_is_there_is_not_replaced() {
+async fn existing_keys_are_not_replaced() {
     let saved = Process::saved(["a"], HOUR).await;
     let process = Process::start(NOW, Answer::Keys(keys(["b"])));
     process.cache.warm().await.unwrap();
@@ -187,7 +187,7 @@ async fn what_is_there_is_not_replaced() {
 }
 
 #[tokio::test]
-async fn a_purged_key_is_neither_saved_nor_restored() {
+async fn purged_key_is_neither_saved_nor_restored() {
     let pair = ["a", "b"].map(|kid| Signer::fresh().jwk(kid));
     let jwks = json!({ "keys": pair }).to_string();
     let published = KeySet::from_json(jwks.as_bytes()).unwrap();
@@ -204,7 +204,7 @@ async fn a_purged_key_is_neither_saved_nor_restored() {
 }
 
 #[tokio::test]
-async fn tenants_are_known_again() {
+async fn verified_tenants_are_restored() {
     let acme = TENANTS.replace("{tenant}", "acme");
     let before = Process::start(NOW - 60, Answer::Keys(keys(["a"])));
     for tenant in ["acme", "globex"] {
@@ -229,7 +229,7 @@ async fn tenants_are_known_again() {
 }
 
 #[tokio::test]
-async fn keys_of_a_pem_file_have_no_form_to_be_saved_in() {
+async fn pem_keys_are_not_saved() {
     let keys = KeySet::from_pem(&Signer::of(Algorithm::ES256).pem()).unwrap();
     let process = Process::start(NOW, Answer::Keys(keys));
     process.cache.warm().await.unwrap();
@@ -240,7 +240,7 @@ async fn keys_of_a_pem_file_have_no_form_to_be_saved_in() {
 
 #[cfg(feature = "reqwest")]
 #[tokio::test]
-async fn keys_count_for_the_url_that_they_came_from_alone() {
+async fn saved_keys_are_bound_to_their_url() {
     let jwks = crate::jwks::testing::json(["a"]);
     let app = axum::Router::new().fallback(move || std::future::ready(jwks.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -262,4 +262,18 @@ async fn keys_count_for_the_url_that_they_came_from_alone() {
     assert_eq!(discovered.restore(&saved, HOUR), Ok(0));
     let other = cache(JwksSource::service(ISS, Issuer::new(Answer::Status(503))));
     assert_eq!(other.restore(&saved, HOUR), Ok(0));
+
+    // Keys of a service have no URL. Discovered keys have the URL of the metadata.
+    let service = || {
+        cache(JwksSource::service(
+            ISS,
+            Issuer::new(Answer::Keys(keys(["a"]))),
+        ))
+    };
+    let before = service();
+    before.warm().await.unwrap();
+    let saved = before.save();
+    assert_eq!(service().restore(&saved, HOUR), Ok(1));
+    let discovered = cache(JwksSource::discover(ISS).unwrap());
+    assert_eq!(discovered.restore(&saved, HOUR), Ok(0));
 }

@@ -1,4 +1,4 @@
-//! How the keys of many tenants are kept, against a site that knows some of them.
+//! The keys of many tenants, fetched from a site that has some of them.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -11,23 +11,25 @@ use super::PLACES;
 use crate::algorithm::Algorithm;
 use crate::clock::ManualClock;
 use crate::error::ConfigError;
-use crate::jwks::testing::keys;
-use crate::jwks::{FetchError, FetchJwks, IssuerState, JwksCache, JwksSource, Lookup, LookupMode};
+use crate::jwks::testing::{Signer, keys};
+use crate::jwks::{
+    FetchError, FetchJwks, IssuerState, JwksCache, JwksSource, KeySet, Lookup, LookupMode,
+};
 
 const PATTERN: &str = "https://id.example.com/{tenant}/v2.0";
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// What a token of a tenant comes to, as the verifying layer sees it.
+/// The result of looking up the key of a tenant's token.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Verified,
     UnknownKey,
-    NoTenant,
-    Crowd,
+    UnknownTenant,
+    AtCapacity,
     Unavailable,
 }
 
-/// Every tenant whose name begins with `t` has one key, `a`. What others are answered can be changed.
+/// Every tenant whose name begins with `t` has one key, `a`. The error for other tenants can be changed.
 struct Site {
     asked: Arc<Mutex<BTreeMap<String, usize>>>,
     otherwise: Arc<Mutex<FetchError>>,
@@ -63,7 +65,7 @@ impl Site {
         PATTERN.replace("{tenant}", tenant)
     }
 
-    /// What a genuine token comes to.
+    /// Looks up the key of a valid token.
     async fn token(&self, tenant: &str) -> Outcome {
         let outcome = self.named(tenant, "a").await;
         if outcome == Outcome::Verified {
@@ -72,7 +74,7 @@ impl Site {
         outcome
     }
 
-    /// What a token comes to whose signature does not hold.
+    /// Looks up the key of a token whose signature is invalid.
     async fn named(&self, tenant: &str, kid: &str) -> Outcome {
         let issuer = Self::issuer(tenant);
         for mode in [LookupMode::MayWait, LookupMode::Final] {
@@ -80,19 +82,19 @@ impl Site {
                 Lookup::Key(_) => return Outcome::Verified,
                 Lookup::Wait(waiter) => waiter.await,
                 Lookup::UnknownKey => return Outcome::UnknownKey,
-                Lookup::UnknownTenant => return Outcome::NoTenant,
-                Lookup::AtCapacity { .. } => return Outcome::Crowd,
+                Lookup::UnknownTenant => return Outcome::UnknownTenant,
+                Lookup::AtCapacity { .. } => return Outcome::AtCapacity,
                 Lookup::Unavailable { retry_after } => {
                     assert!((1..=30).contains(&retry_after.as_secs()), "{retry_after:?}");
                     return Outcome::Unavailable;
                 }
-                Lookup::NotConfigured => panic!("{issuer} is of the pattern"),
+                Lookup::NotConfigured => panic!("{issuer} matches the pattern"),
             }
         }
         panic!("it has waited");
     }
 
-    /// How many fetches there were since this was asked last.
+    /// The number of fetches since the last call.
     fn fetches(&self) -> usize {
         std::mem::take(&mut *self.asked.lock().unwrap())
             .values()
@@ -101,7 +103,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn every_tenant_has_keys_of_its_own_from_its_first_token_on() {
+async fn every_tenant_has_its_own_keys() {
     let site = Site::new(10);
     for tenant in ["t1", "t2", "t1", "t2"] {
         assert_eq!(site.token(tenant).await, Outcome::Verified);
@@ -116,7 +118,7 @@ async fn every_tenant_has_keys_of_its_own_from_its_first_token_on() {
 }
 
 #[tokio::test]
-async fn names_that_were_made_up_cause_few_fetches_and_push_nobody_out() {
+async fn made_up_tenants_cause_few_fetches_and_evict_none() {
     let site = Site::new(2);
     assert_eq!(site.token("t1").await, Outcome::Verified);
     assert_eq!(site.token("t2").await, Outcome::Verified);
@@ -124,9 +126,9 @@ async fn names_that_were_made_up_cause_few_fetches_and_push_nobody_out() {
     for round in 0..3 {
         for name in 0..1000 {
             let expected = if name < PLACES {
-                Outcome::NoTenant
+                Outcome::UnknownTenant
             } else {
-                Outcome::Crowd
+                Outcome::AtCapacity
             };
             assert_eq!(
                 site.named(&format!("x{name}"), "a").await,
@@ -137,8 +139,8 @@ async fn names_that_were_made_up_cause_few_fetches_and_push_nobody_out() {
         assert_eq!(site.token("t1").await, Outcome::Verified);
         assert_eq!(site.fetches(), PLACES);
         site.hands.advance(COOLDOWN - Duration::from_secs(1));
-        assert_eq!(site.named("x0", "a").await, Outcome::NoTenant);
-        assert_eq!(site.named("t3", "a").await, Outcome::Crowd);
+        assert_eq!(site.named("x0", "a").await, Outcome::UnknownTenant);
+        assert_eq!(site.named("t3", "a").await, Outcome::AtCapacity);
         assert_eq!(site.fetches(), 0);
         site.hands.advance(Duration::from_secs(1));
     }
@@ -146,9 +148,9 @@ async fn names_that_were_made_up_cause_few_fetches_and_push_nobody_out() {
     assert_eq!(site.fetches(), 0);
 }
 
-/// Real tenants can be named by anybody, and their keys are there. No token of theirs holds.
+/// Existing tenants in tokens with invalid signatures.
 #[tokio::test]
-async fn tenants_that_are_named_and_sign_nothing_are_strangers_too() {
+async fn tenants_without_a_verified_token_stay_unverified() {
     let site = Site::new(2);
     assert_eq!(site.token("t1").await, Outcome::Verified);
     site.fetches();
@@ -157,14 +159,18 @@ async fn tenants_that_are_named_and_sign_nothing_are_strangers_too() {
             site.named(&format!("t-{name}"), kid).await;
         }
     }
-    assert_eq!(site.fetches(), 3 * PLACES, "once, and for two unknown kids");
+    assert_eq!(
+        site.fetches(),
+        3 * PLACES,
+        "one first fetch and two for unknown kids"
+    );
     assert_eq!(site.token("t1").await, Outcome::Verified);
     assert_eq!(site.fetches(), 0);
     assert_eq!(site.cache.status()[0].tenants.len(), 1);
 }
 
 #[tokio::test]
-async fn a_crowd_of_honest_tenants_gets_through() {
+async fn many_honest_tenants_are_all_accepted() {
     let site = Site::new(1000);
     for tenant in 0..500 {
         assert_eq!(
@@ -177,13 +183,13 @@ async fn a_crowd_of_honest_tenants_gets_through() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_there_is_not_is_told_from_one_that_is_down() {
+async fn absent_tenant_differs_from_unavailable_one() {
     let site = Site::new(10);
     for (error, expected) in [
-        (FetchError::Status(400), Outcome::NoTenant),
-        (FetchError::Status(404), Outcome::NoTenant),
-        (FetchError::Status(410), Outcome::NoTenant),
-        (FetchError::Discovery("of another"), Outcome::NoTenant),
+        (FetchError::Status(400), Outcome::UnknownTenant),
+        (FetchError::Status(404), Outcome::UnknownTenant),
+        (FetchError::Status(410), Outcome::UnknownTenant),
+        (FetchError::Discovery("of another"), Outcome::UnknownTenant),
         (FetchError::Status(429), Outcome::Unavailable),
         (FetchError::Status(503), Outcome::Unavailable),
         (FetchError::TimedOut, Outcome::Unavailable),
@@ -199,7 +205,7 @@ async fn a_tenant_that_there_is_not_is_told_from_one_that_is_down() {
 }
 
 #[tokio::test]
-async fn while_fetches_fail_nobody_can_tell_which_tenants_there_are() {
+async fn new_tenants_are_unavailable_while_fetches_fail() {
     let site = Site::new(10);
     *site.otherwise.lock().unwrap() = FetchError::Status(503);
     for name in 0..40 {
@@ -213,7 +219,7 @@ async fn while_fetches_fail_nobody_can_tell_which_tenants_there_are() {
 }
 
 #[tokio::test]
-async fn the_tenant_that_was_asked_for_longest_ago_makes_room() {
+async fn least_used_tenant_is_evicted() {
     let site = Site::new(3);
     for tenant in ["t1", "t2", "t3"] {
         assert_eq!(site.token(tenant).await, Outcome::Verified);
@@ -230,11 +236,11 @@ async fn the_tenant_that_was_asked_for_longest_ago_makes_room() {
 }
 
 #[tokio::test]
-async fn a_purge_outlasts_the_tenants_that_come_after() {
+async fn purge_outlasts_evictions() {
     let site = Site::new(2);
     assert!(
         !site.cache.purge(&Site::issuer("t1"), "a"),
-        "nobody knows it yet"
+        "its keys were not fetched yet"
     );
     assert_eq!(site.token("t2").await, Outcome::Verified);
     assert!(site.cache.purge(&Site::issuer("t2"), "a"));
@@ -244,20 +250,20 @@ async fn a_purge_outlasts_the_tenants_that_come_after() {
     }
     assert_eq!(site.token("t1").await, Outcome::UnknownKey);
     assert_eq!(site.token("t2").await, Outcome::UnknownKey);
-    assert!(!site.cache.purge(PATTERN, "a"), "whose?");
+    assert!(!site.cache.purge(PATTERN, "a"), "no tenant is named");
     assert!(!site.cache.purge("https://id.example.com/t1/", "a"));
 }
 
 #[tokio::test]
-async fn the_status_is_one_for_the_pattern_with_its_tenants_inside() {
+async fn status_of_the_pattern_contains_its_tenants() {
     let site = Site::new(10);
     let status = &site.cache.status()[0];
     assert_eq!(
         (&*status.issuer, status.state, status.keys),
         (PATTERN, IssuerState::OnDemand, 0)
     );
-    assert!(status.state.is_ready(), "there is nothing to wait for");
-    assert_eq!(site.named("x", "a").await, Outcome::NoTenant);
+    assert!(status.state.is_ready(), "no fetch is needed");
+    assert_eq!(site.named("x", "a").await, Outcome::UnknownTenant);
     assert_eq!(site.named("t3", "junk").await, Outcome::UnknownKey);
     for tenant in ["t2", "t1"] {
         assert_eq!(site.token(tenant).await, Outcome::Verified);
@@ -276,7 +282,7 @@ async fn the_status_is_one_for_the_pattern_with_its_tenants_inside() {
 }
 
 #[test]
-fn keys_that_all_tenants_have_in_common_are_one_set() {
+fn keys_shared_by_all_tenants_are_one_set() {
     let source = JwksSource::keys(PATTERN, keys(["a"]));
     let cache = JwksCache::new([source]).unwrap();
     for tenant in ["t1", "x"] {
@@ -290,7 +296,7 @@ fn keys_that_all_tenants_have_in_common_are_one_set() {
 }
 
 #[test]
-fn a_pattern_is_set_up_once_and_in_both_places() {
+fn duplicate_and_open_patterns_are_refused() {
     let source = |issuer: &str| JwksSource::keys(issuer, keys(["a"]));
     let own = source("https://id.example.com/t1/v2.0");
     assert!(JwksCache::new([source(PATTERN), own]).is_ok());
@@ -302,7 +308,7 @@ fn a_pattern_is_set_up_once_and_in_both_places() {
 
 #[cfg(feature = "reqwest")]
 #[test]
-fn urls_have_a_place_for_the_tenant_where_the_issuer_has_one() {
+fn tenant_in_the_url_needs_one_in_the_issuer() {
     let at = |issuer: &str, uri: &str| {
         let source = JwksSource::uri(issuer, uri);
         source.and_then(|source| JwksCache::new([source])).is_ok()
@@ -317,4 +323,110 @@ fn urls_have_a_place_for_the_tenant_where_the_issuer_has_one() {
     assert!(!at(PATTERN, "http://id.example.com/{tenant}/keys"));
     assert!(JwksCache::from_issuer(PATTERN).is_ok());
     assert!(JwksCache::from_issuer("https://id.example.com/{tenantid}").is_err());
+}
+
+/// Fills every place for new tenants with names that do not exist.
+async fn crowd(site: &Site) {
+    for name in 0..PLACES {
+        site.named(&format!("x{name}"), "a").await;
+    }
+    assert_eq!(site.named("x-more", "a").await, Outcome::AtCapacity);
+}
+
+#[tokio::test]
+async fn evicted_tenant_returns_despite_made_up_names() {
+    let site = Site::new(2);
+    for tenant in 0..10 {
+        assert_eq!(site.token(&format!("t{tenant}")).await, Outcome::Verified);
+    }
+    crowd(&site).await;
+    assert_eq!(site.token("t-new").await, Outcome::AtCapacity, "control");
+    for _ in 0..3 {
+        for tenant in 0..10 {
+            let outcome = site.token(&format!("t{tenant}")).await;
+            assert_eq!(outcome, Outcome::Verified, "{tenant}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn evicted_tenant_is_unavailable_if_too_many_return() {
+    let site = Site::new(1);
+    for tenant in 0..PLACES + 2 {
+        assert_eq!(site.token(&format!("t{tenant}")).await, Outcome::Verified);
+    }
+    // None of these is verified again, so each keeps its place.
+    for tenant in 0..PLACES {
+        site.named(&format!("t{tenant}"), "a").await;
+    }
+    let outcome = site.token(&format!("t{PLACES}")).await;
+    assert_eq!(outcome, Outcome::Unavailable);
+    site.hands.advance(COOLDOWN);
+    let outcome = site.token(&format!("t{PLACES}")).await;
+    assert_eq!(outcome, Outcome::Verified);
+}
+
+#[tokio::test]
+async fn tenant_in_use_outlasts_a_flood_of_others() {
+    let site = Site::new(10);
+    for _ in 0..60 {
+        assert_eq!(site.token("t-used").await, Outcome::Verified);
+        site.hands.advance(Duration::from_secs(1));
+    }
+    site.fetches();
+    // All newer, and each used once.
+    for other in 0..300 {
+        assert_eq!(site.token(&format!("t{other}")).await, Outcome::Verified);
+    }
+    assert_eq!(site.fetches(), 300);
+    assert_eq!(site.token("t-used").await, Outcome::Verified);
+    assert_eq!(site.fetches(), 0, "it is still known");
+}
+
+#[tokio::test]
+async fn key_sets_of_tenants_are_limited_in_bytes() {
+    /// A set of RSA keys without `alg`, each of which counts for six algorithms.
+    fn rsa_keys(count: usize) -> KeySet {
+        let jwk = |at: usize| Signer::of(Algorithm::RS256).jwk(&at.to_string());
+        let set = serde_json::json!({ "keys": (0..count).map(jwk).collect::<Vec<_>>() });
+        KeySet::from_json(set.to_string().as_bytes()).unwrap()
+    }
+    let ordinary = rsa_keys(10);
+    assert!(
+        ordinary.bytes() < super::AVERAGE_BYTES,
+        "{}",
+        ordinary.bytes()
+    );
+    let sizes = [("t-large", 90), ("t-too-large", 150)];
+    let service = service_fn(move |fetch: FetchJwks| {
+        let of = |(name, count): &(&str, usize)| fetch.issuer().contains(name).then_some(*count);
+        let count = sizes.iter().find_map(of).unwrap_or(1);
+        async move { Ok::<_, FetchError>(rsa_keys(count)) }
+    });
+    let source = JwksSource::service(PATTERN, service).max_tenants(NonZeroUsize::new(8).unwrap());
+    let cache = JwksCache::new([source]).unwrap();
+    let token = async |tenant: &str| {
+        let issuer = Site::issuer(tenant);
+        for mode in [LookupMode::MayWait, LookupMode::Final] {
+            match cache.find(&issuer, Some("0"), Algorithm::RS256, mode) {
+                Lookup::Wait(waiter) => waiter.await,
+                Lookup::Key(_) => {
+                    cache.mark_verified(&issuer);
+                    return true;
+                }
+                _ => return false,
+            }
+        }
+        false
+    };
+    assert!(!token("t-too-large").await);
+    for large in 0..8 {
+        assert!(token(&format!("t-large{large}")).await);
+    }
+    let kept = cache.status()[0].tenants.len();
+    assert_eq!(kept, 1, "a megabyte in all, for eight tenants");
+    for small in 0..8 {
+        assert!(token(&format!("t{small}")).await);
+    }
+    assert_eq!(cache.status()[0].tenants.len(), 8);
 }

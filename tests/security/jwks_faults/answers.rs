@@ -1,4 +1,4 @@
-//! Faults of a single answer: how it is sent, and what it says it is.
+//! Faults of a single response: in how it is sent, and in what it contains.
 
 use super::faults::{Event, Fault, healthy, of};
 use super::replies::{self as reply, both, ok, ok_with, raw, redirect, status};

@@ -1,41 +1,42 @@
-//! The faults, by the ids of the document.
+//! The faults, by their ids in the document.
 
 use std::time::Duration;
 
 use super::replies::{self as reply, Keys, METADATA, Page, both, ok, ok_with, raw, set, status};
 use super::site::{Request, Step};
 
-/// How an issuer misbehaves. It has published the old key before, and publishes the new one from then on.
+/// How an issuer misbehaves. It published the old key before and publishes the new one from then on.
 pub(super) struct Fault {
-    /// What is published before. Without it nothing was ever fetched.
+    /// What is published before. If `None`, keys were never fetched.
     pub(super) before: Option<Page>,
-    /// Answers at the URL of the keys, and every other.
+    /// Responses at the URL of the keys and at all other URLs.
     pub(super) keys: Page,
-    /// Answers at the URL of the metadata.
+    /// Responses at the URL of the metadata.
     pub(super) metadata: Page,
     /// Whether the keys are found through the metadata.
     pub(super) is_discovered: bool,
-    /// How long after the last fetch tokens come.
+    /// The time from the last fetch until tokens arrive.
     pub(super) after: Duration,
     pub(super) event: Event,
     pub(super) forger: Forger,
-    /// How long one request may take.
+    /// The time limit of one request.
     pub(super) timeout: Duration,
-    /// The kind of the fetch's error, where the answers do not tell it.
+    /// The error of the fetch, if the responses do not determine it.
     pub(super) error: Option<&'static str>,
-    /// The issuer need not undo it.
+    /// Whether the fault does not end.
     pub(super) is_lasting: bool,
+    pub(super) cooldown: Duration,
 }
 
-/// What happens besides, when the fault sets in.
+/// What else happens when the fault begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     Nothing,
-    /// Nobody listens at the issuer's address.
+    /// No process listens at the issuer's address.
     Refusal,
-    /// A thousand unknown kids, while the issuer is well still.
+    /// 1,000 unknown kids while the issuer still works.
     Flood,
-    /// An hour of it, with tokens all the time.
+    /// An hour of the fault with tokens all the time.
     Outage,
     /// Wall time is set to these seconds.
     WallClock(u64),
@@ -44,9 +45,9 @@ pub(super) enum Event {
 /// Who signs the forged tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Forger {
-    /// With a key that nobody published, under the `kid` of the known one.
+    /// With an unpublished key, under the `kid` of the known key.
     Stranger,
-    /// With a published key whose private half was published too.
+    /// With a key that was published with its private members.
     Thief,
     /// With a published secret, HS256.
     Secret,
@@ -190,7 +191,7 @@ fn caching() -> Vec<(&'static str, Fault)> {
     ]
 }
 
-/// What a cache on the way says to whoever asks whether anything has changed.
+/// The response of a proxy to a conditional request.
 fn unchanged(request: &Request) -> Option<Vec<Step>> {
     let tag = request.if_none_match.as_deref()?;
     assert_eq!(tag, "\"1\"");
@@ -271,15 +272,15 @@ pub(super) fn healthy(keys: &Keys, _: &Request) -> Vec<Step> {
     ok(both(keys))
 }
 
-fn old_only(keys: &Keys, _: &Request) -> Vec<Step> {
+pub(super) fn old_only(keys: &Keys, _: &Request) -> Vec<Step> {
     ok(set(&[&keys.old]))
 }
 
-fn new_only(keys: &Keys, _: &Request) -> Vec<Step> {
+pub(super) fn new_only(keys: &Keys, _: &Request) -> Vec<Step> {
     ok(set(&[&keys.new]))
 }
 
-/// A refresh is due when it sets in.
+/// A fault that begins when a refresh is due.
 pub(super) fn of(keys: Page) -> Fault {
     Fault {
         before: Some(old_only),
@@ -292,6 +293,7 @@ pub(super) fn of(keys: Page) -> Fault {
         timeout: Duration::from_secs(5),
         error: None,
         is_lasting: false,
+        cooldown: Duration::from_secs(30),
     }
 }
 
@@ -305,7 +307,7 @@ impl Fault {
         self
     }
 
-    fn cold(mut self) -> Self {
+    pub(super) fn cold(mut self) -> Self {
         self.before = None;
         self
     }

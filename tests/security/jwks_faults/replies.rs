@@ -1,4 +1,4 @@
-//! Answers, byte for byte.
+//! Responses, byte by byte.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use super::site::{Request, Step};
 /// What the issuer may publish.
 pub(super) struct Keys {
     pub(super) origin: String,
-    /// Another site, which no request may reach.
+    /// Another site, which must get no request.
     pub(super) elsewhere: String,
     pub(super) old: Value,
     pub(super) new: Value,
-    /// A key whose private half somebody else has.
+    /// A key whose private half an attacker has.
     pub(super) leaked: Value,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn redirect(location: &str) -> Vec<Step> {
     ))
 }
 
-/// A head without a length: the body ends with the connection.
+/// A head without a length. The body ends with the connection.
 pub(super) fn head(fields: &str) -> Step {
     Step::Send(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").into_bytes())
 }
@@ -43,7 +43,7 @@ pub(super) fn ok(body: impl AsRef<[u8]>) -> Vec<Step> {
     ok_with("", body)
 }
 
-/// `fields` end with a line break each.
+/// Each of the `fields` ends with a line break.
 pub(super) fn ok_with(fields: &str, body: impl AsRef<[u8]>) -> Vec<Step> {
     let body = body.as_ref();
     let length = format!("{fields}content-length: {}\r\n", body.len());
@@ -62,7 +62,7 @@ pub(super) fn metadata(issuer: &str, jwks_uri: &str) -> Vec<Step> {
     ok(json!({"issuer": issuer, "jwks_uri": jwks_uri}).to_string())
 }
 
-/// The keys that a set holds, between others that nobody should publish.
+/// A set of good keys between `bad` ones.
 pub(super) fn among(bad: &[Value], keys: &Keys) -> String {
     let mut all: Vec<_> = bad.iter().collect();
     all.insert(bad.len() / 2, &keys.old);
@@ -77,7 +77,7 @@ pub(super) fn with(key: &Value, member: &str, value: impl Into<Value>) -> Value 
     key
 }
 
-/// That many keys, all sound, each with a `kid` of its own.
+/// `count` good keys with different kids.
 pub(super) fn many(count: usize, keys: &Keys) -> String {
     let filler = with(&keys.leaked, "kid", "filler").to_string();
     let filler: Vec<_> = (2..count)
@@ -91,7 +91,7 @@ pub(super) fn many(count: usize, keys: &Keys) -> String {
     )
 }
 
-/// No key of these may be used.
+/// Keys that must not be used.
 pub(super) fn unusable(keys: &Keys) -> Vec<Value> {
     vec![
         Value::Null,

@@ -1,4 +1,4 @@
-//! Executes one row.
+//! Executes one row of the first table.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::table::Row;
 
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// A row under way.
+/// One row and its progress.
 struct Run<'a> {
     row: &'a Row,
     fault: &'a Fault,
     scene: Scene,
-    /// A token that was verified, and cached, before the fault.
+    /// A token that was verified and cached before the fault.
     old_token: String,
 }
 
@@ -65,7 +65,7 @@ impl Run<'_> {
         scene.clock.advance(self.fault.after);
     }
 
-    /// The columns, while the clock stands still. Returns the number of fetches.
+    /// Checks the columns at one moment. Returns the number of fetches.
     async fn during(&self) -> usize {
         let (scene, row) = (&self.scene, self.row);
         let before = scene.site.requests();
@@ -76,7 +76,7 @@ impl Run<'_> {
             None => scene.send(&scene.known_token()).await,
         };
         if is_served {
-            // The refresh, if it was due, is under way and has had no chance to do anything.
+            // If a refresh was due, its task was spawned and has not been polled.
             self.expect_now("200", &scene.known_token());
             self.expect_now("200", &self.old_token);
             if self.fault.forger == Forger::Stranger {
@@ -128,7 +128,7 @@ impl Run<'_> {
         fetches
     }
 
-    /// The fault goes on, and tokens come every second.
+    /// The fault continues, with tokens every second.
     async fn next_cooldown(&self, fetches: usize) {
         let (scene, row) = (&self.scene, self.row);
         let before = scene.site.requests();
@@ -147,7 +147,7 @@ impl Run<'_> {
         assert!(more <= 5, "{}: {fetches} and {more} fetches", row.id);
     }
 
-    /// The issuer is well again, and nobody restarts anything.
+    /// The fault ends without a restart of the service.
     async fn after(&mut self) {
         let row = self.row;
         if !self.fault.is_lasting {
@@ -172,7 +172,7 @@ impl Run<'_> {
         assert_eq!(self.scene.error(), None, "{}", row.id);
     }
 
-    /// Tokens of the known key, a new one and one that was verified before.
+    /// Checks a token of the known key that is new and one that was verified before.
     async fn expect_known(&self) {
         let last = self.row.known_at_last();
         for token in [&self.scene.known_token(), &self.old_token] {

@@ -1,4 +1,4 @@
-//! An issuer, the stack that trusts it, and whoever sends tokens.
+//! An issuer, the stack that trusts it, and the tokens that clients send.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use super::replies::{Keys, METADATA, Page, SECRET};
 use super::site::Site;
 
 const AUDIENCE: &str = "orders-api";
-/// Tokens outlive every fault: what ends here is keys.
+/// Tokens outlive every fault, so only keys can expire.
 const LONG: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 pub(super) struct Scene {
@@ -46,7 +46,11 @@ impl Scene {
         } else {
             JwksSource::uri(&origin, format!("{origin}/keys"))
         };
-        let source = source.unwrap().timeout(fault.timeout).clock(clock.clone());
+        let source = source
+            .unwrap()
+            .timeout(fault.timeout)
+            .cooldown(fault.cooldown)
+            .clock(clock.clone());
         let cache = JwksCache::new([source]).unwrap();
         let auth = JwtAuthLayer::new([Issuer::new(&origin).audience(AUDIENCE)])
             .unwrap()
@@ -85,17 +89,17 @@ impl Scene {
             });
     }
 
-    /// A good token of the old key.
+    /// A valid token of the old key.
     pub(super) fn known_token(&self) -> String {
         self.of(&self.old).sign()
     }
 
-    /// A good token of the new key.
+    /// A valid token of the new key.
     pub(super) fn new_token(&self) -> String {
         self.of(&self.new).sign()
     }
 
-    /// A token of a key that nobody has.
+    /// A token with a kid that was never published.
     pub(super) fn unknown_token(&self) -> String {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let kid = format!("unknown-{number}");
@@ -110,14 +114,21 @@ impl Scene {
         }
     }
 
-    /// Fetches in vain, so that the longest wait for the next attempt begins.
+    /// Starts a fetch that fails, so that the longest backoff begins.
     pub(super) async fn fail_once_more(&self) {
         assert!(self.cache.warm().await.is_err());
     }
 
-    /// The kind of the last fetch's error.
+    /// The error of the last fetch.
     pub(super) fn error(&self) -> Option<&'static str> {
         self.cache.status()[0].last_error
+    }
+
+    /// Gives a fetch in the background time to make progress.
+    pub(super) async fn make_progress(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn of(&self, signer: &TestIssuer) -> TestToken {
@@ -136,7 +147,7 @@ impl Scene {
         format!("{signed}.{}", BASE64.encode(tag))
     }
 
-    /// What a client is answered: the status, and the code of a refusal.
+    /// The response to a client: the status and the code of a rejection.
     pub(super) async fn send(&self, token: &str) -> String {
         let request = Request::get("/orders").header("authorization", format!("Bearer {token}"));
         let request = request.body(Body::empty()).unwrap();
@@ -153,7 +164,7 @@ impl Scene {
         format!("{status} {}", problem["code"].as_str().unwrap())
     }
 
-    /// The answer, if it is there without a wait: nothing else runs before it is.
+    /// The response, if it is ready at the first poll: no other task runs before.
     pub(super) fn send_now(&self, token: &str) -> Option<String> {
         self.send(token).now_or_never()
     }

@@ -1,4 +1,4 @@
-//! An issuer on a raw socket, which need not speak HTTP as it should.
+//! An issuer on a raw socket, which can violate HTTP.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,20 +11,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The part of a request that answers depend on.
+/// The part of a request that responses depend on.
 pub(super) struct Request {
     pub(super) path: String,
     pub(super) if_none_match: Option<String>,
 }
 
-/// What is done on a connection, in order, once the request is there. Then it is closed.
+/// What the issuer does on a connection after the request, in order, before it closes it.
 pub(super) enum Step {
     Send(Vec<u8>),
-    /// A byte every 20 ms.
+    /// One byte per 20 ms.
     Trickle(Vec<u8>),
-    /// Over and over.
+    /// Repeated without end.
     Repeat(Vec<u8>),
-    /// Nothing, until the other side gives up.
+    /// Nothing, until the client closes the connection.
     Hang,
     /// Ends with a reset.
     Reset,
@@ -34,7 +34,7 @@ type Page = Arc<dyn Fn(&Request) -> Vec<Step> + Send + Sync>;
 
 pub(super) struct Site {
     address: SocketAddr,
-    /// Bound and never listening: the port stays ours while the site is gone.
+    /// Bound and never listening, so that the port stays reserved while the site is down.
     _reserved: TcpSocket,
     listening: Option<JoinHandle<()>>,
     state: Arc<State>,
@@ -65,12 +65,12 @@ impl Site {
         format!("http://{}", self.address)
     }
 
-    /// Answers requests like this from now on.
+    /// Responds with this page from now on.
     pub(super) fn answer(&self, page: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) {
         *self.state.page.lock().unwrap() = Arc::new(page);
     }
 
-    /// How many requests have come.
+    /// The number of requests so far.
     pub(super) fn requests(&self) -> usize {
         self.state.requests.load(Ordering::SeqCst)
     }
@@ -81,7 +81,7 @@ impl Site {
         self.listening = Some(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let state = Arc::clone(&state);
-                // The other side may hang up whenever it likes.
+                // The client may close the connection at any time.
                 tokio::spawn(async move { serve(stream, &state).await });
             }
         }));

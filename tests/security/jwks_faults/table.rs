@@ -1,8 +1,8 @@
-//! The table of the document.
+//! The tables of the document.
 
 use std::time::Duration;
 
-/// One row, its cells as they are written.
+/// One row of the first table.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) id: String,
@@ -16,18 +16,61 @@ pub(super) struct Row {
 
 const HEAD: &str = "| id | fault | a valid token, known key | a valid token, new key | a forged token | added p99 | fetches | recovery |";
 
+/// One row of the second table.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    pub(super) id: String,
+    /// In seconds, as the other numbers.
+    pub(super) cooldown: u64,
+    pub(super) before: String,
+    pub(super) during: String,
+    pub(super) accepted_within: u64,
+    pub(super) max_requests: usize,
+}
+
+const RECOVERY_HEAD: &str = "| id | cooldown | before the outage | tokens of the new key during the outage | first accepted | requests during the outage |";
+
 const UNAVAILABLE: &str = "503 keys_unavailable";
 
-/// All rows; the document has one table with this head.
 #[track_caller]
 pub(super) fn rows(document: &str) -> Vec<Row> {
-    let (_, table) = document.split_once(HEAD).expect("the table");
-    assert!(!table.contains(HEAD), "a second table");
+    lines(document, HEAD).map(row).collect()
+}
+
+#[track_caller]
+pub(super) fn recoveries(document: &str) -> Vec<Recovery> {
+    lines(document, RECOVERY_HEAD).map(recovery).collect()
+}
+
+/// The rows of the only table with this head.
+#[track_caller]
+fn lines<'d>(document: &'d str, head: &str) -> impl Iterator<Item = &'d str> {
+    let (_, table) = document.split_once(head).expect("the table");
+    assert!(!table.contains(head), "a second table");
     let lines = table.lines().skip(2);
-    lines
-        .take_while(|line| line.starts_with('|'))
-        .map(row)
-        .collect()
+    lines.take_while(|line| line.starts_with('|'))
+}
+
+#[track_caller]
+fn recovery(line: &str) -> Recovery {
+    let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let [id, cooldown, before, during, accepted, requests] = cells[..] else {
+        panic!("not six cells: {line}");
+    };
+    let number = |cell: &str, before: &str, after: &str| {
+        let digits = cell
+            .strip_prefix(before)
+            .and_then(|c| c.strip_suffix(after));
+        digits.expect(line).parse::<u64>().expect(line)
+    };
+    Recovery {
+        id: id.replace('`', ""),
+        cooldown: number(cooldown, "", " s"),
+        before: before.to_owned(),
+        during: during.to_owned(),
+        accepted_within: number(accepted, "within ", " s"),
+        max_requests: usize::try_from(number(requests, "at most ", "")).unwrap(),
+    }
 }
 
 #[track_caller]
@@ -49,7 +92,7 @@ fn row(line: &str) -> Row {
 }
 
 impl Row {
-    /// How long after the end of the fault everything is well; `None` if it never was otherwise.
+    /// The time from the end of the fault until all tokens are accepted; `None` if they always were.
     #[track_caller]
     pub(super) fn recovers_within(&self) -> Option<Duration> {
         if self.recovery == "none needed" {
@@ -57,24 +100,24 @@ impl Row {
         }
         let words: Vec<_> = self.recovery.split(' ').collect();
         let ["within", number, unit] = words[..] else {
-            panic!("{}: what is {:?}?", self.id, self.recovery);
+            panic!("{}: cannot read {:?}", self.id, self.recovery);
         };
         let seconds = match unit {
             "s" => 1,
             "min" => 60,
-            _ => panic!("{}: what is {unit:?}?", self.id),
+            _ => panic!("{}: unknown unit {unit:?}", self.id),
         };
         Some(Duration::from_secs(
             number.parse::<u64>().unwrap() * seconds,
         ))
     }
 
-    /// Whether fetches fail, so that nobody can tell which keys there are.
+    /// Whether fetches fail, so that it is not known which keys exist.
     pub(super) fn is_unavailable(&self) -> bool {
         self.new == UNAVAILABLE
     }
 
-    /// What a token with an unknown `kid` is answered.
+    /// The response to a token with an unknown `kid`.
     pub(super) fn unknown(&self) -> &'static str {
         if self.is_unavailable() {
             UNAVAILABLE
@@ -83,7 +126,7 @@ impl Row {
         }
     }
 
-    /// What tokens of the known key are answered once the first fetch has ended.
+    /// The response to tokens of the known key after the first fetch has ended.
     pub(super) fn known_at_last(&self) -> &str {
         let then = self.known.split_once(", then ");
         then.map_or(&*self.known, |(_, then)| then)

@@ -1,7 +1,7 @@
 //! The examples of RFC 7515, 7517, 7519, 7520 and 8037.
 //!
-//! `rfc.json` holds their texts, line breaks removed. The thumbprint of RFC 8037 appendix A.3 is asserted where
-//! thumbprints are made.
+//! `rfc.json` holds their texts, line breaks removed. The thumbprint of RFC 8037 appendix A.3 is
+//! asserted where thumbprints are made.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -9,7 +9,8 @@ use portcullis::jwks::Skipped;
 use portcullis::{Clock, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, ManualClock, Reason};
 use serde_json::{Value, json};
 
-/// The `iss` and the `exp` of the claims in RFC 7515 appendix A.1 to A.3 and in RFC 7519 section 3.1.
+/// The `iss` and the `exp` of the claims in RFC 7515 appendix A.1 to A.3 and in RFC 7519 section
+/// 3.1.
 const JOE: &str = "joe";
 const ENDS_AT: u64 = 1_300_819_380;
 
@@ -51,10 +52,10 @@ fn refused(layer: &JwtAuthLayer, token: &str, expected: Reason) {
 
 /// RFC 7519 section 3.1 is the first of the three.
 #[test]
-fn the_signatures_of_rfc_7515_hold_and_their_claims_name_no_audience() {
+fn rfc_7515_signatures_are_valid_without_audience() {
     for name in ["7515 A.1", "7515 A.2", "7515 A.3"] {
         let token = token(name);
-        // Both are told of claims, and claims are read once the signature holds.
+        // Both reasons are about claims, which are read after the signature was verified.
         refused(&layer(name), &token, Reason::InvalidClaim);
         refused(&layer_at(name, ENDS_AT + 60), &token, Reason::Expired);
         let (signed, signature) = token.rsplit_once('.').unwrap();
@@ -65,7 +66,7 @@ fn the_signatures_of_rfc_7515_hold_and_their_claims_name_no_audience() {
 }
 
 #[test]
-fn a_key_of_another_example_does_not_verify() {
+fn refuses_the_key_of_another_example() {
     refused(
         &layer("7515 A.1"),
         &token("7515 A.2"),
@@ -90,14 +91,14 @@ fn es512_and_unsecured_tokens_are_not_allowed() {
 }
 
 #[test]
-fn a_signed_text_is_no_token() {
+fn refuses_a_signed_text() {
     for name in ["7520 4.1", "7520 4.2", "7520 4.4", "8037 A.4"] {
         refused(&layer(name), &token(name), Reason::MalformedToken);
     }
 }
 
 #[test]
-fn public_keys_are_loaded_and_keys_that_sign_are_skipped() {
+fn loads_public_keys_and_skips_private_ones() {
     #[track_caller]
     fn check(name: &str, usable: usize, skipped: &[Skipped]) {
         let set = &examples()["sets"][name];

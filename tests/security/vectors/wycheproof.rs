@@ -1,9 +1,9 @@
-//! The JOSE vectors of C2SP/wycheproof, and how far the public API lets each of them come.
+//! The JOSE vectors of C2SP/wycheproof, and how far the public API gets with each.
 //!
-//! The payloads are no claims, and the issuer in the claims chooses the key: as they stand, the tokens are refused
-//! before their signatures are looked at. [`Vector::admitted`] puts claims into them, so that everything up to the
-//! signature is judged by the library itself. The signatures are judged in `src/jwks/vectors_tests.rs`, which shares
-//! this file.
+//! The payloads are not claims, and the key is chosen by the issuer in the claims, so the library
+//! refuses the unchanged tokens before it checks the signature. [`Vector::admitted`] replaces the
+//! payload by claims, so that the library checks everything up to the signature.
+//! `src/jwks/vectors_tests.rs` includes this file and checks the signatures.
 
 use std::env;
 use std::io::Write;
@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-// The crate itself, as each of the two places calls it.
+// The crate: `portcullis` in an integration test, `crate` in a unit test.
 use super::api::jwks::{KeySetError, Skipped};
 use super::api::{Algorithm, Issuer, JwksCache, JwksSource, JwtAuthLayer, KeySet, Reason};
 
@@ -26,23 +26,23 @@ pub(super) struct Vector {
     pub(super) valid: bool,
     pub(super) encrypted: bool,
     pub(super) token: String,
-    /// What verifies it, as a JWK Set.
+    /// The verifying key, as a JWK Set.
     keys: Arc<Value>,
-    /// What signs it, as a JWK Set.
-    #[allow(dead_code)] // only one of the two places asks
+    /// The signing key, as a JWK Set.
+    #[allow(dead_code)] // used in one of the two places
     pub(super) private: Arc<Value>,
 }
 
-/// What this library makes of the keys of a case.
+/// The keys of a case, as the library loads them.
 pub(super) enum Keys {
     Set(KeySet),
-    /// A lone key for HS256, HS384 or HS512, which comes into the library as bytes.
+    /// A single key for HS256, HS384 or HS512, which the library takes as bytes.
     Secret(Vec<u8>, Algorithm),
 }
 
 const ISSUER: &str = "https://vectors.example";
 
-/// The files, and how many cases each has.
+/// The files, and their numbers of cases.
 const FILES: [(&str, usize); 4] = [
     ("signature", 401),
     ("encryption", 139),
@@ -50,11 +50,11 @@ const FILES: [(&str, usize); 4] = [
     ("crypto", 83),
 ];
 
-/// All cases, or nothing where it is not known in which folder they are.
+/// All cases; `None` without `WYCHEPROOF_DIR`.
 pub(super) fn load() -> Option<Vec<Vector>> {
     let Some(folder) = env::var_os("WYCHEPROOF_DIR") else {
         static SAID: Once = Once::new();
-        // The print macros would be captured, and nobody would know.
+        // The test harness captures the print macros.
         let line = "SKIPPED wycheproof: set WYCHEPROOF_DIR to the folder of the JOSE vectors (C2SP/wycheproof testvectors_v1)\n";
         SAID.call_once(|| std::io::stderr().write_all(line.as_bytes()).unwrap());
         return None;
@@ -160,7 +160,8 @@ impl Vector {
             .map_err(|_| "secret: too short for its algorithm".to_owned())
     }
 
-    /// Whether keys, form, header and algorithm are accepted, so that the signature decides; else why not.
+    /// Whether keys, form, header and algorithm are accepted, so that the signature decides; else
+    /// why not.
     pub(super) fn admitted(&self) -> Result<(), String> {
         let layer = self.layer()?;
         let reason = |token: &str| layer.verify_now(token).unwrap_err().reason();
@@ -170,7 +171,8 @@ impl Vector {
         };
         let claims = json!({"iss": ISSUER, "aud": "vectors", "sub": "a", "exp": 4_102_444_800_u64});
         let claims = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
-        // The payload takes the signature's place once, where its encoding is read just as strictly.
+        // The payload takes the signature's place once, where its encoding is read just as
+        // strictly.
         for last in [signature, payload] {
             let reason = reason(&format!("{header}.{claims}.{last}"));
             if reason != Reason::BadSignature {

@@ -47,7 +47,7 @@ fn issuer_has_one_key_source() {
     ));
     check(
         "jwks_uri = \"http://id.example.com/keys\"",
-        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"http://id.example.com/keys\": use https: over http anybody on the way can put in keys of his own; or set a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only",
+        "gateway.toml:4: `issuers[0].jwks_uri`: URL \"http://id.example.com/keys\": use https: over http an attacker on the network path can replace the keys; or set a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only",
     );
 }
 
@@ -56,7 +56,7 @@ fn http_issuer_may_have_https_keys() {
     let http = ISSUER.replace("https:", "http:");
     refuses(
         &http,
-        "gateway.toml:2: `issuers[0].issuer`: URL \"http://id.example.com/\": use https: over http anybody on the way can put in keys of his own; set a `jwks_uri` with https, or a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only",
+        "gateway.toml:2: `issuers[0].issuer`: URL \"http://id.example.com/\": use https: over http an attacker on the network path can replace the keys; set a `jwks_uri` with https, or a `jwks_file`. http is allowed for 127.0.0.1, [::1] and localhost only",
     );
     accepts(&format!(
         "{http}jwks_uri = \"https://id.example.com/keys\"\n"
@@ -127,7 +127,7 @@ fn library_errors_name_the_issuers_line() {
     );
     refuses(
         "[[issuers]]\nissuer = \"id\"\naudiences = [\"a\"]\n",
-        "gateway.toml:2: `issuers[0].issuer`: URL \"id\": not absolute: give the scheme and the host too",
+        "gateway.toml:2: `issuers[0].issuer`: URL \"id\": not absolute: add the scheme and the host",
     );
     check(
         "jwks_uri = \"https://me:hunter2@id.example.com/keys\"",

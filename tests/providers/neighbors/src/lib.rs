@@ -1,4 +1,4 @@
-//! What portcullis and its neighbors do in one process. Each test file is a process of its own.
+//! Calls of portcullis and of its neighbors in one process. Each test file is a separate process.
 
 use std::net::TcpListener;
 use std::time::Duration;
