@@ -143,7 +143,6 @@ impl Rejection {
     }
 
     /// Names the claim that failed, and why, for the log. `error` must not contain the claim's value.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))]
     pub(crate) fn with_claim(mut self, claim: impl Into<Arc<str>>, error: Option<String>) -> Self {
         let details = self.details_mut();
         details.claim = Some(claim.into());

@@ -149,6 +149,7 @@ async fn gateway(
     let configuration = &gateway.configuration;
     let bound = Bound::to(configuration)?;
     let shutdown = serve::shutdown_signal()?;
+    let hangups = watch::Hangups::new();
     let scheme = if gateway.tls.is_some() {
         "https"
     } else {
@@ -169,7 +170,7 @@ async fn gateway(
         "started",
     );
     watch::warm(&gateway);
-    tokio::spawn(watch::watch(Arc::clone(&process), file));
+    tokio::spawn(watch::watch(Arc::clone(&process), file, hangups));
     drop(gateway);
     process.serve(bound, shutdown).await;
     Ok(())

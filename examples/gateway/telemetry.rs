@@ -80,5 +80,6 @@ pub(crate) fn metrics() -> Result<PrometheusHandle, Box<dyn Error>> {
         .set_buckets(&SECONDS)?
         .set_buckets_for_metric(decisions, &DECISION_SECONDS)?
         .install_recorder()?;
+    portcullis::describe_metrics();
     Ok(handle)
 }

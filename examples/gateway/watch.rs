@@ -27,8 +27,11 @@ const WARMING: Duration = Duration::from_secs(5);
 
 /// Watches the configuration, and fetches missing keys before the first request needs them. Never
 /// returns.
-pub(crate) async fn watch(process: Arc<Process>, file: Option<(PathBuf, Log)>) {
-    let mut hangups = Hangups::new();
+pub(crate) async fn watch(
+    process: Arc<Process>,
+    file: Option<(PathBuf, Log)>,
+    mut hangups: Hangups,
+) {
     let running = addresses(&process.gateway().configuration);
     let mut seen = file.as_ref().map(|(file, _)| stamps(&process, file));
     loop {
@@ -143,8 +146,8 @@ fn named(configuration: &Configuration) -> Vec<&File> {
     tls.chain(issuers).chain(routes).collect()
 }
 
-/// The reload signal, on platforms that have one.
-struct Hangups {
+/// The reload signal, on platforms that have one. From its creation on, it does not end the process.
+pub(crate) struct Hangups {
     #[cfg(unix)]
     signals: Option<tokio::signal::unix::Signal>,
 }
@@ -153,14 +156,14 @@ struct Hangups {
 
 impl Hangups {
     #[cfg(unix)]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         let signals = signal(SignalKind::hangup()).ok();
         Self { signals }
     }
 
     #[cfg(not(unix))]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {}
     }
 

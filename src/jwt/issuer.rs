@@ -97,19 +97,6 @@ impl Issuer {
     ///
     /// Nothing is fetched here. The first token, or [`JwksCache::warm`], fetches the keys.
     ///
-    /// ```
-    /// use portcullis::{Issuer, JwtAuthLayer, Profile};
-    ///
-    /// let keycloak = Issuer::discover("https://sso.example.com/realms/main")?
-    ///     .profile(Profile::Keycloak)
-    ///     .audience("orders-api");
-    /// let google = Issuer::discover("https://accounts.google.com")?
-    ///     .profile(Profile::Google)
-    ///     .audience("1234.apps.googleusercontent.com");
-    /// let auth = JwtAuthLayer::new([keycloak, google])?;
-    /// # Ok::<(), portcullis::ConfigError>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// If the issuer is not an `https` URL. A loopback address may use `http`.
@@ -291,6 +278,15 @@ impl Issuer {
     /// Whether the keys come from the layer, or from a layer above.
     pub(super) fn has_shared_keys(&self) -> bool {
         matches!(self.keys, Keys::Shared)
+    }
+
+    /// The cache with the keys; `shared` is the cache for issuers without their own.
+    pub(super) fn key_cache<'a>(&'a self, shared: Option<&'a JwksCache>) -> Option<&'a JwksCache> {
+        match &self.keys {
+            Keys::Cache(cache) => Some(cache),
+            Keys::Shared => shared,
+            Keys::Fixed(_) => None,
+        }
     }
 
     pub(super) fn accepted_algorithms(&self) -> Algorithms {

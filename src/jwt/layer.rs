@@ -315,8 +315,8 @@ impl JwtAuthLayer {
 
     fn verify_with(&self, bearer: &Bearer, mode: LookupMode) -> Result<Identity, VerifyError> {
         let verifier = &self.gate.settings().verifier;
-        let verified = verifier.verify(bearer, None, mode, Reading::now());
-        Ok(verified?.identity)
+        let (identity, _) = verifier.verify(bearer, None, mode, Reading::now())?;
+        Ok(identity)
     }
 }
 

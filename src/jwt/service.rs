@@ -108,13 +108,13 @@ impl JwtGate {
             true => extensions.get::<JwksCache>(),
             false => None,
         };
-        let verified = verifier.verify(&credential.bearer, above, mode, now)?;
-        let cached = verified.identity.is_cached();
-        extensions.insert(Caller::Verified(verified.identity));
+        let (identity, issuer) = verifier.verify(&credential.bearer, above, mode, now)?;
+        let cached = identity.is_cached();
+        extensions.insert(Caller::Verified(identity));
         Ok(Authenticated {
             reply: credential.reply,
             cached,
-            issuer: Some(verified.issuer),
+            issuer: Some(issuer),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use super::cache::{CachedToken, TokenCache};
@@ -14,6 +14,7 @@ use crate::error::ConfigError;
 use crate::identity::{Bearer, Identity, Verified};
 use crate::json::text;
 use crate::jwks::{IssuerKeys, JwksCache, Key, Lookup, LookupMode, NO_REVISION, Waiter};
+use crate::observe;
 use crate::rejection::{Reason, Rejection};
 use crate::revoke::{Facts, Revocations};
 
@@ -30,15 +31,10 @@ pub(super) struct Verifier {
     pub(super) needs_request_keys: bool,
     clock: Clock,
     pub(super) revocations: Option<Revocations>,
+    /// Per issuer: the warning about tokens that outlive revocations.
+    lifetime_warnings: Arc<[Once]>,
     /// `None` if the cache is off. Clones with the same settings share it.
     cache: Option<Arc<TokenCache>>,
-}
-
-/// A verified token.
-pub(super) struct Authenticated {
-    pub(super) identity: Identity,
-    /// The index of the issuer in the verifier.
-    pub(super) issuer: usize,
 }
 
 /// Why a token was not verified.
@@ -71,6 +67,7 @@ impl Verifier {
             keys: issuers.iter().map(|issuer| keys_of(issuer, None)).collect(),
             max_token_bytes: limits.max().unwrap_or_default(),
             needs_request_keys: issuers.iter().any(Issuer::has_shared_keys),
+            lifetime_warnings: issuers.iter().map(|_| Once::new()).collect(),
             issuers: issuers.into(),
             shared_keys: None,
             clock: Clock::System,
@@ -113,21 +110,19 @@ impl Verifier {
 
     /// The caches with the keys of the issuers.
     pub(super) fn key_caches(&self) -> impl Iterator<Item = &JwksCache> {
-        let own = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Cache(cache) => Some(cache),
-            Keys::Shared | Keys::Fixed(_) => None,
-        });
+        let own = self.issuers.iter().filter_map(|own| own.key_cache(None));
         own.chain(&self.shared_keys)
     }
 
-    /// Decides about one token. `above` is the cache that a `JwksCacheLayer` put into the request.
+    /// Decides about one token. Returns the identity, and the index of its issuer. `above` is the cache that a
+    /// `JwksCacheLayer` put into the request.
     pub(super) fn verify(
         &self,
         bearer: &Bearer,
         above: Option<&JwksCache>,
         mode: LookupMode,
         reading: Reading,
-    ) -> Result<Authenticated, VerifyError> {
+    ) -> Result<(Identity, usize), VerifyError> {
         let now = self.clock.unix_time_at(reading);
         if now < EARLIEST {
             return Err(VerifyError::Rejected(Rejection::misconfigured(
@@ -139,19 +134,16 @@ impl Verifier {
                 self.is_still_valid(token, above, now, reading)
             });
             cache.count(cached.is_some());
-            if let Some((identity, issuer)) = cached {
-                return Ok(Authenticated { identity, issuer });
+            if let Some(verified) = cached {
+                return Ok(verified);
             }
         }
         let token = self.verify_uncached(bearer, above, mode, now)?;
-        let authenticated = Authenticated {
-            identity: token.identity.clone(),
-            issuer: token.issuer,
-        };
+        let verified = (token.identity.clone(), token.issuer);
         if let Some(cache) = &self.cache {
             cache.insert(token, now.as_secs());
         }
-        Ok(authenticated)
+        Ok(verified)
     }
 
     /// Whether a token is in the cache and still valid.
@@ -241,13 +233,17 @@ impl Verifier {
             roles: claims.roles,
             scopes: claims.scopes,
             permissions: claims.permissions,
-            bearer: bearer.copied(),
+            bearer: match &self.cache {
+                Some(_) => bearer.copied(),
+                None => bearer.clone(),
+            },
             subject_hash: OnceLock::new(),
             payload: parts.payload,
         });
         if self.is_revoked(&identity) {
             return Err(Reason::Revoked.into());
         }
+        self.check_lifetime(at, &identity, now);
         Ok(CachedToken {
             identity,
             key,
@@ -271,6 +267,23 @@ impl Verifier {
         revocations.is_some_and(|revocations| revocations.is_revoked(&facts()))
     }
 
+    /// Warns once per issuer if a token lives longer than a revocation of its subject: the token would be accepted again.
+    fn check_lifetime(&self, at: usize, identity: &Identity, now: Duration) {
+        let (Some(revocations), Some(warning)) =
+            (&self.revocations, self.lifetime_warnings.get(at))
+        else {
+            return;
+        };
+        let max = revocations.longest_lifetime();
+        let issued_at = identity.issued_at_secs().unwrap_or(now.as_secs());
+        let lifetime = identity.expires_at_secs().saturating_sub(issued_at);
+        let lifetime = Duration::from_secs(lifetime);
+        if lifetime > max {
+            let issuer = self.issuers.get(at).map_or("", |issuer| &issuer.name);
+            warning.call_once(|| observe::token_outlives_revocations(issuer, lifetime, max));
+        }
+    }
+
     /// The index of the issuer with this name, otherwise of the first one with a pattern that it fits.
     fn position(&self, iss: &str) -> Option<usize> {
         let find = |is_pattern: bool| {
@@ -285,11 +298,7 @@ impl Verifier {
         issuer: &'a Issuer,
         above: Option<&'a JwksCache>,
     ) -> Option<&'a JwksCache> {
-        match &issuer.keys {
-            Keys::Cache(cache) => Some(cache),
-            Keys::Shared => self.shared_keys.as_ref().or(above),
-            Keys::Fixed(_) => None,
-        }
+        issuer.key_cache(self.shared_keys.as_ref().or(above))
     }
 
     fn own_keys(&self, at: usize) -> Option<&Arc<IssuerKeys>> {
@@ -344,12 +353,7 @@ impl fmt::Debug for Verifier {
 }
 
 fn keys_of(issuer: &Issuer, shared: Option<&JwksCache>) -> Option<Arc<IssuerKeys>> {
-    let cache = match &issuer.keys {
-        Keys::Cache(cache) => Some(cache),
-        Keys::Shared => shared,
-        Keys::Fixed(_) => None,
-    };
-    cache?.issuer(&issuer.name).cloned()
+    issuer.key_cache(shared)?.issuer(&issuer.name).cloned()
 }
 
 // === impl VerifyError ===
@@ -371,7 +375,11 @@ impl VerifyError {
 
 impl From<ClaimError> for VerifyError {
     fn from(error: ClaimError) -> Self {
-        Self::Rejected(error.reason.into())
+        let rejection = Rejection::new(error.reason);
+        Self::Rejected(match error.claim {
+            Some(claim) => rejection.with_claim(claim, None),
+            None => rejection,
+        })
     }
 }
 

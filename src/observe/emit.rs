@@ -274,7 +274,7 @@ pub(crate) fn propagated(withheld: Option<&'static str>, origin: Option<&dyn Dis
 // === revocations ===
 
 /// A token of `issuer` lives longer than the revocation of a subject or client is kept.
-#[allow(dead_code, unused_variables)]
+#[allow(unused_variables)] // without events
 pub(crate) fn token_outlives_revocations(issuer: &str, lifetime: Duration, max: Duration) {
     event!(
         WARN,

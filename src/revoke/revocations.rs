@@ -98,6 +98,10 @@ impl Revocations {
         self
     }
 
+    pub(crate) fn longest_lifetime(&self) -> Duration {
+        self.max_token_lifetime
+    }
+
     /// The longest life of a token, `exp` minus `iat`, for this handle and later clones of it. The
     /// default: 24 hours.
     ///

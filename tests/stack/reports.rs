@@ -272,3 +272,49 @@ async fn failures_limit_without_proxy_warns_once() {
     assert!(warnings(limit().failures_only().enabled(false)).is_empty());
     assert!(warnings(limit()).is_empty());
 }
+
+#[tokio::test]
+async fn the_log_names_the_claim_that_failed() {
+    LazyLock::force(&EVENTS);
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack(auth);
+    let token = || issuer.token("alice");
+    for (token, claim) in [
+        (token().audience("another-api"), "aud"),
+        (token().expired(), "exp"),
+        (token().claim("sub", 7), "sub"),
+        (token().claim("roles", json!([7])), "roles"),
+        (token().claim("iss", "https://example.com/"), "iss"),
+    ] {
+        take_events();
+        assert_eq!(send(&stack, request(Some(&token.sign()))).await.status, 401);
+        let events = take_events();
+        let claims: Vec<_> = events
+            .iter()
+            .filter_map(|event| event.get("claim"))
+            .collect();
+        assert_eq!(claims, [claim], "{events:?}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_outlive_revocations_are_reported_once() {
+    LazyLock::force(&EVENTS);
+    let (issuer, auth) = warm_auth().await;
+    let stack = stack(auth.revocations(portcullis::Revocations::new()));
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let mut reports = Vec::new();
+    for lifetime in [day, 7 * day, 7 * day] {
+        take_events();
+        let token = issuer.token("alice").expires_in(lifetime).sign();
+        assert_eq!(send(&stack, request(Some(&token))).await.status, 200);
+        let events = take_events();
+        reports.push(
+            events
+                .iter()
+                .filter(|event| event["event"] == "revoke.lifetime")
+                .count(),
+        );
+    }
+    assert_eq!(reports, [0, 1, 0]);
+}

@@ -19,7 +19,7 @@ pub fn jsonwebtoken_works() {
     let claims = json!({ "sub": "alice", "exp": 4_000_000_000_u64 });
     let key = EncodingKey::from_secret(SECRET).unwrap();
     let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
-    let key = DecodingKey::from_secret(SECRET);
+    let key = DecodingKey::from_secret(SECRET).unwrap();
     let validation = Validation::new(Algorithm::HS256);
     jsonwebtoken::decode::<serde_json::Value>(&token, &key, &validation).unwrap();
 }
@@ -46,12 +46,12 @@ pub async fn portcullis_works() {
 
     let ring = KeyRing::generate(portcullis::Algorithm::ES256).unwrap();
     ring.sign(&json!({ "sub": "alice" })).unwrap();
-    let hmac = Issuer::with_secret("https://id.example.com/", SECRET).unwrap();
-    JwtAuthLayer::new([hmac.audience("api")]).unwrap();
+    let hmac = Issuer::new("https://id.example.com/").audience("api");
+    let _ = JwtAuthLayer::new([hmac.with_secret(SECRET).unwrap()]).unwrap();
 
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
-    let store = RedisStore::new(&format!("rediss://127.0.0.1:{port}")).unwrap();
+    let store = RedisStore::new(&format!("rediss://127.0.0.1:{port}"), SECRET).unwrap();
     let _layer = RateLimitLayer::new(Quota::per_second(1)).store(&store);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let _: StoreStatus = store.status();

@@ -65,3 +65,12 @@ async fn identity_passes_a_layer_without_a_token() {
         assert_eq!(response.status(), expected);
     }
 }
+
+#[test]
+fn https_needs_a_client_without_tls() {
+    let source = || JwksSource::discover("https://id.example.com/").unwrap();
+    let error = JwksCache::new([source()]).unwrap_err().to_string();
+    assert!(error.contains("JwksSource::client"), "{error}");
+    let client = reqwest::Client::new();
+    assert!(JwksCache::new([source().client(client).unwrap()]).is_ok());
+}
