@@ -1,4 +1,4 @@
-//! Strict reading of JSON from tokens: strings are borrowed where possible, and no member may repeat.
+//! Strict reading of JSON: strings are borrowed where possible, and no member may repeat.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,12 +16,6 @@ pub(crate) struct Text<'t>(pub(crate) Cow<'t, str>);
 
 /// A `NumericDate` (RFC 7519 section 2), in whole seconds.
 pub(crate) struct Seconds(pub(crate) u64);
-
-/// One name or several, as `aud` and most lists of roles are written.
-pub(crate) enum OneOrMany<'t> {
-    One(Cow<'t, str>),
-    Many(Vec<Text<'t>>),
-}
 
 /// The names of an object's members read so far. Parsers differ in which of two equal members they use, so a repeated
 /// name is an error.
@@ -66,6 +60,15 @@ pub(crate) fn reason_for(error: &serde_json::Error) -> Reason {
 /// Validates UTF-8 once; a parser that reads from bytes validates each string on its own.
 pub(crate) fn text(json: &[u8]) -> Result<&str, Reason> {
     std::str::from_utf8(json).map_err(|_| Reason::MalformedToken)
+}
+
+/// Reads an optional member that may be absent, but not null. Use it with `#[serde(default)]`.
+pub(crate) fn not_null<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(value).map(Some)
 }
 
 /// The first member `name` of an object. Reads no further than that member.
@@ -284,50 +287,6 @@ impl<'de> Deserialize<'de> for Seconds {
         }
 
         deserializer.deserialize_any(Number)
-    }
-}
-
-// === impl OneOrMany ===
-
-impl OneOrMany<'_> {
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let (one, many) = match self {
-            Self::One(name) => (Some(&**name), &[][..]),
-            Self::Many(names) => (None, names.as_slice()),
-        };
-        one.into_iter().chain(many.iter().map(|name| &*name.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-
-        impl<'de> Visitor<'de> for Names {
-            type Value = OneOrMany<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an array of strings")
-            }
-
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-                Ok(OneOrMany::One(Cow::Borrowed(name)))
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(OneOrMany::One(Cow::Owned(name.to_owned())))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut names = Vec::new();
-                while let Some(name) = seq.next_element()? {
-                    names.push(name);
-                }
-                Ok(OneOrMany::Many(names))
-            }
-        }
-
-        deserializer.deserialize_any(Names)
     }
 }
 

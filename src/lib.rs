@@ -48,7 +48,6 @@ mod sharded;
 #[cfg(feature = "redis")]
 mod single_flight;
 mod stage;
-mod strict_json;
 mod sync;
 mod tenant;
 mod words;

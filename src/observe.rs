@@ -14,7 +14,6 @@ pub(crate) mod store;
 pub(crate) mod testing;
 
 pub(crate) use decision::{CachedMetrics, Description, RequestView, Stopwatch};
-#[allow(unused_imports)] // the rooms that will emit the last ones
 pub(crate) use emit::{
     FetchFailure, IssuerLabel, KeyChange, TokenCacheMetrics, jwks_age, jwks_failed, jwks_refreshed,
     jwks_restored, jwks_unknown_kid, limit_trusts_no_proxy, propagated, revocation_added,

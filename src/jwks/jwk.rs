@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::algorithm::{Algorithm, Algorithms};
 use crate::crypto::{Material, strip_zeros};
-use crate::strict_json::not_null;
+use crate::json::not_null;
 
 /// What a JWK states about itself, checked.
 pub(super) struct Jwk {

@@ -10,8 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::claim_path::ClaimPath;
 use crate::json::{
-    Members, OneOrMany, Presence, Seconds, Spelling, StrictValue, Text, first_member, read_list,
-    reason_for,
+    Members, Presence, Seconds, Spelling, StrictValue, Text, first_member, read_list, reason_for,
 };
 use crate::names::Names;
 use crate::rejection::Reason;
@@ -48,7 +47,7 @@ pub(super) struct ClaimError {
 pub(super) struct Claims<'t> {
     pub(super) issuer: Option<Cow<'t, str>>,
     pub(super) subject: Option<Cow<'t, str>>,
-    pub(super) audience: Option<OneOrMany<'t>>,
+    pub(super) audience: Option<Names>,
     pub(super) expires_at: Option<u64>,
     pub(super) not_before: Option<u64>,
     pub(super) issued_at: Option<u64>,
@@ -282,7 +281,8 @@ impl ClaimMapping {
             }
         }
         if *self.audience == *name {
-            claims.audience = Some(parse(value)?);
+            let names = claims.audience.get_or_insert_default();
+            read_list(value, Spelling::One, names)?;
         }
         if let Some(found) = descend(&self.subject, name, value)? {
             claims.subject = Some(subject(&self.subject, found)?);

@@ -69,10 +69,7 @@ impl Issuer {
         let Some(audience) = &claims.audience else {
             return reject(Reason::InvalidClaim, &self.mapping.audience);
         };
-        if !audience
-            .names()
-            .any(|name| self.accepts_audience(iss, name))
-        {
+        if !audience.iter().any(|name| self.accepts_audience(iss, name)) {
             return reject(Reason::WrongAudience, &self.mapping.audience);
         }
         match claims.subject.as_deref() {

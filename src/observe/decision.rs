@@ -1,5 +1,6 @@
 //! What a layer decided about a request, and its metrics.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri};
 
 use super::metric::{self, Counter, Histogram, Label};
 use super::names;
+use crate::client_address::ClientAddress;
 use crate::clock::Reading;
 use crate::decision::{DecisionLog, DecisionRecord, Mode};
 use crate::identity::Identity;
@@ -176,6 +178,11 @@ impl<'a> RequestView<'a> {
             Some(method) => inserted().or(Some(method)),
             None => route::template(self.extensions),
         }
+    }
+
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+    pub(super) fn client_address(&self) -> Option<IpAddr> {
+        Some(ClientAddress::of(self.extensions)?.ip())
     }
 
     #[cfg(feature = "axum")]

@@ -95,6 +95,7 @@ fn emit(decision: &Decision<'_>, request: RequestView<'_>, elapsed: Option<Durat
                 user.hash = decision.identity.map(|identity| identity.pseudonym()),
                 method = known_method(request.method),
                 route = request.route(),
+                client.address = request.client_address().map(tracing::field::display),
                 duration_us = elapsed.map(|elapsed| elapsed.as_micros() as u64),
                 claim = details.and_then(|details| details.claim.as_deref()),
                 error = details.and_then(|details| details.error.as_deref()),

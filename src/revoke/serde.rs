@@ -8,7 +8,7 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::revocation::{Kind, Revocation};
-use crate::strict_json::not_null;
+use crate::json::not_null;
 
 const SHAPE: &str = "a revocation is an object of kind and issuer, and for kind jti: value, \
      expires_at; sid or kid: value, until; sub or client: value, not_before; iss: not_before";

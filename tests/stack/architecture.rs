@@ -12,7 +12,6 @@ const LEVELS: [&[&str]; 4] = [
         "duration",
         "inner_accessors",
         "sharded",
-        "strict_json",
         "sync",
     ],
     &[

@@ -13,7 +13,7 @@ fn check(profile: Profile, claims: &Value, expected: [&str; 6]) {
     let audiences = read
         .audience
         .as_ref()
-        .map(|aud| aud.names().collect::<Vec<_>>().join(" "));
+        .map(|aud| aud.iter().collect::<Vec<_>>().join(" "));
     assert_eq!(
         [
             read.subject.as_deref().unwrap_or_default(),
