@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a configuration was refused. The message says what is wrong, then what to do.
+/// Why a configuration was rejected. The message names the problem, then the remedy.
 ///
 /// ```
 /// use portcullis::JwtAuthLayer;

@@ -14,7 +14,7 @@ macro_rules! words {
             /// Every value, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$Variant),+];
 
-            /// The value that this word or alias stands for.
+            /// The value of this word or alias.
             #[allow(dead_code)]
             pub(crate) fn from_word(word: &str) -> Option<Self> {
                 match word {

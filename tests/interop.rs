@@ -1,10 +1,12 @@
-//! Tokens that no code of ours made, judged by ours; and tokens of ours, judged by others.
+//! Interoperability: tokens of other libraries verified by this crate, and tokens of this crate
+//! verified by other libraries.
 //!
-//! Each peer is an issuer of its own process, made of joserfc, jwcrypto (Python) or jose (Node). It says of every token
-//! that it makes what must become of it. The tokens go through an axum service and through the example `gateway`.
+//! Each peer is an issuer in a separate process, with joserfc or jwcrypto (Python) or jose (Node).
+//! For every token it states the expected result. The tokens go through an axum service and through
+//! the example `gateway`.
 //!
-//! `tests/interop/install` fetches the libraries. Without them these tests say that they are skipped;
-//! `PORTCULLIS_REQUIRE_ALL=1` makes that a failure.
+//! `tests/interop/install` fetches the libraries. Without them the tests are skipped with a
+//! message; `PORTCULLIS_REQUIRE_ALL=1` makes that a failure.
 
 use std::env;
 use std::io::Write;
@@ -39,7 +41,7 @@ enum Peer {
     GrpcWeb,
 }
 
-/// What a peer says when it starts.
+/// The first output of a peer.
 #[derive(Deserialize)]
 struct Offer {
     issuer: String,
@@ -54,43 +56,43 @@ struct Token {
     token: String,
     /// `accept`, or the code of the reason.
     expect: String,
-    /// Whom an accepted token is about.
+    /// The subject of an accepted token.
     subject: Option<String>,
-    /// Shaped as tutorials teach it: the subject in `userId`, the roles in `role`.
+    /// As in common tutorials: the subject is in `userId`, the roles are in `role`.
     #[serde(default)]
     tutorial: bool,
 }
 
-/// A program that runs until this drops: it is killed, and its standard input closes.
+/// A program that is killed, and whose standard input is closed, on drop.
 struct Running(#[allow(dead_code)] Child);
 
 #[tokio::test]
-async fn an_axum_service_and_joserfc_agree() {
+async fn axum_service_agrees_with_joserfc() {
     axum_agrees_with(Peer::Joserfc).await;
 }
 
 #[tokio::test]
-async fn an_axum_service_and_jwcrypto_agree() {
+async fn axum_service_agrees_with_jwcrypto() {
     axum_agrees_with(Peer::Jwcrypto).await;
 }
 
 #[tokio::test]
-async fn an_axum_service_and_jose_agree() {
+async fn axum_service_agrees_with_jose() {
     axum_agrees_with(Peer::Jose).await;
 }
 
 #[tokio::test]
-async fn the_gateway_and_joserfc_agree() {
+async fn gateway_agrees_with_joserfc() {
     gateway_agrees_with(Peer::Joserfc).await;
 }
 
 #[tokio::test]
-async fn the_gateway_and_jwcrypto_agree() {
+async fn gateway_agrees_with_jwcrypto() {
     gateway_agrees_with(Peer::Jwcrypto).await;
 }
 
 #[tokio::test]
-async fn the_gateway_and_jose_agree() {
+async fn gateway_agrees_with_jose() {
     gateway_agrees_with(Peer::Jose).await;
 }
 
@@ -149,7 +151,7 @@ async fn empty_grpc_web_message(headers: HeaderMap) -> impl axum::response::Into
     ([("content-type", content_type)], body)
 }
 
-/// Through two routes: one for tokens as they should be, one that was told where tutorials put things.
+/// Through two routes: one with default settings, one configured for the claims of tutorials.
 async fn axum_agrees_with(peer: Peer) {
     let Some((_peer, offer)) = peer.start().await else {
         return;
@@ -197,7 +199,7 @@ async fn gateway_agrees_with(peer: Peer) {
     let client = client();
     let mut wrong = Vec::new();
     for token in &offer.tokens {
-        // Nobody told the gateway that the subject is anywhere but in `sub`.
+        // The gateway reads the subject from `sub` only.
         let expected = if token.tutorial {
             "invalid_claim"
         } else {
@@ -284,7 +286,7 @@ impl Peer {
         Some((running, offer))
     }
 
-    /// How to run it, or nothing where its library is not installed.
+    /// The command of this peer; `None` if its library is not installed.
     fn command(self) -> Option<Command> {
         let home = Path::new(env!("CARGO_MANIFEST_DIR"));
         let installed = home.join("target/interop");
@@ -298,7 +300,7 @@ impl Peer {
             let skipped = format!("SKIPPED interop ({name}): tests/interop/install");
             let required = env::var_os("PORTCULLIS_REQUIRE_ALL").is_some_and(|all| all == "1");
             assert!(!required, "{skipped}");
-            // The print macros would be captured, and nobody would know.
+            // The print macros would be captured by the test harness.
             let line = format!("{skipped}\n");
             std::io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
@@ -310,7 +312,7 @@ impl Peer {
             return Some(node);
         }
         let mut python = Command::new(installed.join("python/bin/python"));
-        python.arg("-B"); // leaves no compiled files beside the source
+        python.arg("-B"); // writes no compiled files next to the source
         python.arg(home.join(format!("tests/interop/{name}_peer.py")));
         Some(python)
     }
@@ -345,7 +347,8 @@ impl Token {
     }
 }
 
-/// The example, as cargo has built it beside this test, or else now.
+/// The example's program, which Cargo builds with the tests; it is built here if only this test was
+/// requested.
 async fn start_gateway(issuer: &str, upstream: &str) -> (Running, String) {
     let test = env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
@@ -384,7 +387,7 @@ async fn start(command: &mut Command, prefix: &str) -> (Running, String) {
         }
     };
     let said = timeout(PATIENCE, said).await.expect("a line in time");
-    // What it says later is read too, or it would stop at a full pipe.
+    // Later output is read too, or the program would block on a full pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (Running(child), said)
 }

@@ -1,4 +1,4 @@
-//! The gateway's own reasons to reject a request, beside those of the library.
+//! The gateway's own reasons to reject a request, in addition to those of the library.
 
 use http::StatusCode;
 use portcullis::{CustomReason, Reason};
@@ -19,7 +19,7 @@ pub(crate) const NO_ROUTE: Reason = Reason::Custom(&CustomReason::new(
     "no route for this path",
 ));
 
-/// The request body is larger than the gateway passes on.
+/// The request body is larger than the gateway forwards.
 pub(crate) const BODY_TOO_LARGE: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::PAYLOAD_TOO_LARGE,
     "body_too_large",
@@ -43,7 +43,7 @@ pub(crate) const UPSTREAM_TIMEOUT: Reason = Reason::Custom(&CustomReason::new(
     "the upstream service did not answer in time",
 ));
 
-/// The gateway does not pass protocol upgrades on.
+/// The gateway does not forward protocol upgrades.
 pub(crate) const UPGRADE_NOT_SUPPORTED: Reason = Reason::Custom(&CustomReason::new(
     StatusCode::NOT_IMPLEMENTED,
     "upgrade_not_supported",

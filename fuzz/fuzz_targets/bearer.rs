@@ -1,4 +1,4 @@
-//! A request, line by line: its target, then header fields. `$A` and `$B` stand for accepted
+//! A request, line by line: its target, then header fields. `$A` and `$B` are replaced by accepted
 //! tokens.
 //!
 //! All token sources are enabled.

@@ -29,7 +29,7 @@ const DEVIATIONS: &[(&str, u64, &str)] = &[
     // P-521 and ES512 (the JWK has ES521).
     ("signature", 347, "key: an unsupported `kty` or `crv`"),
     ("signature", 351, "key: an unsupported `kty` or `crv`"),
-    // Invalid because of padding, which the file has lost: their bytes are those of valid case 357.
+    // Invalid because of padding, which the file has lost: their bytes equal valid case 357.
     ("signature", 367, "accepted"),
     ("signature", 370, "accepted"),
     // Valid in the file, with a `?` in a part, which is not base64url (RFC 7515 section 2).

@@ -82,26 +82,30 @@ impl JwtAuthLayer {
 
     /// The caches with the keys of the issuers, for readiness probes, status pages and [`JwksCache::purge`].
     ///
-    /// Tokens start the fetches, and a service that gets no requests before it is ready gets no tokens. So fetch the keys
-    /// at startup, in the background, and report readiness by the state of the keys:
+    /// A readiness probe asks [`JwksCache::is_ready`], which also starts the fetches that are due. Without that, a service
+    /// that gets no tokens before it is ready would never fetch its keys.
     ///
     /// ```
+    /// use http::StatusCode;
+    /// use portcullis::{JwksCache, JwtAuthLayer};
+    ///
+    /// /// The handler of `/readyz`, which must not require authentication.
+    /// async fn readyz(auth: JwtAuthLayer) -> StatusCode {
+    ///     if auth.keys().iter().all(JwksCache::is_ready) {
+    ///         StatusCode::OK
+    ///     } else {
+    ///         StatusCode::SERVICE_UNAVAILABLE
+    ///     }
+    /// }
+    ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use portcullis::{JwtAuthLayer, TestIssuer};
-    ///
-    /// let issuer = TestIssuer::start().await?;
+    /// # let issuer = portcullis::TestIssuer::start().await?;
     /// let auth = JwtAuthLayer::from_issuer(issuer.issuer(), "orders-api")?;
-    /// let is_ready = |auth: &JwtAuthLayer| {
-    ///     let issuers = auth.keys().into_iter().flat_map(|keys| keys.status());
-    ///     issuers.into_iter().all(|issuer| issuer.state.is_ready())
-    /// };
-    /// assert!(!is_ready(&auth));
-    ///
-    /// for keys in auth.keys() {
-    ///     keys.warm().await?; // a service repeats this after a pause until it succeeds
-    /// }
-    /// assert!(is_ready(&auth));
+    /// assert_eq!(readyz(auth.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
+    /// # for keys in auth.keys() { keys.warm().await?; }
+    /// // The probe itself has started the fetch.
+    /// assert_eq!(readyz(auth).await, StatusCode::OK);
     /// # Ok(())
     /// # }
     /// ```

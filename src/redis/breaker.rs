@@ -66,7 +66,7 @@ const PROBE_INTERVAL: u64 = 250_000_000;
 // === impl Breaker ===
 
 impl Breaker {
-    /// One call per interval is told to probe.
+    /// Lets one call per interval probe.
     pub(super) fn pass(&self, now: u64) -> Pass {
         match &mut self.lock().open {
             None => Pass::Go,
@@ -95,8 +95,8 @@ impl Breaker {
         state.count_failure(now)
     }
 
-    /// A request waited in vain for the call of another. It counts as a failure of its own, but not
-    /// as a failed call.
+    /// A request waited for the call of another request, which failed. It counts as a failure, but
+    /// not as a failed call.
     pub(super) fn missed(&self, now: u64) -> Transition {
         self.lock().count_failure(now)
     }

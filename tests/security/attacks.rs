@@ -1,6 +1,8 @@
-//! Executes `docs/attacks.md`: every row is an attack on a real stack, and the answer is the one that the row states.
+//! Executes `docs/attacks.md`: every row is an attack on a real stack, and the response must be the
+//! one in the row.
 //!
-//! A row that nobody executes fails, an attack without a row fails, and so does an answer that differs.
+//! A row that no test executes fails, an attack without a row fails, and so does a different
+//! response.
 
 mod board;
 mod build;
@@ -25,7 +27,7 @@ use std::collections::BTreeSet;
 
 use board::{Board, Document};
 
-/// One test per theme: a heading of the document, and the module that mounts what stands below it.
+/// One test per theme: a heading of the document, and the module that executes its rows.
 macro_rules! themes {
     ($($module:ident $heading:literal)*) => {
         const THEMES: &[&str] = &[$($heading),*];
@@ -41,7 +43,7 @@ macro_rules! themes {
             )*
         }
 
-        /// One theme after the other.
+        /// Runs all themes in sequence.
         async fn execute_everything() {
             $(
                 let mut board = Board::open($heading);
@@ -78,7 +80,7 @@ fn every_theme_has_a_module() {
 }
 
 #[test]
-fn the_readme_counts_the_rows() {
+fn readme_counts_the_rows() {
     let count = format!("answers to {} attacks", Document::read().rows().count());
     assert!(include_str!("../../README.md").contains(&count), "{count}");
 }

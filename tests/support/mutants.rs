@@ -1,8 +1,9 @@
-//! Tokens that were valid until something was done to them, and what became of them. Shared by a test and a bench.
+//! Mutants of valid tokens, and their results. Shared by a test and a benchmark.
 //!
-//! A mutant follows from a seed and its number. None may be accepted, with one exception that is counted apart: for every ECDSA
-//! signature (r, s) there is another, (r, n - s), that anybody can compute and that is just as valid (FIPS 186-5 knows
-//! no preferred one). Such a twin says nothing but what the issuer signed.
+//! A mutant is determined by a seed and its number. None may be accepted, with one exception that
+//! is counted separately: every ECDSA signature (r, s) has a twin (r, n - s) that anyone can
+//! compute and that is equally valid (FIPS 186-5 prefers neither). A twin covers exactly the
+//! content that the issuer signed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,25 +20,25 @@ use super::forge::{
 };
 
 pub(crate) const AUDIENCE: &str = "orders-api";
-/// Its keys are published.
+/// An issuer with published keys.
 const PUBLIC: &str = "https://id.example.com/";
-/// It shares a secret.
+/// An issuer with a shared secret.
 const SECRET: &str = "https://login.example.com/";
-/// Many, of whom one is served. They have the keys of the first.
+/// An issuer pattern of which one tenant is trusted. All tenants have the keys of the first issuer.
 const TENANTS: &str = "https://login.example.com/{tenant}/v2.0";
 const TENANT: &str = "https://login.example.com/acme/v2.0";
 const NOW: u64 = 1_800_000_000;
 
-/// Issuers, the tokens that they signed, and the layer that accepts those.
+/// Issuers, their tokens, and the layer that accepts them.
 pub(crate) struct World {
     pub(crate) layer: JwtAuthLayer,
     pub(crate) honest: Vec<String>,
-    /// As an attacker can read them: whole, by member, decoded.
+    /// Everything that an attacker can read: whole tokens, single members, decoded parts.
     public: Vec<Vec<u8>>,
     modulus: Vec<u8>,
     own: Signers,
     strangers: Signers,
-    /// Signed by strangers beforehand, as RSA takes its time: a kid and a token's text.
+    /// Signed with unknown keys in advance, because RSA is slow: a kid and the text of a token.
     forged: Vec<String>,
 }
 
@@ -48,22 +49,22 @@ struct Signers {
     secret: [u8; 32],
 }
 
-/// A token, and what was done to it.
+/// A token, and the mutation.
 pub(crate) struct Mutant {
     pub(crate) damage: &'static str,
     pub(crate) token: String,
 }
 
-/// What became of many.
+/// The results of many mutants.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) refused: u64,
     pub(crate) twins: u64,
-    /// What was done undid itself.
+    /// Mutations that restored the original.
     pub(crate) unchanged: u64,
     pub(crate) damages: BTreeMap<&'static str, u64>,
     pub(crate) reasons: BTreeMap<&'static str, u64>,
-    /// Whatever must not be.
+    /// Results that must not occur.
     pub(crate) breaches: Vec<String>,
 }
 
@@ -98,7 +99,7 @@ const DAMAGES: &[(&str, Damage)] = &[
 // === impl Mutant ===
 
 impl Mutant {
-    /// What is done to make one that is valid.
+    /// The mutation whose result is valid.
     pub(crate) const TWIN: &str = "the twin of an ECDSA signature";
 }
 
@@ -187,7 +188,7 @@ impl World {
         let (mut damage, apply) = DAMAGES[random.below(DAMAGES.len())];
         let base = &self.honest[random.below(self.honest.len())];
         let mut token = apply(self, random, base);
-        // One on top of another, now and then.
+        // Sometimes several mutations are combined.
         if damage != Mutant::TWIN && !token.is_empty() && random.one_in(8) {
             let (_, again) = DAMAGES[1 + random.below(3)];
             token = again(self, random, &token);
@@ -196,7 +197,7 @@ impl World {
         Mutant { damage, token }
     }
 
-    /// Verifies the mutants of these numbers.
+    /// Verifies the mutants with these numbers.
     pub(crate) fn run(&self, seed: u64, numbers: std::ops::Range<u64>) -> Report {
         let mut report = Report::default();
         for number in numbers {
@@ -229,7 +230,7 @@ impl World {
         report
     }
 
-    /// The same in two threads.
+    /// The same with two threads.
     pub(crate) fn run_all(&self, seed: u64, count: u64) -> Report {
         let (first, second) = std::thread::scope(|scope| {
             let first = scope.spawn(|| self.run(seed, 0..count / 2));
@@ -434,7 +435,7 @@ fn respell(_: &World, random: &mut Random, token: &str) -> String {
         ),
         4 => *part = part.to_ascii_lowercase(),
         _ => {
-            // The last character's bits that say nothing.
+            // The unused bits of the last character.
             const ALPHABET: &str =
                 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
             let last = part.pop().unwrap();
@@ -465,7 +466,7 @@ fn any_value(random: &mut Random) -> Value {
     }
 }
 
-/// Sets a member, removes one, or repeats one. Always another text.
+/// Sets, removes or repeats a member. The text always changes.
 fn edit(random: &mut Random, json: &mut Value, names: &[&str]) -> String {
     let members = json.as_object_mut().unwrap();
     let at = random.below(members.len());
@@ -617,7 +618,8 @@ fn change_signature(world: &World, random: &mut Random, token: &str) -> String {
         9 => [&*old, &*old].concat(),
         10 => [&P256_ORDER[..], &P256_ORDER].concat(),
         11 => [&vec![0; length / 2][..], &old[length / 2..]].concat(),
-        // What is added to S vanishes modulo the order of the group (RFC 8032 section 5.1.7 has it refused).
+        // A multiple of the group order added to S has no effect on the equation, so RFC 8032
+        // section 5.1.7 requires verifiers to reject it.
         12 if length == 64 => {
             let s: Vec<u8> = old[32..].iter().rev().copied().collect();
             let sum = add(&s, &ED25519_ORDER);
@@ -752,7 +754,7 @@ const ED25519_ORDER: [u8; 32] = [
     0xd6, 0x58, 0x12, 0x63, 0x1a, 0x5c, 0xf5, 0xd3, 0xed,
 ];
 
-/// Of big-endian numbers of one length. A carry makes the sum a byte longer.
+/// Adds big-endian numbers of equal length. A carry makes the sum one byte longer.
 fn add(a: &[u8], b: &[u8]) -> Vec<u8> {
     let mut carry = 0;
     let mut sum: Vec<u8> = Vec::new();
@@ -766,7 +768,7 @@ fn add(a: &[u8], b: &[u8]) -> Vec<u8> {
     sum
 }
 
-/// Of big-endian numbers of one length, the first of them larger.
+/// Subtracts big-endian numbers of equal length; the first is larger.
 fn minus(a: &[u8], b: &[u8]) -> Vec<u8> {
     let mut borrow = 0;
     let mut difference: Vec<u8> = Vec::new();

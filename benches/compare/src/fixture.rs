@@ -1,4 +1,4 @@
-//! Keys, tokens and requests that every implementation gets alike.
+//! Keys, tokens and requests that all implementations share.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -28,14 +28,14 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// A key pair for each algorithm, made anew in every run.
+/// A key pair per algorithm, generated anew in every run.
 pub struct Keys {
     rsa: RsaKeyPair,
     ec: EcdsaKeyPair,
     ed: Ed25519KeyPair,
 }
 
-/// Requests that differ in their token alone, one after the other.
+/// Requests that differ only in their token, in turn.
 #[derive(Clone)]
 pub struct Requests {
     base: Request<()>,
@@ -97,7 +97,7 @@ impl Keys {
         json!({ "keys": [key] }).to_string()
     }
 
-    /// The key as aws-lc holds it once it is parsed: nothing verifies faster on this machine.
+    /// The parsed key in aws-lc: the fastest verification on this machine.
     pub fn parsed(&self, algorithm: Algorithm) -> ParsedPublicKey {
         let parsed = match algorithm {
             Algorithm::RS256 => {
@@ -164,7 +164,7 @@ impl Keys {
     }
 }
 
-/// What an identity provider puts into an access token.
+/// The usual claims of an access token.
 fn claims(at: u64, now: u64) -> Value {
     json!({
         "iss": ISSUER,
@@ -185,8 +185,8 @@ fn claims(at: u64, now: u64) -> Value {
 // === impl Requests ===
 
 impl Requests {
-    /// Requests with these tokens in turn. Like those of a server they carry the peer's address
-    /// among their extensions.
+    /// Requests with these tokens in turn. As in a server, the extensions contain the peer's
+    /// address.
     pub fn new(tokens: &[String]) -> Self {
         let peer = SocketAddr::from(([203, 0, 113, 9], 4711));
         let base = Request::builder()
@@ -205,7 +205,7 @@ impl Requests {
         }
     }
 
-    /// The same requests in memory of their own.
+    /// A copy of the requests in separate memory.
     pub fn copied(&self) -> Self {
         let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap();
         let mut base = Request::builder().uri("/orders/42");

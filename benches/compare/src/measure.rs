@@ -18,7 +18,7 @@ pub struct Case<'c> {
     /// The case to subtract, which does the same without the part of interest.
     floor: Option<String>,
     work: Box<dyn FnMut(u64) + 'c>,
-    /// Not measured; called after each round.
+    /// Called after each round, not measured.
     rest: Box<dyn FnMut() + 'c>,
 }
 

@@ -1,4 +1,4 @@
-//! The other crates, set up to check what this one checks: signature, `iss`, `aud`, `exp` and
+//! The other crates, configured to check the same as this one: signature, `iss`, `aud`, `exp` and
 //! `nbf`.
 
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ use crate::fixture::{AUDIENCE, Algorithm, ISSUER, Keys, Requests};
 use crate::measure::Case;
 use crate::trivial;
 
-/// What a service reads from its tokens.
+/// The claims that a service reads.
 #[derive(Clone, Debug, Deserialize)]
 #[allow(dead_code)]
 struct Claims {
@@ -61,8 +61,8 @@ struct Decoding {
     decoder: axum_jwt_auth::Decoder<Claims>,
 }
 
-/// The signature alone, by aws-lc with a parsed key, over the bytes that the tokens sign. They take
-/// turns, since a processor that sees one signature again and again learns its branches by heart.
+/// The signature alone, by aws-lc with a parsed key, over the signed bytes of the tokens. The
+/// tokens alternate, because branch prediction learns a repeated signature.
 pub fn raw<'c>(keys: &Keys, algorithm: Algorithm, tokens: &[String]) -> Case<'c> {
     let key = keys.parsed(algorithm);
     let split = |token: &String| {
@@ -124,7 +124,10 @@ pub fn tower_oauth2_resource_server<'c>(
     let builder = OAuth2ResourceServer::<Claims>::builder().add_tenant(tenant);
     let server = runtime.block_on(builder.build()).unwrap();
     let service = server.into_layer::<Body>().layer(service_fn(trivial));
-    let name = format!("tower-oauth2-resource-server/request/{}", algorithm.as_str());
+    let name = format!(
+        "tower-oauth2-resource-server/request/{}",
+        algorithm.as_str()
+    );
     Case::calling(name, requests.clone(), Body::empty, service).beyond("floor/service/1")
 }
 
@@ -161,7 +164,7 @@ pub fn bare_router<'c>(name: &str, requests: &Requests) -> Case<'c> {
     Case::calling(name, requests.clone(), Body::empty, router)
 }
 
-/// aliri_tower: ring. Of these algorithms it knows RS256 alone, without OpenSSL.
+/// aliri_tower: ring. Without OpenSSL it supports only RS256 of these algorithms.
 pub fn aliri_tower<'c>(keys: &Keys, requests: &Requests) -> Case<'c> {
     let set: aliri::Jwks = serde_json::from_str(&keys.jwks(Algorithm::RS256)).unwrap();
     let checks = aliri::jwt::CoreValidator::default()
@@ -211,7 +214,7 @@ pub fn tower_governor<'c>(requests: &Requests) -> [Case<'c>; 2] {
     ]
 }
 
-/// governor's keyed limiter without a service round it.
+/// governor's keyed limiter without a service.
 pub fn governor<'c>() -> Case<'c> {
     let quota = governor::Quota::per_second(NonZeroU32::new(1_000_000_000).unwrap());
     let limiter = governor::RateLimiter::<u64, _, _>::dashmap(quota.allow_burst(NonZeroU32::MAX));

@@ -1,4 +1,4 @@
-//! The document, and what became of its rows.
+//! The document, and the results of its rows.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(crate) struct Document {
     rows: Vec<Row>,
 }
 
-/// The rows of one theme, while they are executed.
+/// The results of one theme, row by row.
 pub(crate) struct Board {
     theme: &'static str,
     answers: BTreeMap<String, String>,

@@ -21,7 +21,7 @@ pub(crate) async fn mount(board: &mut Board) {
     protocols(board, &site).await;
 }
 
-/// A server on loopback, open to everybody at `/public` alone, and how often the handler of the rest was reached.
+/// A server on loopback with the public path `/public`, and a count of the requests that reached the protected handler.
 async fn serve(site: &Site) -> (SocketAddr, Arc<AtomicUsize>) {
     let reached = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&reached);
