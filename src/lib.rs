@@ -17,6 +17,7 @@ compile_error!(
 
 mod algorithm;
 mod body;
+mod caller_scope;
 mod claim_path;
 pub mod client_address;
 mod clock;

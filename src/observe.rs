@@ -16,8 +16,8 @@ pub(crate) mod testing;
 pub(crate) use decision::{CachedMetrics, Description, RequestView, Stopwatch};
 pub(crate) use emit::{
     FetchFailure, IssuerLabel, KeyChange, TokenCacheMetrics, jwks_age, jwks_failed, jwks_refreshed,
-    jwks_restored, jwks_unknown_kid, limit_trusts_no_proxy, propagated, revocation_added,
-    token_outlives_revocations,
+    jwks_restored, jwks_unknown_kid, limit_trusts_no_proxy, propagated, propagation_without_caller,
+    revocation_added, token_outlives_revocations,
 };
 #[cfg(feature = "metrics")]
 pub use names::describe_metrics;

@@ -1,7 +1,8 @@
 //! The exact origin (RFC 6454 section 4) that a credential may be sent to, or a key fetched from.
 //!
-//! There is one parser for what is configured and for what is called, so that the two cannot read an address in two
-//! ways. Whatever it does not understand is no origin: it gets nothing, and nothing is fetched from it.
+//! Configured origins and the URLs of requests have one parser, so that an address cannot be read
+//! in two ways. A URL that the parser does not accept has no origin: it receives no credential, and
+//! no key is fetched from it.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -10,7 +11,7 @@ use http::Uri;
 
 use crate::error::ConfigError;
 
-/// A scheme, a host and a port. A called one borrows its host (`Origin<&str>`), a configured one keeps it.
+/// A scheme, a host and a port. The origin of a request borrows its host (`Origin<&str>`).
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Origin<T = Box<str>> {
     scheme: Scheme,
@@ -24,19 +25,20 @@ enum Scheme {
     Https,
 }
 
-/// Names are compared as they are spelled, whatever they resolve to. An IPv6 address has many spellings, hence a value.
+/// Names are compared as text and are not resolved. An IPv6 address has many spellings, so it is
+/// compared by value.
 #[derive(Clone, PartialEq, Eq)]
 enum Host<T> {
     Name(T),
     V6(Ipv6Addr),
 }
 
-/// What a credential may travel on.
+/// Which connections a credential may be sent over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// TLS, except to this machine.
+    /// TLS; clear text to loopback addresses only.
     Encrypted,
-    /// Anything: somebody else encrypts, or nobody does.
+    /// Any connection.
     DangerousClear,
 }
 
@@ -54,19 +56,20 @@ impl Origin {
             .ok_or_else(|| problem("give it as `https://host` or `https://host:port`"))?;
         if authority.contains(['/', '?', '#', '\\']) {
             return Err(problem(
-                "remove what follows the host and the port: an origin has no path, query or fragment, not even `/`",
+                "remove everything after the host and the port: an origin has no path, query or \
+                 fragment, not even `/`",
             ));
         }
         let origin = Origin::parse(scheme, authority).map_err(problem)?;
         if transport == Transport::Encrypted && !origin.is_encrypted() && !origin.is_loopback() {
             return Err(problem(
-                "use `https`, or say `dangerous_forward_to_http` if the network below encrypts",
+                "use `https`, or `dangerous_forward_to_http` if the network encrypts the traffic",
             ));
         }
         Ok(origin.kept())
     }
 
-    /// Whether `called` is this very origin.
+    /// Whether `called` is the same origin.
     pub(crate) fn is(&self, called: &Origin<&str>) -> bool {
         let same_host = match (&self.host, &called.host) {
             (Host::Name(own), Host::Name(name)) => own.eq_ignore_ascii_case(name),
@@ -91,7 +94,7 @@ impl<'u> Origin<&'u str> {
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']').ok_or("close the bracket")?;
-                let address = address.parse().map_err(|_| "this is no IPv6 address")?;
+                let address = address.parse().map_err(|_| "correct the IPv6 address")?;
                 (Host::V6(address), port)
             }
             None => {
@@ -105,12 +108,12 @@ impl<'u> Origin<&'u str> {
         }
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => scheme.default_port(),
-            digits => digits.and_then(parse_port).ok_or("this is no port")?,
+            digits => digits.and_then(parse_port).ok_or("correct the port")?,
         };
         Ok(Self { scheme, host, port })
     }
 
-    /// Names have no case (RFC 3986 section 3.2.2); lower case is how they are shown.
+    /// Names are case-insensitive (RFC 3986 section 3.2.2) and are shown in lower case.
     fn kept(&self) -> Origin {
         Origin {
             scheme: self.scheme,
@@ -126,7 +129,7 @@ impl<'u> Origin<&'u str> {
         self.scheme == Scheme::Https
     }
 
-    /// Whether it is on this very machine.
+    /// Whether the host is this machine, by name or address.
     pub(crate) fn is_loopback(&self) -> bool {
         match self.host {
             Host::Name(name) => {
@@ -138,18 +141,12 @@ impl<'u> Origin<&'u str> {
         }
     }
 
-    /// Whether it is, by its name, on this machine or on a network that strangers do not reach. What a name resolves
-    /// to is not looked at.
-    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // only keys are fetched from where a stranger says
+    /// Whether the host is, by its name or address, on this machine or on a network that the public
+    /// internet does not reach. Names are not resolved.
+    #[cfg_attr(not(feature = "reqwest"), allow(dead_code))] // used for discovered URLs only
     pub(crate) fn is_local(&self) -> bool {
         match self.host {
-            Host::Name(name) => {
-                let name = name.trim_end_matches('.');
-                let label = name.rsplit('.').next().unwrap_or_default();
-                let address: Option<Ipv4Addr> = name.parse().ok();
-                label.eq_ignore_ascii_case("localhost")
-                    || address.map_or_else(|| is_number(label), is_local_v4)
-            }
+            Host::Name(name) => is_local_name(name),
             Host::V6(address) => is_local_v6(address),
         }
     }
@@ -200,40 +197,74 @@ impl Scheme {
     }
 }
 
-/// Letters, digits, `-`, `.` and `_`: no wildcards, no escapes, no other alphabets that a resolver might fold.
+/// Accepts letters, digits, `-`, `.` and `_`. Wildcards, escapes, and characters that a resolver
+/// may fold are rejected.
 fn check_name(name: &str) -> Result<(), &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     match name {
         "" => Err("name the host"),
-        name if name.contains('*') => Err("there are no wildcards: name every origin"),
+        name if name.contains('*') => Err("wildcards are not supported: list every origin"),
         name if name.bytes().all(is_plain) => Ok(()),
         _ => Err("write the host in ASCII, an international name in punycode"),
     }
 }
 
-/// Beside the ranges that are private by name: the whole of 0.0.0.0/8 (RFC 1122 section 3.2.1.3), and 100.64.0.0/10
-/// (RFC 6598), where some clouds keep their metadata.
+/// Names that the public DNS does not have: one label alone, the special names of RFC 6761, 6762 and
+/// 8375, and `.internal`, which ICANN reserves for private networks.
+fn is_local_name(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    if let Ok(address) = name.parse() {
+        return is_local_v4(address);
+    }
+    let ends_in = |suffix: &str| {
+        let start = name.len().checked_sub(suffix.len());
+        let end = start.and_then(|start| name.get(start..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+    };
+    match name.rsplit_once('.') {
+        None => true,
+        Some((_, last)) => {
+            is_number(last)
+                || [".localhost", ".local", ".internal", ".home.arpa"]
+                    .into_iter()
+                    .any(ends_in)
+        }
+    }
+}
+
+/// Besides the private ranges: 0.0.0.0/8 (RFC 1122 section 3.2.1.3), 100.64.0.0/10 (RFC 6598),
+/// 192.0.0.0/24 (RFC 6890) and the address of the Azure platform, where clouds serve metadata.
 fn is_local_v4(address: Ipv4Addr) -> bool {
-    let [first, second, ..] = address.octets();
+    let octets = address.octets();
     address.is_loopback()
         || address.is_private()
         || address.is_link_local()
-        || first == 0
-        || (first == 100 && second & 0xc0 == 64)
+        || matches!(octets, [0, ..] | [100, 64..=127, ..] | [192, 0, 0, _])
+        || octets == [168, 63, 129, 16]
 }
 
 fn is_local_v6(address: Ipv6Addr) -> bool {
-    // Mapped (`::ffff:10.0.0.1`), or the older `::10.0.0.1`.
-    let embedded = address.to_ipv4();
-    address.is_loopback()
-        || address.is_unspecified()
-        || address.is_unique_local()
-        || address.is_unicast_link_local()
-        || embedded.is_some_and(is_local_v4)
+    let v4 = |high: u16, low: u16| {
+        let bits = u32::from(high) << 16 | u32::from(low);
+        is_local_v4(Ipv4Addr::from_bits(bits))
+    };
+    match address.segments() {
+        // `::` and `::1`; mapped, translated (RFC 7915) and the older compatible addresses.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => true,
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0, 0, 0, 0, 0, 0, high, low] => v4(high, low),
+        // NAT64 (RFC 6052), its prefix for local use (RFC 8215), and 6to4 (RFC 3056).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x64, 0xff9b, 1, ..] => true,
+        [0x2002, high, low, ..] => v4(high, low),
+        // Unique local, link-local, and site-local (RFC 3879), which was never reassigned.
+        [first, ..] => matches!(first, 0xfc00..=0xfdff | 0xfe80..=0xfeff),
+    }
 }
 
-/// Whether a host whose last label this is would be read as an IPv4 address by a URL parser
-/// (`127.1`, `0x7f000001`: WHATWG URL, "ends in a number").
+/// Whether a URL parser reads a host with this last label as an IPv4 address (`127.1`,
+/// `0x7f000001`: WHATWG URL, "ends in a number").
 fn is_number(label: &str) -> bool {
     let hexadecimal = label.strip_prefix("0x").or(label.strip_prefix("0X"));
     match hexadecimal {
@@ -242,20 +273,21 @@ fn is_number(label: &str) -> bool {
     }
 }
 
-/// `u16::from_str` alone would take a sign.
+/// `u16::from_str` alone accepts a sign.
 fn parse_port(digits: &str) -> Option<u16> {
     let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().ok()).flatten()
 }
 
-/// A URL as an error may repeat it: what stands before an `@` may be a password, and a query may hold a key.
+/// A URL for an error message, without user information, which may be a password, and without the
+/// query, which may contain a key.
 pub(crate) fn without_secrets(url: &str) -> String {
     const CUT: [char; 2] = ['?', '#'];
     let Some((user, rest)) = url.rsplit_once('@') else {
         return url.split(CUT).next().unwrap_or_default().to_owned();
     };
     if user.contains(CUT) {
-        // An `@` in the query, or a `?` in the password: who knows?
+        // Either an `@` in the query or a `?` in the password.
         return "(removed)".to_owned();
     }
     let rest = rest.split(CUT).next().unwrap_or_default();
@@ -286,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn path_and_query_do_not_matter_and_the_default_port_is_a_port() {
+    fn path_and_default_port_do_not_matter() {
         let own = "https://orders.internal";
         check(own, "https://orders.internal", true);
         check(own, "https://orders.internal/v1?x=https://evil", true);
@@ -326,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_that_can_be_read_in_two_ways_has_no_origin() {
+    fn an_ambiguous_uri_has_no_origin() {
         let own = "https://orders.internal";
         check(own, "https://orders.internal@evil", false);
         check(own, "https://user:password@orders.internal", false);
@@ -356,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_is_an_origin_and_nothing_else() {
+    fn only_origins_can_be_configured() {
         check_refused("orders.internal", "https://host");
         check_refused("//orders.internal", "https://host");
         check_refused("", "https://host");
@@ -380,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_place_is_known_by_any_spelling_of_its_address() {
+    fn local_hosts_are_recognized_in_every_spelling() {
         #[track_caller]
         fn check(host: &str, local: bool) {
             let origin = Origin::parse("https", host).unwrap();
@@ -421,6 +453,27 @@ mod tests {
             "[::ffff:a00:1]",
             "[::ffff:0.0.0.0]",
             "[::10.0.0.1]",
+            // Addresses that contain a local IPv4 address.
+            "[::ffff:169.254.169.254]",
+            "[::ffff:0:169.254.169.254]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1::101:101]",
+            "[64:ff9b:1:ffff::1]",
+            "[2002:a9fe:a9fe::]",
+            "[2002:a00:1::1]",
+            "[fec0::1]",
+            "[feff::1]",
+            // Services of clouds.
+            "168.63.129.16",
+            "192.0.0.192",
+            "metadata.google.internal",
+            "METADATA.INTERNAL.",
+            // Names that the public DNS does not have.
+            "keycloak",
+            "notlocalhost",
+            "printer.local",
+            "keycloak.auth.svc.cluster.local",
+            "router.home.arpa",
         ] {
             check(host, true);
             check(&format!("{host}:8443"), true);
@@ -428,7 +481,11 @@ mod tests {
         for host in [
             "id.example.com",
             "localhost.example.com",
-            "notlocalhost",
+            "internal.example.com",
+            "notinternal.example",
+            "a.notlocal",
+            "home.arpa.example",
+            "arpa.example",
             "127.0.0.1.example.com",
             "10.example",
             "1.1.1.1",
@@ -442,7 +499,14 @@ mod tests {
             "a.0xg",
             "[2001:db8::1]",
             "[::ffff:1.1.1.1]",
-            "[fec0::1]",
+            "[::ffff:0:1.1.1.1]",
+            "[64:ff9b::101:101]",
+            "[64:ff9b:2::a00:1]",
+            "[2002:101:101::1]",
+            "[2003::1]",
+            "[ff0e::1]",
+            "168.63.129.17",
+            "192.0.1.192",
             "[2606:4700::1111]",
         ] {
             check(host, false);
@@ -471,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_text_needs_loopback_or_a_dangerous_word() {
+    fn clear_text_needs_loopback_or_dangerous() {
         check_refused("http://orders.internal", "https");
         check_refused("http://127.0.0.1.evil", "https");
         check_refused("http://localhost.evil", "https");

@@ -4,8 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use portcullis::manifest::Entry;
-use portcullis::propagate::IdentityField;
-use portcullis::{ConfigError, IdentityHeadersLayer, Issuer, JwksCache, JwtAuthLayer};
+use portcullis::{ConfigError, Identity, IdentityHeadersLayer, Issuer, JwksCache, JwtAuthLayer};
 
 use crate::config::model::{
     Access, Configuration, CorsPreflight, IdentityHeader, Place, RevocationStore, Route,
@@ -121,12 +120,15 @@ fn identity(
     let layer = IdentityHeadersLayer::none().realm(&configuration.realm);
     let mut layer = layer.map_err(anywhere)?;
     for IdentityHeader { place, name, value } in headers {
-        let consumer = || {
-            let consumers = Arc::clone(consumers);
-            IdentityField::from_fn(move |caller| consumers.name(caller).map(str::to_owned))
-        };
-        let field = value.field().unwrap_or_else(consumer);
-        layer = layer.header(name, field).map_err(at(place))?;
+        layer = match value.field() {
+            Some(field) => layer.header(name, field),
+            None => {
+                let consumers = Arc::clone(consumers);
+                let name_of = move |me: &Identity| consumers.name(me).map(str::to_owned);
+                layer.header_from(name, name_of)
+            }
+        }
+        .map_err(at(place))?;
     }
     Ok((!headers.is_empty()).then_some(layer))
 }

@@ -1,4 +1,4 @@
-//! The gateway's own reasons to reject a request, in addition to those of the library.
+//! The gateway's own reasons to reject a request, in addition to the reasons of the library.
 
 use http::StatusCode;
 use portcullis::{CustomReason, Reason};

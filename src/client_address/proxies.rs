@@ -1,4 +1,4 @@
-//! The proxies that are believed, and the walk over what they say.
+//! Trusted proxies, and the walk over the fields that they send.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

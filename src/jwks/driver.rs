@@ -226,8 +226,8 @@ impl IssuerKeys {
             Some(_) => &self.waiters,
             None => &self.cold_waiters,
         };
-        let permit = match (mode, &self.fetch, Handle::try_current()) {
-            (LookupMode::MayWait, Some(_), Ok(_)) => Arc::clone(waiters).try_acquire_owned().ok(),
+        let permit = match (mode, &self.fetch) {
+            (LookupMode::MayWait, Some(_)) => Arc::clone(waiters).try_acquire_owned().ok(),
             _ => None,
         };
         let mode = match permit {
@@ -261,8 +261,13 @@ impl IssuerKeys {
         mode: LookupMode,
         now: Duration,
     ) -> Lookup<(FetchResult, bool)> {
+        let runtime = Handle::try_current();
+        let mode = match runtime {
+            Ok(_) => mode,
+            Err(_) => LookupMode::Final,
+        };
         let (found, driven) = self.locked(|state| state.lookup(kid, algorithm, mode, now));
-        found.map_wait(|wait| match (wait, Handle::try_current()) {
+        found.map_wait(|wait| match (wait, runtime) {
             (Wait::Start(kind), Ok(runtime)) => (self.start(driven, &runtime, kind), false),
             (wait, _) => (driven.result.clone(), wait == Wait::JoinThenRefetch),
         })

@@ -91,7 +91,7 @@ pub(super) fn parse<T>(
     let members: Members = serde_json::from_str(text).map_err(|_| Skipped::Unparsable)?;
     let key_type = members.key_type()?;
     let algorithms = members.algorithms(key_type)?;
-    // `https://login.microsoftonline.com/{tenantid}/v2.0` stands for every tenant.
+    // `https://login.microsoftonline.com/{tenantid}/v2.0` means every tenant.
     let issuer = members.issuer.as_str().filter(|name| !name.contains('{'));
     let jwk = Jwk {
         issuer: issuer.map(Into::into),

@@ -29,14 +29,15 @@ use crate::tenant::{PLACE, TenantPattern};
 ///
 /// ```
 /// use std::time::Duration;
-/// use portcullis::{JwksCache, JwksSource};
+/// use portcullis::{Clock, JwksCache, JwksSource};
 ///
+/// let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// let source = JwksSource::discover("https://id.example.com/")?
-///     .default_ttl(Duration::from_secs(300))
-///     .cooldown(Duration::from_secs(10))
-///     .timeout(Duration::from_secs(5));
+///     .default_ttl(300 * second).min_ttl(60 * second).max_ttl(2 * hour)
+///     .max_stale(24 * hour).cooldown(10 * second).timeout(5 * second)
+///     .max_tenants(100.try_into()?).clock(Clock::System);
 /// let keys = JwksCache::new([source])?;
-/// # Ok::<(), portcullis::ConfigError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Tenants
@@ -173,10 +174,8 @@ impl JwksSource {
     }
 
     /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the least
-    /// used tenant is evicted and fetched again when its next token arrives. Default: 1,000.
-    ///
-    /// The keys of all tenants may take 128 KiB of memory per tenant on average, as an estimate. The
-    /// keys of one tenant may take 1 MiB.
+    /// used tenant is evicted and fetched again when its next token arrives. The keys of one tenant may
+    /// take about 1 MiB of memory, those of all tenants 128 KiB on average. Default: 1,000.
     pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
         self.settings.max_tenants = tenants;
         self
@@ -194,10 +193,10 @@ impl JwksSource {
         }
         self.settings.check()?;
         let (issuer, settings, clock) = (self.issuer, self.settings, self.clock);
-        let pattern = match issuer.contains(PLACE) {
-            true => Some(TenantPattern::parse(&issuer)?),
-            false => None,
-        };
+        let has_place = issuer.contains(PLACE);
+        let pattern = has_place
+            .then(|| TenantPattern::parse(&issuer))
+            .transpose()?;
         let (fetch, is_per_tenant) = match self.location {
             Location::Given(keys) => {
                 let state = KeyState::fixed(settings, keys, clock.monotonic());
@@ -259,6 +258,7 @@ impl JwksSource {
     /// let (issuer, keys) = ("https://id.example.com/", "https://id.example.com/keys");
     /// assert!(JwksSource::uri(issuer, keys).is_ok());
     /// assert!(JwksSource::uri(issuer, "http://id.example.com/keys").is_err());
+    /// assert!(JwksSource::dangerous_plain_uri(issuer, "http://id.example.com/keys").is_ok());
     /// ```
     ///
     /// # Errors

@@ -63,6 +63,11 @@ impl Issuer {
         self.0.fetches.load(Ordering::SeqCst)
     }
 
+    /// From now on fetches do not wait.
+    pub(super) fn open(&self) {
+        *self.0.gate.lock().unwrap() = None;
+    }
+
     /// From now on each fetch waits for one `notify_one`.
     pub(super) fn close(&self) -> Arc<Notify> {
         let gate = Arc::new(Notify::new());

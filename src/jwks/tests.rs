@@ -4,6 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tower::service_fn;
 
 use super::testing::{Answer, Issuer, Signer, keys};
@@ -322,6 +323,32 @@ fn runtime_without_time_fails_the_fetch() {
     let found = timeless.unwrap().block_on(bench.look(Some("a")));
     assert_found!(found, Lookup::Unavailable { .. });
     assert_eq!(bench.cache.status()[0].last_error, Some("abandoned"));
+}
+
+#[test]
+fn waiter_polled_outside_of_a_runtime_starts_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let (bench, waiter) = runtime.block_on(async {
+        let bench = Bench::warm(["a"]).await;
+        let gate = bench.issuer.close();
+        assert_found!(bench.find("junk"), Lookup::Wait(_));
+        let Lookup::Wait(waiter) = bench.find("b") else {
+            panic!()
+        };
+        gate.notify_one();
+        settle().await;
+        (bench, waiter)
+    });
+    // It would fetch once more for its kid.
+    assert_eq!(waiter.now_or_never(), Some(()));
+    runtime.block_on(async {
+        bench.issuer.open();
+        bench.issuer.publishes(["a", "b"]);
+        assert_found!(bench.look(Some("b")).await, Lookup::Key(_));
+    });
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use http::{Request, Response};
 
 use super::sources::{Credential, SubprotocolReply, TokenSources};
 use super::verify::{Verifier, VerifyError};
+use crate::caller_scope::Scoped;
 use crate::clock::Reading;
 use crate::decision::Mode;
 use crate::gate::{Admitted, Begin, Gate};
@@ -19,7 +20,8 @@ use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
 gated_service! {
-    /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer).
+    /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer), in the scope of the caller of each
+    /// request.
     ///
     /// `call` asks `JwtGate::begin`, and `JwtGate::finish` after a wait for keys.
     ///
@@ -39,7 +41,7 @@ gated_service! {
     /// # Ok(())
     /// # }
     /// ```
-    JwtAuth, JwtGate
+    JwtAuth, JwtGate, Scoped
 }
 
 #[derive(Clone, Debug)]

@@ -271,6 +271,16 @@ pub(crate) fn propagated(withheld: Option<&'static str>, origin: Option<&dyn Dis
     let _ = (event, origin);
 }
 
+/// A request to an allowed origin was made outside of the scope of a caller.
+pub(crate) fn propagation_without_caller() {
+    event!(
+        WARN,
+        event = names::event::PROPAGATION_NO_CALLER,
+        fix = "a request to an allowed origin carries no token, because its task has no caller: \
+               serve with JwtAuthLayer, and start spawned tasks with with_caller",
+    );
+}
+
 // === revocations ===
 
 /// A token of `issuer` lives longer than the revocation of a subject or client is kept.

@@ -79,6 +79,7 @@ events_table! {
     PROPAGATION_ANONYMOUS: "propagation.anonymous";
     PROPAGATION_WITHHELD: "propagation.withheld";
     PROPAGATION_REFUSED: "propagation.refused";
+    PROPAGATION_NO_CALLER: "propagation.no_caller";
     JWKS_REFRESHED: "jwks.refreshed";
     JWKS_FAILED: "jwks.failed";
     JWKS_RESTORED: "jwks.restored";

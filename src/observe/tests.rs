@@ -138,6 +138,7 @@ fn emit_everything() {
     limit_trusts_no_proxy();
     propagated(None, Some(&"https://orders"));
     propagated(Some("no_caller"), None);
+    propagation_without_caller();
     token_outlives_revocations(
         "https://id/",
         Duration::from_secs(2),

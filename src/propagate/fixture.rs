@@ -1,4 +1,4 @@
-//! A verified caller, as authentication makes one.
+//! Verified callers for tests.
 
 use http::HeaderValue;
 use serde_json::{Value, json};

@@ -1,22 +1,26 @@
-//! Passing the caller on: to the services that this one calls, and to the one that it stands in front of.
+//! Propagates the identity of the caller, to the services that this one calls and to the service
+//! behind it.
 //!
 //! # Outgoing: [`TokenPropagationLayer`]
 //!
-//! It wraps an HTTP client and puts the caller's token on requests:
+//! It wraps an HTTP client and adds the caller's token to requests:
 //!
-//! 1. Where does the request go? Its URI tells; one without an origin goes to
-//!    [`for_origin`](TokenPropagationLayer::for_origin), if that is set. The `Host` header has no say.
-//! 2. Is exactly that origin on the list? If not, the request gets nothing.
-//! 3. Who is calling? The [`Caller`](crate::Caller) in the request's own extensions, where `Caller::Anonymous` means that
-//!    nothing is sent; else the one of the task ([`current_caller`]), which [`IdentityHeadersLayer`] sets for every request it lets through.
-//! 4. A verified caller's token goes into `Authorization`, in place of any other and marked as sensitive. In all other
-//!    cases that header is left as the application made it.
+//! 1. The destination is the origin of the request's URI. If the URI is only a path, it is the
+//!    origin of [`for_origin`](TokenPropagationLayer::for_origin), if set. The `Host` header is
+//!    ignored.
+//! 2. If exactly this origin is not on the list, the request is sent as it is.
+//! 3. The caller is the [`Caller`](crate::Caller) in the extensions of the request, otherwise the
+//!    caller of the task ([`current_caller`]), which `JwtAuthLayer` sets for every request.
+//! 4. The token of a verified caller replaces `Authorization` and is marked as sensitive. For an
+//!    anonymous caller the request is sent as it is. Without any caller too, with a warning the
+//!    first time.
 //!
 //! The client of this service sees nothing of it.
 //!
-//! A redirect that is followed *outside* of this layer is decided anew. Clients that follow redirects inside themselves
-//! must be told not to: [`reqwest_client`](TokenPropagationLayer::reqwest_client) does. A plain `http` origin, loopback
-//! included, sends the token to the proxy if the client uses one.
+//! A redirect that is followed *outside* of this layer is a new decision. A client that follows
+//! redirects by itself must be configured not to;
+//! [`reqwest_client`](TokenPropagationLayer::reqwest_client) does so. If the client uses a proxy, a
+//! request to a plain `http` origin, loopback included, sends the token to the proxy.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -31,8 +35,8 @@
 //!     let has_token = request.headers().contains_key("authorization");
 //!     Ok::<_, Infallible>(Response::new(has_token))
 //! });
-//! let layer = TokenPropagationLayer::forward_to(["https://orders.internal", "http://127.0.0.1:3000"])?;
-//! let client = layer.layer(client);
+//! let origins = ["https://orders.internal", "http://127.0.0.1:3000"];
+//! let client = TokenPropagationLayer::forward_to(origins)?.layer(client);
 //!
 //! let request = Request::get("https://orders.internal/v1").extension(Caller::Anonymous);
 //! let response = client.oneshot(request.body(())?).await?;
@@ -46,26 +50,26 @@
 //!
 //! # Incoming: [`IdentityHeadersLayer`]
 //!
-//! It removes the headers that only this service may set, in every spelling, and sets them from the verified caller.
-//! Switched off it removes them still.
+//! It removes the headers that only this service may set, in every spelling, and sets them from the
+//! verified caller: see [`identity_headers`].
 //!
 //! # The scope of a caller
 //!
-//! A task knows its caller from the call of the inner service until that has answered. A spawned task does not, unless
-//! it is started with [`with_caller`]. Neither does a response body, which the server polls afterwards.
+//! In a process that has built a [`TokenPropagationLayer`], `JwtAuthLayer` opens the scope of a
+//! caller for the call of the inner service and for its future. A spawned task has no caller unless it is started with [`with_caller`]. A response body has none
+//! either, because the server polls it afterwards.
 
 pub mod identity_headers;
 mod layer;
 mod policy;
-mod scope;
 mod service;
 
-pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer, Made};
+pub use crate::caller_scope::{current_caller, with_caller};
+pub use identity_headers::{IdentityField, IdentityHeaders, IdentityHeadersLayer};
 pub use layer::TokenPropagationLayer;
-pub use scope::{current_caller, with_caller};
 pub use service::TokenPropagation;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

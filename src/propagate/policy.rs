@@ -1,4 +1,4 @@
-//! Whether a request may bear the caller's token: a pure decision.
+//! Decides whether a request carries the caller's token.
 
 use std::fmt::Display;
 
@@ -7,31 +7,31 @@ use http::{HeaderValue, Uri};
 use crate::identity::Caller;
 use crate::origin::Origin;
 
-/// Where tokens may go.
+/// The origins that tokens may be sent to.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) allowed: Vec<Origin>,
-    /// Where the client below sends requests whose URI does not tell.
+    /// The origin of requests whose URI is only a path.
     pub(crate) implied: Option<Origin>,
 }
 
 /// Where a request goes.
 pub(crate) enum Destination<'u> {
     To(Origin<&'u str>),
-    /// The URI is a path alone; the client below knows the rest.
+    /// The URI is only a path; the client inside adds the origin.
     Implied,
-    /// The URI does not tell, or could be read in two ways.
+    /// The URI has no origin, or is ambiguous.
     Unclear,
 }
 
-/// What a request is given.
+/// Whether a request carries a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Forward(HeaderValue),
     Nothing(Withheld),
 }
 
-/// Why a request is given nothing.
+/// Why a request carries no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Withheld {
     NoOrigin,
@@ -43,8 +43,8 @@ pub(crate) enum Withheld {
 // === impl Policy ===
 
 impl Policy {
-    /// `explicit` is the caller in the request's own extensions. Whatever it says wins over the task's, so that one
-    /// request of a task can be made anonymous.
+    /// `explicit` is the caller in the extensions of the request. It takes precedence over the
+    /// caller of the task, so that a task can make an anonymous request.
     pub(crate) fn decide(
         &self,
         destination: &Destination<'_>,
@@ -53,7 +53,7 @@ impl Policy {
     ) -> Verdict {
         let is_allowed = match (destination, &self.implied) {
             (Destination::To(called), None) => self.allows(called),
-            // A client that adds its own origin may send the request there whatever the URI says.
+            // A client that adds its own origin may ignore the origin of the URI.
             (Destination::To(called), Some(implied)) => implied.is(called),
             (Destination::Implied, Some(_)) => true,
             (Destination::Implied, None) | (Destination::Unclear, _) => {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_origin_on_the_list_gets_the_token() {
+    fn only_listed_origins_get_the_token() {
         check_origin(None, "https://orders.internal/v1", None);
         check_origin(None, "https://stock.internal/v1", None);
         check_origin(None, "https://evil", Some(Withheld::NotAllowed));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_implied_origin_serves_relative_uris_and_refuses_all_other_origins() {
+    fn an_implied_origin_is_the_only_one() {
         let implied = Some("https://orders.internal");
         check_origin(implied, "/v1", None);
         check_origin(implied, "https://orders.internal/v1", None);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_requests_own_caller_wins_over_the_tasks() {
+    fn an_explicit_caller_takes_precedence() {
         let (me, anonymous) = (verified(), Caller::Anonymous);
         let sent = Verdict::Forward(HeaderValue::from_static(AUTHORIZATION));
         check_caller(Some(&me), None, &sent);

@@ -19,7 +19,7 @@ fn layer() -> TokenPropagationLayer {
     TokenPropagationLayer::forward_to(["https://orders.internal"]).unwrap()
 }
 
-/// What leaves through the layer.
+/// The headers that the layer sends.
 async fn sent(layer: TokenPropagationLayer, request: Request<()>) -> HeaderMap {
     let client = service_fn(|request: Request<()>| async {
         Ok::<_, Infallible>(Response::new(request.into_parts().0.headers))
@@ -37,28 +37,28 @@ fn get(uri: &str, caller: Option<Caller>) -> Request<()> {
 }
 
 #[tokio::test]
-async fn the_requests_own_caller_is_passed_on_and_marked_sensitive() {
+async fn the_token_is_sent_and_marked_sensitive() {
     let headers = sent(layer(), get(ORDERS, Some(verified()))).await;
     assert_eq!(headers[AUTHORIZATION], fixture::AUTHORIZATION);
     assert!(headers[AUTHORIZATION].is_sensitive());
 }
 
 #[tokio::test]
-async fn the_tasks_caller_is_passed_on() {
+async fn the_caller_of_the_task_is_used() {
     let headers = with_caller(Some(verified()), sent(layer(), get(ORDERS, None))).await;
     assert_eq!(headers[AUTHORIZATION], fixture::AUTHORIZATION);
     assert!(sent(layer(), get(ORDERS, None)).await.is_empty());
 }
 
 #[tokio::test]
-async fn an_explicit_anonymous_wins_over_the_tasks_caller() {
+async fn an_explicit_anonymous_caller_takes_precedence() {
     let request = get(ORDERS, Some(Caller::Anonymous));
     let headers = with_caller(Some(verified()), sent(layer(), request)).await;
     assert!(headers.is_empty());
 }
 
 #[tokio::test]
-async fn a_request_to_elsewhere_gets_nothing() {
+async fn other_origins_get_no_token() {
     for uri in [
         "https://orders.internal.evil/",
         "https://orders.internal@evil/",
@@ -72,7 +72,7 @@ async fn a_request_to_elsewhere_gets_nothing() {
 }
 
 #[tokio::test]
-async fn the_host_header_has_no_say() {
+async fn the_host_header_is_ignored() {
     for uri in ["https://evil/", "/v1"] {
         let mut request = get(uri, Some(verified()));
         let host = HeaderValue::from_static("orders.internal");
@@ -83,7 +83,7 @@ async fn the_host_header_has_no_say() {
 }
 
 #[tokio::test]
-async fn a_credential_of_the_application_is_replaced_only_where_ours_is_sent() {
+async fn an_own_credential_is_replaced_only_by_ours() {
     for (uri, expected) in [
         (ORDERS, fixture::AUTHORIZATION),
         ("https://elsewhere/", "Basic own"),
@@ -102,7 +102,7 @@ async fn a_credential_of_the_application_is_replaced_only_where_ours_is_sent() {
 }
 
 #[tokio::test]
-async fn a_relative_uri_goes_to_the_origin_that_the_client_adds() {
+async fn a_relative_uri_has_the_implied_origin() {
     let layer = layer().for_origin("https://Orders.internal:443").unwrap();
     let headers = sent(layer.clone(), get("/v1", Some(verified()))).await;
     assert_eq!(headers[AUTHORIZATION], fixture::AUTHORIZATION);
@@ -114,7 +114,7 @@ async fn a_relative_uri_goes_to_the_origin_that_the_client_adds() {
 }
 
 #[test]
-fn an_origin_that_is_not_on_the_list_cannot_be_implied() {
+fn an_unlisted_origin_cannot_be_implied() {
     let error = layer().for_origin("https://evil").unwrap_err();
     assert!(matches!(error, ConfigError::Url { .. }));
     assert!(layer().for_origin("/v1").is_err());
@@ -126,27 +126,8 @@ async fn switched_off_it_adds_nothing() {
     assert!(sent(layer, get(ORDERS, Some(verified()))).await.is_empty());
 }
 
-#[tokio::test]
-async fn identity_headers_tell_the_client_below_who_is_calling() {
-    // As a handler would: its own request holds the caller, the one it sends knows nothing of that.
-    let handler = service_fn(|_: Request<()>| async {
-        let mut response = Response::new(());
-        *response.headers_mut() = sent(layer(), get(ORDERS, None)).await;
-        Ok::<_, Infallible>(response)
-    });
-    let service = IdentityHeadersLayer::new().layer(handler);
-    for (caller, expected) in [
-        (Some(verified()), 1),
-        (Some(Caller::Anonymous), 0),
-        (None, 0),
-    ] {
-        let response = service.clone().oneshot(get("/", caller)).await.unwrap();
-        assert_eq!(response.headers().len(), expected);
-    }
-}
-
 #[test]
-fn readiness_is_the_clients() {
+fn readiness_is_that_of_the_client() {
     let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<()>>();
     let mut service = layer().layer(mock);
     let mut cx = Context::from_waker(Waker::noop());
@@ -157,7 +138,7 @@ fn readiness_is_the_clients() {
 }
 
 #[test]
-fn neither_layer_nor_service_prints_a_token() {
+fn debug_output_has_no_token() {
     let caller = verified();
     let text = format!("{caller:?} {:?} {:?}", layer(), layer().layer(()));
     assert!(text.contains("https://orders.internal") && !text.contains("a.b.c"));
@@ -216,4 +197,24 @@ fn events_name_the_origin_and_never_the_token() {
     assert!(text.contains("propagation.sent") && text.contains("https://orders.internal"));
     assert!(text.contains("not_allowed") && text.contains("https://evil"));
     assert!(!text.contains("a.b.c"), "{text}");
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn a_missing_caller_is_a_warning_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let events = crate::observe::testing::events(|| {
+        runtime.unwrap().block_on(async {
+            let layer = layer();
+            sent(layer.clone(), get("https://evil/", None)).await;
+            for _ in 0..2 {
+                sent(layer.clone(), get(ORDERS, None)).await;
+            }
+        });
+    });
+    let warnings = events.iter().filter(|event| event["level"] == "WARN");
+    let warnings: Vec<_> = warnings.collect();
+    assert_eq!(warnings.len(), 1, "{events:?}");
+    assert_eq!(warnings[0]["event"], "propagation.no_caller");
+    assert!(warnings[0]["fix"].as_str().unwrap().contains("with_caller"));
 }

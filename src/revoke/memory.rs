@@ -8,14 +8,15 @@
 //!   is refused: dropping another would accept its tokens again.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, RwLock};
 
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 use super::revocation::{Kind, RevokeError};
-use crate::sync::lock;
+use crate::sharded::{IdentityBuildHasher, Sharded};
+use crate::sync::{lock, read, write};
 
 /// The entries of all kinds, by key.
 pub(super) struct Memory {
@@ -23,29 +24,20 @@ pub(super) struct Memory {
     hasher: SipHasher13,
     /// A bit for each kind that has had entries since the map was empty last.
     kinds: AtomicU8,
-    /// How many entries there are, those that have ended included.
+    /// The number of entries, including entries that have ended.
     len: AtomicUsize,
-    shards: Box<[Shard]>,
+    shards: Sharded<RwLock<Slots>>,
     /// No entry ends earlier. Every writer holds this lock, so `len` is exact.
     earliest_end: Mutex<u64>,
 }
 
-/// Aligned to cache lines, so that a lock of one shard does not slow down its neighbors.
-#[derive(Default)]
-#[repr(align(128))]
-struct Shard(RwLock<Slots>);
-
-type Slots = HashMap<Key, Slot, BuildHasherDefault<FirstHalf>>;
+type Slots = HashMap<Key, Slot, IdentityBuildHasher>;
 
 /// The keyed hash of a kind, an issuer and a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key(u64, u64);
 
-/// A hasher for keys, which are hashes already.
-#[derive(Default)]
-struct FirstHalf(u64);
-
-/// One issuer, whose names are kept apart from those of other issuers.
+/// The names of one issuer.
 pub(super) struct Namespace<'a> {
     memory: &'a Memory,
     /// The keyed hash after the issuer.
@@ -72,7 +64,7 @@ impl Memory {
             hasher: SipHasher13::new_with_keys(one, other),
             kinds: AtomicU8::new(0),
             len: AtomicUsize::new(0),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            shards: Sharded::new(SHARDS, Default::default),
             earliest_end: Mutex::new(u64::MAX),
         }
     }
@@ -103,7 +95,7 @@ impl Memory {
             *earliest_end = self.sweep(now);
         }
         let has_room = self.len.load(Ordering::Acquire) < max_entries;
-        let mut slots = self.shard(key).ok_or(RevokeError::Full)?.write();
+        let mut slots = write(self.shard(key));
         self.drop_ended(&mut slots, now);
         if let Some(known) = slots.get_mut(&key) {
             known.ends_at = known.ends_at.max(slot.ends_at);
@@ -123,10 +115,7 @@ impl Memory {
     /// Removes an entry. Returns whether it was in force.
     pub(super) fn remove(&self, key: Key, now: u64) -> bool {
         let _writer = lock(&self.earliest_end);
-        let Some(shard) = self.shard(key) else {
-            return false;
-        };
-        let mut slots = shard.write();
+        let mut slots = write(self.shard(key));
         self.drop_ended(&mut slots, now);
         let removed = slots.remove(&key);
         self.uncount(usize::from(removed.is_some()));
@@ -135,20 +124,18 @@ impl Memory {
 
     /// Calls `visit` with every entry that is in force.
     pub(super) fn each(&self, now: u64, mut visit: impl FnMut(&Slot)) {
-        for shard in &self.shards {
-            let slots = shard.read();
-            slots
-                .values()
-                .filter(|slot| slot.lasts(now))
-                .for_each(&mut visit);
+        for shard in self.shards.iter() {
+            let slots = read(shard);
+            let in_force = slots.values().filter(|slot| slot.lasts(now));
+            in_force.for_each(&mut visit);
         }
     }
 
     /// Drops all entries that have ended. Returns when the next entry ends.
     fn sweep(&self, now: u64) -> u64 {
         let mut earliest = u64::MAX;
-        for shard in &self.shards {
-            let mut slots = shard.write();
+        for shard in self.shards.iter() {
+            let mut slots = write(shard);
             self.drop_ended(&mut slots, now);
             let ends = slots.values().map(|slot| slot.ends_at);
             earliest = ends.fold(earliest, u64::min);
@@ -168,9 +155,9 @@ impl Memory {
         }
     }
 
-    fn shard(&self, key: Key) -> Option<&Shard> {
-        // The map in the shard uses the other half.
-        self.shards.get(key.1 as usize % SHARDS)
+    /// By one half of the key. The map in the shard uses the other.
+    fn shard(&self, key: Key) -> &RwLock<Slots> {
+        self.shards.shard(key.1)
     }
 }
 
@@ -191,19 +178,7 @@ impl Namespace<'_> {
             return None;
         }
         let key = self.key(kind, value);
-        self.memory.shard(key)?.read().get(&key).copied()
-    }
-}
-
-// === impl Shard ===
-
-impl Shard {
-    fn read(&self) -> RwLockReadGuard<'_, Slots> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Slots> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        read(self.memory.shard(key)).get(&key).copied()
     }
 }
 
@@ -212,20 +187,6 @@ impl Shard {
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0);
-    }
-}
-
-// === impl FirstHalf ===
-
-impl Hasher for FirstHalf {
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -348,12 +309,12 @@ mod tests {
             ends_at,
             not_before: 0,
         };
-        // Nobody can find such names, so the keys are made by hand.
-        let keys = [Key(1, 1), Key(1, 257), Key(2, 1)];
+        // Names with such hashes cannot be found, so the keys are made by hand.
+        let keys = [Key(1, 1), Key(1, 2), Key(2, 1)];
         for (key, ends_at) in keys.into_iter().zip(10..) {
             memory.put(key, slot(ends_at), 0, 9).unwrap();
         }
-        let found = |key: Key| memory.shard(key).unwrap().read().get(&key).copied();
+        let found = |key: Key| read(memory.shard(key)).get(&key).copied();
         assert_eq!(keys.map(found), [10, 11, 12].map(|end| Some(slot(end))));
         assert!(memory.remove(Key(1, 1), 0));
         assert_eq!(keys.map(|key| found(key).is_some()), [false, true, true]);

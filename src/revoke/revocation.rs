@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
+use crate::duration::seconds_rounded_up;
 use crate::words::words;
 
 /// What to revoke, and up to when.
@@ -32,7 +33,7 @@ use crate::words::words;
 /// assert_eq!(revocation.kind(), Kind::Token);
 /// assert_eq!(revocation.value(), Some("4f1c"));
 ///
-/// // An instance that is told of a revocation can pass it on to the others.
+/// // An instance that receives a revocation can forward it to the others.
 /// assert_eq!(serde_json::to_string(&revocation)?, json);
 ///
 /// assert!(serde_json::from_str::<Revocation>(&json.replace("4f1c", "")).is_err());
@@ -177,7 +178,7 @@ impl Revocation {
         let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = match kind.has_not_before() {
             true => time.as_secs(),
-            false => round_up(time),
+            false => seconds_rounded_up(time),
         };
         Self {
             kind,
@@ -215,12 +216,6 @@ impl Kind {
     pub(super) const fn has_not_before(self) -> bool {
         matches!(self, Self::Subject | Self::Client | Self::Issuer)
     }
-}
-
-/// Whole seconds, rounded up.
-pub(super) fn round_up(time: Duration) -> u64 {
-    let fraction = u64::from(time.subsec_nanos() > 0);
-    time.as_secs().saturating_add(fraction)
 }
 
 /// `seconds` since the Unix epoch, at most the year 9999, which every platform can represent.

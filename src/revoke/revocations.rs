@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::memory::{Memory, Slot};
-use super::revocation::{Kind, Revocation, RevokeError, round_up, system_time};
+use super::revocation::{Kind, Revocation, RevokeError, system_time};
 use crate::clock::Clock;
+use crate::duration::seconds_rounded_up;
 use crate::error::ConfigError;
 use crate::observe;
 
@@ -249,7 +250,7 @@ impl Revocations {
 
     fn slot(&self, revocation: &Revocation, now: u64) -> Result<Slot, RevokeError> {
         let kind = revocation.kind;
-        let lifetime = round_up(self.max_token_lifetime);
+        let lifetime = seconds_rounded_up(self.max_token_lifetime);
         let (last_expiry, not_before) = match revocation.time {
             not_before if kind.has_not_before() => {
                 if not_before > now.saturating_add(lifetime) {

@@ -1,4 +1,4 @@
-//! A revocation as an object: known members, each once, and only those of its kind.
+//! A revocation as an object: each member of its kind once, and no other member.
 
 use std::fmt;
 

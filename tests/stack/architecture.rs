@@ -16,6 +16,7 @@ const LEVELS: [&[&str]; 4] = [
     ],
     &[
         "algorithm",
+        "caller_scope",
         "claim_path",
         "crypto",
         "decision",

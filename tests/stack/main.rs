@@ -3,6 +3,7 @@
 mod architecture;
 #[cfg(both_backends)]
 mod backends;
+mod caller_scope;
 mod differential;
 mod extractors;
 #[allow(dead_code)] // the attacks forge more

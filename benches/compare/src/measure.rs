@@ -166,7 +166,7 @@ fn calibrate(case: &mut Case<'_>, effort: Effort) -> u64 {
     }
 }
 
-/// Allocations and allocated bytes per unit of work, except those of C code.
+/// Allocations and allocated bytes per unit of work, without those of C code.
 fn allocations(case: &mut Case<'_>) -> (f64, f64) {
     const TIMES: u64 = 1_000;
     let session = alloc_tracker::Session::new().no_stdout().no_file();

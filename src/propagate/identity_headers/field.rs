@@ -1,73 +1,94 @@
-//! What of an identity a header can tell, and in which words.
+//! What an identity header contains, and which values are safe to send.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use serde_json::Value;
 
 use crate::claim_path::ClaimPath;
+use crate::error::ConfigError;
 use crate::identity::Identity;
 use crate::rejection::Reason;
 
-/// What a header tells of the caller.
+/// The part of an identity that a header contains.
 ///
-/// Lists are joined with commas. What is missing or empty leaves the header away.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Lists are joined with commas. If the part is missing or empty, the header is not sent.
+///
+/// As text, and with the feature `serde`, it is one of the words below or else a [`ClaimPath`]. A
+/// top-level claim that is named like one of the words is a list of one: `["roles"]`.
+///
+/// ```
+/// use portcullis::propagate::IdentityField;
+///
+/// assert_eq!("sub".parse(), Ok(IdentityField::Subject));
+/// assert_eq!("tenant".parse(), Ok(IdentityField::Claim("tenant".into())));
+/// let nested = IdentityField::Claim(["address", "country"].into());
+/// assert_eq!(nested.to_string(), r#"["address","country"]"#);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IdentityField {
-    /// The subject. It is unique only together with the issuer.
+    /// `sub`: the subject. It is unique only together with the issuer.
     Subject,
-    /// The issuer.
+    /// `iss`: the issuer.
     Issuer,
-    /// The client that the token was issued to.
+    /// `client`: the client that the token was issued to.
     Client,
-    /// The roles.
+    /// `roles`: the roles.
     Roles,
-    /// The scopes.
+    /// `scope`: the scopes.
     Scopes,
-    /// The permissions.
+    /// `permissions`: the permissions.
     Permissions,
-    /// A claim: a string, an integer, a boolean, or an array of strings. A string with a comma is refused like an element
-    /// with one: the upstream could not tell it from a list.
+    /// A claim: a string, an integer, a boolean, or an array of strings. A string with a comma is
+    /// rejected like an element with one, because the upstream could take it for a list.
     Claim(ClaimPath),
-    /// What a function makes of the identity: see [`from_fn`](Self::from_fn).
-    Made(Made),
 }
 
-/// A function of the identity. Two are equal if one is a clone of the other.
+/// How the value of a header is made.
 #[derive(Clone)]
-pub struct Made(Arc<Make>);
+pub(super) enum HeaderSource {
+    Field(IdentityField),
+    Function(Arc<Function>),
+}
 
-type Make = dyn Fn(&Identity) -> Option<String> + Send + Sync;
+type Function = dyn Fn(&Identity) -> Option<String> + Send + Sync;
 
 // === impl IdentityField ===
 
 impl IdentityField {
-    /// What `make` makes of the identity, such as the name by which a partner is known; `None` leaves the header away.
-    ///
-    /// Commas are sent as they are: the words are the application's own, and so is the care that nothing of the token makes
-    /// one value look like several.
-    ///
-    /// ```
-    /// use portcullis::IdentityHeadersLayer;
-    /// use portcullis::propagate::IdentityField;
-    ///
-    /// let partner = IdentityField::from_fn(|me| match me.client()? {
-    ///     "acme-mobile" => Some("acme".to_owned()),
-    ///     _ => None,
-    /// });
-    /// assert!(IdentityHeadersLayer::new().header("x-consumer", partner).is_ok());
-    /// ```
-    pub fn from_fn(make: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self::Made(Made(Arc::new(make)))
+    const WORDS: [(&str, Self); 6] = [
+        ("sub", Self::Subject),
+        ("iss", Self::Issuer),
+        ("client", Self::Client),
+        ("roles", Self::Roles),
+        ("scope", Self::Scopes),
+        ("permissions", Self::Permissions),
+    ];
+
+    fn word(&self) -> Option<&'static str> {
+        let mut words = Self::WORDS.into_iter();
+        words.find_map(|(word, field)| (field == *self).then_some(word))
     }
 
-    /// The header's value, `None` where there is nothing to tell.
+    /// The path, if its text would be read as one of the words.
+    fn shadowed(&self) -> Option<&str> {
+        match self {
+            Self::Claim(path) => match path.names() {
+                [name] if Self::WORDS.iter().any(|(word, _)| **word == **name) => Some(name),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The value of the header, or `None` if there is nothing to send.
     ///
-    /// What the upstream could take for something else is refused, not escaped: escapes are decoded by one service and
-    /// compared raw by the next.
-    pub(crate) fn value(&self, identity: &Identity) -> Result<Option<HeaderValue>, Reason> {
+    /// A value that the upstream could misread is rejected and not escaped: one service decodes an
+    /// escape and the next compares it as it is.
+    fn value(&self, identity: &Identity) -> Result<Option<HeaderValue>, Reason> {
         match self {
             Self::Subject => scalar(identity.subject()),
             Self::Issuer => scalar(identity.issuer()),
@@ -76,24 +97,78 @@ impl IdentityField {
             Self::Scopes => list(identity.scopes().iter().map(Some)),
             Self::Permissions => list(identity.permissions().iter().map(Some)),
             Self::Claim(path) => identity.claim_at(path).map_or(Ok(None), claim),
-            Self::Made(made) => made.0(identity).map_or(Ok(None), |text| scalar(&text)),
         }
     }
 }
 
-// === impl Made ===
+impl FromStr for IdentityField {
+    type Err = ConfigError;
 
-impl PartialEq for Made {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let word = Self::WORDS.into_iter().find(|(word, _)| *word == text);
+        word.map_or_else(|| text.parse().map(Self::Claim), |(_, field)| Ok(field))
     }
 }
 
-impl Eq for Made {}
-
-impl fmt::Debug for Made {
+impl fmt::Display for IdentityField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Made")
+        match (self, self.word(), self.shadowed()) {
+            (_, Some(word), _) => f.pad(word),
+            (_, _, Some(name)) => write!(f, "[\"{name}\"]"),
+            (Self::Claim(path), ..) => path.fmt(f),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for IdentityField {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self, self.shadowed()) {
+            (_, Some(name)) => serializer.collect_seq([name]),
+            (Self::Claim(path), None) => path.serialize(serializer),
+            (_, None) => serializer.collect_str(self),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for IdentityField {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "a field of the identity, the name of a claim, or a list of names"
+        )]
+        enum Form {
+            Text(String),
+            Path(Vec<String>),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
+            Form::Path(names) => Ok(Self::Claim(names.into())),
+        }
+    }
+}
+
+// === impl HeaderSource ===
+
+impl HeaderSource {
+    /// The value of the header, or `None` if there is nothing to send.
+    pub(super) fn value(&self, identity: &Identity) -> Result<Option<HeaderValue>, Reason> {
+        match self {
+            Self::Field(field) => field.value(identity),
+            Self::Function(value) => value(identity).map_or(Ok(None), |text| scalar(&text)),
+        }
+    }
+}
+
+impl fmt::Debug for HeaderSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(field) => field.fmt(f),
+            Self::Function(_) => f.write_str("Function"),
+        }
     }
 }
 
@@ -101,10 +176,10 @@ fn claim(value: &Value) -> Result<Option<HeaderValue>, Reason> {
     match value {
         Value::Null => Ok(None),
         Value::Bool(flag) => scalar(if *flag { "true" } else { "false" }),
-        // Two large numbers may have become the same float.
+        // Two large integers can become the same float.
         Value::Number(number) if number.is_f64() => Err(Reason::InvalidClaim),
         Value::Number(number) => scalar(&number.to_string()),
-        // As the only element of a list: a comma would make it look like several.
+        // As the only element of a list, which must not contain a comma.
         Value::String(text) if text.is_empty() => Ok(None),
         Value::String(text) => list([Some(text.as_str())].into_iter()),
         Value::Array(elements) => list(elements.iter().map(Value::as_str)),
@@ -140,8 +215,8 @@ fn list<'e>(
     header(&joined)
 }
 
-/// Visible ASCII with spaces inside. Blanks at the ends are cut on the way (RFC 9110 section 5.5), and other alphabets
-/// are read as one thing here and as another there.
+/// Whether it is visible ASCII with spaces only inside. Recipients remove outer spaces (RFC 9110
+/// section 5.5), and decode other bytes in different ways.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(' ')
@@ -173,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_a_string_an_integer_a_boolean_or_a_list_of_strings() {
+    fn claims_of_four_types_are_sent() {
         check_claim(json!("EU"), Ok(Some("EU")));
         check_claim(json!("Jo Doe"), Ok(Some("Jo Doe")));
         check_claim(json!(-7), Ok(Some("-7")));
@@ -183,15 +258,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_function_makes_may_hold_commas() {
+    fn a_function_may_return_commas() {
         let caller = caller("alice", &[], json!({}));
-        let field = IdentityField::from_fn(|_| Some("Doe, Jo".to_owned()));
-        let value = field.value(caller.identity().unwrap()).unwrap();
+        let source = HeaderSource::Function(Arc::new(|_| Some("Doe, Jo".to_owned())));
+        let value = source.value(caller.identity().unwrap()).unwrap();
         assert_eq!(value.unwrap(), "Doe, Jo");
     }
 
     #[test]
-    fn what_is_missing_or_empty_leaves_the_header_away() {
+    fn missing_and_empty_values_send_no_header() {
         check_claim(json!(null), Ok(None));
         check_claim(json!(""), Ok(None));
         check_claim(json!([]), Ok(None));
@@ -202,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_taken_for_something_else_is_refused() {
+    fn ambiguous_values_are_rejected() {
         for value in [
             json!("reader,admin"),
             json!(","),
@@ -226,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_element_that_could_be_taken_for_two_or_for_none_is_refused() {
+    fn ambiguous_elements_are_rejected() {
         for element in [
             json!("reader,admin"),
             json!(","),
@@ -242,5 +317,30 @@ mod tests {
             check_claim(json!(["reader", element]), Err(Reason::InvalidClaim));
             check_claim(json!([element]), Err(Reason::InvalidClaim));
         }
+    }
+
+    #[test]
+    fn every_field_is_read_as_it_is_written() {
+        #[track_caller]
+        fn check(field: IdentityField, text: &str) {
+            assert_eq!(field.to_string(), text);
+            assert_eq!(text.parse(), Ok(field.clone()));
+            #[cfg(feature = "serde")]
+            {
+                let json = serde_json::to_value(&field).unwrap();
+                assert_eq!(
+                    serde_json::from_value::<IdentityField>(json).unwrap(),
+                    field
+                );
+            }
+        }
+        for (word, field) in IdentityField::WORDS {
+            check(field, word);
+            let claim = IdentityField::Claim(word.into());
+            check(claim, &format!("[\"{word}\"]"));
+        }
+        check(IdentityField::Claim("tenant".into()), "tenant");
+        check(IdentityField::Claim(["a", "b"].into()), r#"["a","b"]"#);
+        assert!("[1]".parse::<IdentityField>().is_err());
     }
 }

@@ -1,30 +1,20 @@
+//! The builder, which is the layer itself.
+
+use std::sync::Arc;
+
 use tower::Layer;
 
-use super::field::IdentityField;
-use super::owned::Owned;
+use super::field::{HeaderSource, IdentityField};
+use super::headers::OwnedHeaders;
 use super::service::{HeadersGate, IdentityHeaders, Mode};
 use crate::error::ConfigError;
+use crate::identity::Identity;
 use crate::manifest::{Describe, Entry};
 use crate::realm::Realm;
 
-/// Tells the service below who is calling, in headers that no client can forge.
+/// Sets headers that identify the caller to the service below, and that no client can forge.
 ///
-/// 1. The client's `Connection` header is applied: what it nominates is removed, and it nominates nothing any more. What
-///    messages depend on or a proxy in front sets (`x-forwarded-*`, `x-request-id`, `traceparent`) stays.
-/// 2. Every header that this layer owns is removed, in every spelling that a server may take for the same: any case,
-///    and any separator for `-`.
-/// 3. The headers are set from a verified caller. What is missing stays away.
-/// 4. The inner service is called inside the caller's scope, for
-///    [`TokenPropagationLayer`](crate::TokenPropagationLayer).
-///
-/// Put it inside `JwtAuthLayer`, and on public routes too: without a verified caller it removes and sets nothing.
-///
-/// The client sees nothing of it, except 401 `invalid_claim` for a token that holds what would be read as something
-/// else upstream: a role or a claim with a comma, a control character, outer blanks, or text that is not visible ASCII.
-///
-/// The upstream must be reachable through this service alone, or anyone may set the headers there. Trailers are part of
-/// the body and are not looked at. Where tokens of several issuers are accepted a subject is not enough: add
-/// [`with_issuer`](Self::with_issuer).
+/// See the [module](super) for how it decides, and for what the client sees.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -53,7 +43,7 @@ use crate::realm::Realm;
 #[must_use]
 #[doc(alias = "x-user-id", alias = "x-forwarded-user")]
 pub struct IdentityHeadersLayer {
-    owned: Owned,
+    owned: OwnedHeaders,
     realm: Realm,
     enabled: bool,
 }
@@ -67,25 +57,30 @@ impl Default for IdentityHeadersLayer {
 }
 
 impl IdentityHeadersLayer {
-    /// Sets `x-user-id` to the subject, `x-user-roles` to the roles and `x-user-scopes` to the scopes.
+    /// Sets `x-user-id` to the subject, `x-user-roles` to the roles and `x-user-scopes` to the
+    /// scopes.
     pub fn new() -> Self {
         let mut layer = Self::none();
-        layer.owned.preset("x-user-id", IdentityField::Subject);
-        layer.owned.preset("x-user-roles", IdentityField::Roles);
-        layer.owned.preset("x-user-scopes", IdentityField::Scopes);
+        for (name, field) in [
+            ("x-user-id", IdentityField::Subject),
+            ("x-user-roles", IdentityField::Roles),
+            ("x-user-scopes", IdentityField::Scopes),
+        ] {
+            layer.owned.preset(name, HeaderSource::Field(field));
+        }
         layer
     }
 
-    /// Owns no header until [`header`](Self::header) says so.
+    /// Sets no header. Add headers with [`header`](Self::header).
     pub fn none() -> Self {
         Self {
-            owned: Owned::default(),
+            owned: OwnedHeaders::default(),
             realm: Realm::default(),
             enabled: true,
         }
     }
 
-    /// Adds a header, or changes what one of this name tells.
+    /// Adds a header, or replaces the field of a header with this name.
     ///
     /// ```
     /// use portcullis::IdentityHeadersLayer;
@@ -99,22 +94,45 @@ impl IdentityHeadersLayer {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Header`] for what is no header name, for a name that messages, connections or other services
-    /// depend on (`authorization`, `host`, `content-length`, `x-forwarded-for`), and for another spelling of a name
-    /// that is set already.
-    pub fn header(
-        mut self,
-        name: impl AsRef<str>,
-        field: IdentityField,
-    ) -> Result<Self, ConfigError> {
-        self.owned.set(name.as_ref(), field)?;
-        Ok(self)
+    /// [`ConfigError::Header`] for a malformed name, for a name that messages, connections or other
+    /// services depend on (`authorization`, `host`, `content-length`, `x-forwarded-for`), and for
+    /// another spelling of a name that is already set.
+    pub fn header(self, name: impl AsRef<str>, field: IdentityField) -> Result<Self, ConfigError> {
+        self.set(name.as_ref(), HeaderSource::Field(field))
     }
 
-    /// Adds `x-user-issuer`, which every service needs that accepts tokens of several issuers: a subject is unique
-    /// only inside its issuer (RFC 7519 section 4.1.2).
+    /// Adds a header whose value is computed from the identity, such as the name of a partner. If
+    /// `value` returns `None`, the header is not sent.
+    ///
+    /// Commas are sent as they are. The function must not let a claim that contains a comma look
+    /// like several values.
+    ///
+    /// ```
+    /// use portcullis::IdentityHeadersLayer;
+    ///
+    /// let layer = IdentityHeadersLayer::new().header_from("x-consumer", |me| match me.client()? {
+    ///     "acme-mobile" => Some("acme".to_owned()),
+    ///     _ => None,
+    /// });
+    /// assert!(layer.is_ok());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`header`](Self::header).
+    pub fn header_from(
+        self,
+        name: impl AsRef<str>,
+        value: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
+        self.set(name.as_ref(), HeaderSource::Function(Arc::new(value)))
+    }
+
+    /// Adds `x-user-issuer`. A service that accepts tokens of several issuers needs it, because a
+    /// subject is unique only within its issuer (RFC 7519 section 4.1.2).
     pub fn with_issuer(mut self) -> Self {
-        self.owned.preset("x-user-issuer", IdentityField::Issuer);
+        let issuer = HeaderSource::Field(IdentityField::Issuer);
+        self.owned.preset("x-user-issuer", issuer);
         self
     }
 
@@ -122,17 +140,22 @@ impl IdentityHeadersLayer {
     ///
     /// # Errors
     ///
-    /// If it could not stand between quotes.
+    /// If it contains characters that a quoted string cannot contain.
     pub fn realm(mut self, realm: &str) -> Result<Self, ConfigError> {
         self.realm = Realm::new(realm)?;
         Ok(self)
     }
 
-    /// Switches the headers on or off. Off, none is set, and those that a client sends are removed as ever; the caller's
-    /// scope is opened still.
+    /// Switches the headers on or off. If off, no header is set, and the headers of the
+    /// client are still removed.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
+    }
+
+    fn set(mut self, name: &str, source: HeaderSource) -> Result<Self, ConfigError> {
+        self.owned.set(name, source)?;
+        Ok(self)
     }
 }
 

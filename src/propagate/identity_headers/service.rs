@@ -1,10 +1,11 @@
+//! The service: glue between the headers and the gate.
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::Request;
 
-use super::super::scope::Scoped;
-use super::owned::Owned;
+use super::headers::OwnedHeaders;
 use crate::gate::{Admitted, Begin, Gate};
 use crate::gated_service::gated_service;
 use crate::identity::{Caller, Identity};
@@ -14,11 +15,10 @@ use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
 gated_service! {
-    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer), in the scope of its
-    /// caller.
+    /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer).
     ///
     /// `call` asks `HeadersGate::begin`, which never waits.
-    IdentityHeaders, HeadersGate, Scoped
+    IdentityHeaders, HeadersGate
 }
 
 /// Writes the headers, and rejects a caller whose claims they cannot carry.
@@ -36,7 +36,7 @@ pub(super) enum Mode {
 
 #[derive(Debug)]
 struct Shared {
-    owned: Owned,
+    owned: OwnedHeaders,
     realm: Realm,
     mode: Mode,
     with_identity: CachedMetrics,
@@ -52,7 +52,7 @@ pub(super) enum Written {
 // === impl HeadersGate ===
 
 impl HeadersGate {
-    pub(super) fn new(owned: Owned, realm: Realm, mode: Mode) -> Self {
+    pub(super) fn new(owned: OwnedHeaders, realm: Realm, mode: Mode) -> Self {
         Self(Arc::new(Shared {
             owned,
             realm,

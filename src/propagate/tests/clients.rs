@@ -1,3 +1,5 @@
+//! Propagation over real connections.
+
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -19,13 +21,13 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// Tells every caller the credential that it came with.
+/// Answers with the credential of the request.
 async fn upstream() -> SocketAddr {
-    let tell = |headers: HeaderMap| async move {
+    let answer = |headers: HeaderMap| async move {
         let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         String::from_utf8_lossy(value.unwrap_or(b"nothing")).into_owned()
     };
-    serve(Router::new().fallback(tell)).await
+    serve(Router::new().fallback(answer)).await
 }
 
 async fn redirecting_to(target: SocketAddr) -> SocketAddr {
@@ -39,7 +41,7 @@ fn forward_to(address: SocketAddr) -> TokenPropagationLayer {
 }
 
 #[tokio::test]
-async fn through_hyper_the_token_reaches_the_allowed_origin_alone() {
+async fn hyper_sends_the_token_to_listed_origins() {
     let (allowed, other) = (upstream().await, upstream().await);
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let client = forward_to(allowed).layer(client);
@@ -47,13 +49,13 @@ async fn through_hyper_the_token_reaches_the_allowed_origin_alone() {
         let request = get(&format!("http://{address}/"), Some(verified()));
         let request = request.map(|()| Empty::new());
         let response = client.clone().oneshot(request).await.unwrap();
-        let told = response.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(told, expected);
+        let seen = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(seen, expected);
     }
 }
 
 #[tokio::test]
-async fn through_tonic_the_origin_must_be_named() {
+async fn tonic_needs_for_origin() {
     let address = upstream().await;
     let endpoint = tonic::transport::Endpoint::try_from(format!("http://{address}"));
     let channel = endpoint.unwrap().connect_lazy();
@@ -65,19 +67,19 @@ async fn through_tonic_the_origin_must_be_named() {
         let request = get("/orders.Orders/List", Some(verified()));
         let request = request.map(|()| tonic::body::Body::empty());
         let response = layer.layer(channel.clone()).oneshot(request).await.unwrap();
-        let told = response.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(told, expected);
+        let seen = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(seen, expected);
     }
 }
 
 #[tokio::test]
-async fn over_the_wire_no_client_can_set_an_owned_header() {
-    let tell = |headers: HeaderMap| async move {
+async fn no_client_can_set_an_owned_header() {
+    let answer = |headers: HeaderMap| async move {
         let names: Vec<_> = headers.keys().map(|name| name.as_str()).collect();
         names.join(" ")
     };
     let app = Router::new()
-        .fallback(tell)
+        .fallback(answer)
         .layer(IdentityHeadersLayer::new());
     let mut connection = TcpStream::connect(serve(app).await).await.unwrap();
     let request = "GET / HTTP/1.1\r\nHost: a\r\nX_User_Id: root\r\nx.user.id: root\r\nX-User-Roles: admin\r\n\
@@ -102,28 +104,31 @@ mod through_reqwest {
         reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap())
     }
 
-    async fn told(client: &TokenPropagation<reqwest::Client>, url: &str) -> String {
-        let response = client.clone().oneshot(get(url)).await.unwrap();
-        response.text().await.unwrap()
+    async fn answer(client: &TokenPropagation<reqwest::Client>, url: &str) -> String {
+        let request = client.get_ref().get(url);
+        client.send(request).await.unwrap().text().await.unwrap()
     }
 
     #[tokio::test]
-    async fn the_token_reaches_the_allowed_origin_and_no_other_port_or_name() {
+    async fn other_ports_and_names_get_no_token() {
         let (allowed, other) = (upstream().await, upstream().await);
         let client = client(allowed);
         let allowed_url = format!("http://{allowed}/");
         with_caller(Some(verified()), async {
-            assert_eq!(told(&client, &allowed_url).await, fixture::AUTHORIZATION);
-            assert_eq!(told(&client, &format!("http://{other}/")).await, "nothing");
+            assert_eq!(answer(&client, &allowed_url).await, fixture::AUTHORIZATION);
+            assert_eq!(
+                answer(&client, &format!("http://{other}/")).await,
+                "nothing"
+            );
             let other_name = format!("http://localhost:{}/", allowed.port());
-            assert_eq!(told(&client, &other_name).await, "nothing");
+            assert_eq!(answer(&client, &other_name).await, "nothing");
         })
         .await;
-        assert_eq!(told(&client, &allowed_url).await, "nothing");
+        assert_eq!(answer(&client, &allowed_url).await, "nothing");
     }
 
     #[tokio::test]
-    async fn a_redirect_is_handed_back_and_its_target_decided_anew() {
+    async fn a_redirect_is_a_new_decision() {
         let allowed = redirecting_to(upstream().await).await;
         let client = client(allowed);
         with_caller(Some(verified()), async {
@@ -131,13 +136,13 @@ mod through_reqwest {
             let response = client.clone().oneshot(request).await.unwrap();
             assert_eq!(response.status(), 307);
             let next = response.headers()["location"].to_str().unwrap();
-            assert_eq!(told(&client, next).await, "nothing");
+            assert_eq!(answer(&client, next).await, "nothing");
         })
         .await;
     }
 
     #[tokio::test]
-    async fn an_error_does_not_print_the_token() {
+    async fn errors_do_not_print_the_token() {
         let closed = {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()

@@ -1,4 +1,4 @@
-//! Headers that tell the upstream who is calling, set by a client.
+//! Identity headers that a client sends.
 
 use axum::body::Body;
 use http::Request;
@@ -13,23 +13,24 @@ pub(crate) async fn mount(board: &mut Board) {
     let headers = IdentityHeadersLayer::new();
     let tenant = IdentityField::Claim("tenant".into());
     let headers = headers.header("x-tenant", tenant).unwrap();
-    let upstream = over((site.auth.clone().optional(), headers.clone()), tell);
+    let upstream = over((site.auth.clone().optional(), headers.clone()), echo);
     spoofed(board, &site, &upstream).await;
     nominated(board, &site, &upstream).await;
     let refusing = stack((site.auth.clone(), headers));
     written_by_the_issuer(board, &site, &refusing).await;
 }
 
-/// The headers as the upstream reads them, a line each.
-fn tell(request: Request<Body>) -> String {
+/// The headers that the upstream receives, one per line.
+fn echo(request: Request<Body>) -> String {
     let lines = request.headers().iter();
     lines.fold(String::new(), |all, (name, value)| {
         format!("{all}{name}: {}\n", value.to_str().unwrap())
     })
 }
 
-/// `removed`, if nothing the client made up is left; `replaced`, if the verified caller stands there; `kept`.
-async fn told(stack: &Stack, headers: &[(&str, &str)]) -> String {
+/// `removed` if nothing of the client is left, `replaced` if the header has the verified subject, or
+/// `kept`.
+async fn outcome(stack: &Stack, headers: &[(&str, &str)]) -> String {
     let answer = send(stack, with(headers)).await;
     assert_eq!(answer.status, 200);
     let seen = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -50,7 +51,7 @@ async fn told(stack: &Stack, headers: &[(&str, &str)]) -> String {
 async fn spoofed(board: &mut Board, site: &Site, upstream: &Stack) {
     let bearer = format!("Bearer {}", site.issuer.token("alice").sign());
     let alice = ("authorization", bearer.as_str());
-    assert_eq!(told(upstream, &[alice]).await, "replaced", "control");
+    assert_eq!(outcome(upstream, &[alice]).await, "replaced", "control");
     for (id, headers) in [
         ("identity-without-a-token", vec![("x-user-id", "made-up")]),
         (
@@ -75,11 +76,11 @@ async fn spoofed(board: &mut Board, site: &Site, upstream: &Stack) {
             vec![alice, ("x-user-roles", "made-up")],
         ),
     ] {
-        board.row(id, told(upstream, &headers).await);
+        board.row(id, outcome(upstream, &headers).await);
     }
 }
 
-/// What `Connection` names, the next hop removes: after it was set.
+/// The next hop removes every header that `Connection` names, also a header that was set here.
 async fn nominated(board: &mut Board, site: &Site, upstream: &Stack) {
     let bearer = format!("Bearer {}", site.issuer.token("alice").sign());
     let alice = ("authorization", bearer.as_str());

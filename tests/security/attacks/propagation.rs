@@ -1,4 +1,4 @@
-//! Where a caller's token must not go.
+//! Destinations that must not receive the caller's token.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -8,8 +8,9 @@ use axum::body::Body;
 use axum::response::Redirect;
 use axum::routing::any;
 use http::{Extensions, HeaderMap, Request, Response};
-use portcullis::propagate::{current_caller, with_caller};
-use portcullis::{Caller, IdentityHeadersLayer, TokenPropagationLayer};
+use http_body_util::BodyExt;
+use portcullis::propagate::with_caller;
+use portcullis::{Caller, TokenPropagationLayer};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -23,12 +24,12 @@ pub(crate) async fn mount(board: &mut Board) {
     let alice = verified(&site).await;
     destinations(board, &alice).await;
     urls(board, &alice).await;
-    callers(board, &alice).await;
+    callers(board, &site, &alice).await;
     redirects(board, &alice).await;
     leaks(board, &site, &alice).await;
 }
 
-/// A caller as authentication makes one.
+/// The caller that authentication puts into the extensions.
 async fn verified(site: &Site) -> Caller {
     let kept: Arc<Mutex<Option<Extensions>>> = Arc::default();
     let keep = Arc::clone(&kept);
@@ -46,7 +47,7 @@ fn layer() -> TokenPropagationLayer {
     TokenPropagationLayer::forward_to([OWN, "https://stock.internal"]).unwrap()
 }
 
-/// What leaves for the network: `sent`, or `nothing sent`.
+/// Whether the token leaves for the network: `sent`, or `nothing sent`.
 async fn leaves(layer: TokenPropagationLayer, request: Request<()>) -> String {
     let client = layer.layer(service_fn(|request: Request<()>| async move {
         Ok::<_, Infallible>(word(request.headers()))
@@ -104,7 +105,7 @@ async fn destinations(board: &mut Board, alice: &Caller) {
     );
 }
 
-/// reqwest reads addresses as browsers do.
+/// reqwest parses URLs as browsers do.
 async fn urls(board: &mut Board, alice: &Caller) {
     let plain = reqwest::Client::new();
     for (id, url) in [
@@ -121,38 +122,37 @@ async fn urls(board: &mut Board, alice: &Caller) {
             Ok::<_, Infallible>(word(request.headers()))
         }));
         let request = plain.get(url).build().unwrap();
-        let told = with_caller(Some(alice.clone()), client.oneshot(request)).await;
-        board.row(id, told.unwrap());
+        let outgoing = with_caller(Some(alice.clone()), client.oneshot(request)).await;
+        board.row(id, outgoing.unwrap());
     }
 }
 
-async fn callers(board: &mut Board, alice: &Caller) {
-    let nobody = || Request::get(OWN).body(()).unwrap();
+async fn callers(board: &mut Board, site: &Site, alice: &Caller) {
+    let without_caller = || Request::get(OWN).body(()).unwrap();
     let scoped = |request| with_caller(Some(alice.clone()), leaves(layer(), request));
-    assert_eq!(scoped(nobody()).await, "sent", "control");
+    assert_eq!(scoped(without_caller()).await, "sent", "control");
     let anonymous = scoped(to(OWN, &Caller::Anonymous)).await;
     board.row("anonymous-request-in-a-callers-task", anonymous);
 
-    let spawned = async { tokio::spawn(leaves(layer(), nobody())).await.unwrap() };
+    let spawned = async {
+        tokio::spawn(leaves(layer(), without_caller()))
+            .await
+            .unwrap()
+    };
     let spawned = with_caller(Some(alice.clone()), spawned).await;
     board.row("task-that-outlives-its-caller", spawned);
 
-    // A stranger's request that is served on the task of somebody else's.
-    let stranger = IdentityHeadersLayer::new().layer(service_fn(|_: Request<()>| async {
-        let caller = current_caller().is_some();
-        let told = leaves(layer(), Request::get(OWN).body(()).unwrap()).await;
-        assert_eq!(caller, told == "sent");
-        Ok::<_, Infallible>(Response::new(told))
+    // A request without a token, served on the task of another caller.
+    let auth = site.auth.clone().optional();
+    let service = auth.layer(service_fn(|_: Request<Body>| async {
+        let outgoing = leaves(layer(), Request::get(OWN).body(()).unwrap()).await;
+        Ok::<_, Infallible>(Response::new(outgoing))
     }));
-    let stranger = with_caller(Some(alice.clone()), stranger.oneshot(nobody())).await;
-    let body = stranger.unwrap().into_body();
-    let told = http_body_util::BodyExt::collect(body)
-        .await
-        .unwrap()
-        .to_bytes();
+    let response = with_caller(Some(alice.clone()), service.oneshot(request(None))).await;
+    let body = response.unwrap().into_body().collect().await.unwrap();
     board.row(
         "strangers-request-on-a-callers-task",
-        std::str::from_utf8(&told).unwrap(),
+        std::str::from_utf8(&body.to_bytes()).unwrap(),
     );
 }
 
@@ -181,17 +181,20 @@ async fn redirects(board: &mut Board, alice: &Caller) {
         let request = reqwest::Client::new().get(&own).build().unwrap();
         let answer = client.ready().await.unwrap().call(request).await.unwrap();
         assert_eq!(answer.status(), 307);
-        assert!(reached.lock().unwrap().is_empty(), "followed unseen");
+        assert!(
+            reached.lock().unwrap().is_empty(),
+            "reqwest followed the redirect"
+        );
         let next = answer.headers()["location"].to_str().unwrap();
         let next = reqwest::Client::new().get(next).build().unwrap();
         client.ready().await.unwrap().call(next).await.unwrap();
     };
     with_caller(Some(alice.clone()), call).await;
-    let told = reached.lock().unwrap().join(" or ");
-    board.row("redirect-to-another-origin", told);
+    let outgoing = reached.lock().unwrap().join(" or ");
+    board.row("redirect-to-another-origin", outgoing);
 }
 
-/// Ways out that are no requests.
+/// Ways out other than requests.
 async fn leaks(board: &mut Board, site: &Site, alice: &Caller) {
     let token = site.issuer.token("alice").sign();
     let auth = site.auth.clone().cookie("__Host-token").unwrap();
@@ -221,11 +224,11 @@ async fn leaks(board: &mut Board, site: &Site, alice: &Caller) {
     let query = format!("/orders?theme=dark&access%5Ftoken={token}");
     *disguised.uri_mut() = query.parse().unwrap();
     let seen = send(&trial, disguised).await.body;
-    let told = match std::str::from_utf8(&seen).unwrap() {
+    let outcome = match std::str::from_utf8(&seen).unwrap() {
         "/orders?theme=dark" => "removed",
         other => other,
     };
-    board.row("token-in-escapes-passed-on-by-a-trial", told);
+    board.row("token-in-escapes-passed-on-by-a-trial", outcome);
 
     let client = layer().layer(service_fn(|request: Request<()>| async move {
         let logged = format!(

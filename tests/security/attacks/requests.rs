@@ -40,7 +40,7 @@ async fn serve(site: &Site) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, reached)
 }
 
-/// What the last of the requests in these bytes is answered, and whether the server or a layer says so.
+/// The response to the last request in these bytes, and whether the server or a layer sent it.
 async fn exchange(address: SocketAddr, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();

@@ -12,6 +12,7 @@ use crate::forge::{signature_of, with_signature};
 
 pub(crate) async fn mount(board: &mut Board) {
     tokens(board).await;
+    long_lives(board).await;
     subjects(board).await;
     namesakes(board).await;
 }
@@ -102,6 +103,24 @@ fn negated(signature: &[u8]) -> Vec<u8> {
     }
     assert_eq!(borrow, 0);
     twin
+}
+
+/// An explicit end counts, although it is later than `max_token_lifetime`.
+async fn long_lives(board: &mut Board) {
+    const DAY: u64 = 24 * 3600;
+    let site = Site::open().await;
+    let (stack, revocations) = guarded(&site);
+    let week = |jti: &str| {
+        let token = site.issuer.token("alice").claim("jti", json!(jti));
+        token.claim("exp", json!(NOW + 7 * DAY)).sign()
+    };
+    let revoked = Revocation::token(site.issuer.issuer(), "t-1", at(NOW + 7 * DAY));
+    revocations.revoke(revoked).unwrap();
+    site.clock.advance(Duration::from_secs(25 * 3600));
+    site.keys.warm().await.unwrap();
+    assert_eq!(present(&stack, &week("t-2")).await, "200", "control");
+    let presented = present(&stack, &week("t-1")).await;
+    board.row("revoked-token-that-lives-for-a-week", presented);
 }
 
 async fn subjects(board: &mut Board) {

@@ -1,9 +1,20 @@
-//! Which header names are one name to somebody on the way, and which belong to somebody else.
+//! The headers that only this service may set, and the rules for header names.
 
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Headers that a message or another hop depends on: nobody may own them here, and nobody can have them dropped.
+use super::field::HeaderSource;
+use crate::error::ConfigError;
+use crate::identity::Identity;
+use crate::rejection::Reason;
+
+/// The headers of a layer and where their values come from. No two names are spellings of one
+/// name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnedHeaders(Vec<(HeaderName, HeaderSource)>);
+
+/// Headers that a message or another hop depends on. A layer cannot own them, and `Connection` does
+/// not remove them.
 const RESERVED: [&str; 31] = [
     "accept",
     "authorization",
@@ -38,8 +49,8 @@ const RESERVED: [&str; 31] = [
     "x-real-ip",
 ];
 
-/// What a proxy in front of this service sets and the upstream believes. A name of these may be owned, but the client, whose
-/// `Connection` header such a proxy may have passed on, cannot have it dropped.
+/// Headers that a proxy in front sets and the upstream believes. A layer can own them, but
+/// `Connection`, which the proxy may have forwarded from the client, does not remove them.
 const SET_IN_FRONT: [&str; 5] = [
     "baggage",
     "cf-connecting-ip",
@@ -48,17 +59,90 @@ const SET_IN_FRONT: [&str; 5] = [
     "x-request-id",
 ];
 
-/// A prefix of such names.
+/// The prefix of more such names.
 const FORWARDED: &str = "x-forwarded-";
 
-/// Options of `Connection` that are about the connection itself and drop no header of ours.
+/// Options of `Connection` that concern the connection itself and are kept.
 const KEPT_OPTIONS: [&str; 3] = ["close", "keep-alive", "upgrade"];
 
-/// Whether two names end up as one where separators are folded.
+// === impl OwnedHeaders ===
+
+impl OwnedHeaders {
+    /// Adds a header, or replaces the source of a header with this name.
+    pub(super) fn set(&mut self, name: &str, source: HeaderSource) -> Result<(), ConfigError> {
+        let refused = |problem| ConfigError::Header {
+            name: name.to_owned(),
+            problem,
+        };
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| refused("use the name of a header, such as x-tenant"))?;
+        if is_reserved(name.as_str()) {
+            return Err(refused(
+                "messages, connections or other services depend on it: choose another name",
+            ));
+        }
+        let mut owned = self.0.iter_mut();
+        match owned.find(|(own, _)| same_header_name(own.as_str(), name.as_str())) {
+            Some((own, _)) if *own != name => {
+                return Err(refused(
+                    "it is another spelling of a header that is already set: choose one",
+                ));
+            }
+            Some((_, own)) => *own = source,
+            None => self.0.push((name, source)),
+        }
+        Ok(())
+    }
+
+    /// Adds a header of a preset in place of every other spelling of it.
+    pub(super) fn preset(&mut self, name: &'static str, source: HeaderSource) {
+        self.0
+            .retain(|(own, _)| !same_header_name(own.as_str(), name));
+        self.0.push((HeaderName::from_static(name), source));
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Removes the headers that the client sent under these names, and sets them from the identity.
+    pub(super) fn rewrite(
+        &self,
+        headers: &mut HeaderMap,
+        identity: Option<&Identity>,
+    ) -> Result<(), Reason> {
+        // First, so that no header is removed after it was set.
+        apply_connection(headers);
+        self.remove(headers);
+        let Some(identity) = identity else {
+            return Ok(());
+        };
+        for (name, source) in &self.0 {
+            if let Some(value) = source.value(identity)? {
+                headers.insert(name.clone(), value);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, headers: &mut HeaderMap) {
+        let is_owned = |name: &&HeaderName| {
+            let mut names = self.names();
+            names.any(|own| same_header_name(own, name.as_str()))
+        };
+        // Empty for honest clients, and then nothing is allocated.
+        let spoofed: Vec<HeaderName> = headers.keys().filter(is_owned).cloned().collect();
+        for name in spoofed {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Whether some servers read two names as one.
 ///
-/// CGI and its heirs (WSGI, PHP, Apache) turn whatever is neither letter nor digit into `_`, so to them `x-user-id`,
-/// `X_User_Id` and `x.user.id` are the same variable.
-pub(crate) fn are_one(a: &str, b: &str) -> bool {
+/// CGI and its successors (WSGI, PHP, Apache) replace every byte that is neither a letter nor a
+/// digit by `_`, so `x-user-id`, `X_User_Id` and `x.user.id` become the same variable.
+fn same_header_name(a: &str, b: &str) -> bool {
     let folded = |(a, b): (u8, u8)| fold(a) == fold(b);
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(folded)
 }
@@ -71,24 +155,26 @@ const fn fold(byte: u8) -> u8 {
     }
 }
 
-pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|reserved| are_one(reserved, name))
+fn is_reserved(name: &str) -> bool {
+    RESERVED
+        .iter()
+        .any(|reserved| same_header_name(reserved, name))
 }
 
-/// Whether no `Connection` header can have it dropped.
-fn is_undroppable(name: &str) -> bool {
+/// Whether `Connection` does not remove it.
+fn is_kept_header(name: &str) -> bool {
     let prefix = name.get(..FORWARDED.len());
     is_reserved(name)
-        || prefix.is_some_and(|prefix| are_one(FORWARDED, prefix))
-        || SET_IN_FRONT.iter().any(|set| are_one(set, name))
+        || prefix.is_some_and(|prefix| same_header_name(FORWARDED, prefix))
+        || SET_IN_FRONT.iter().any(|set| same_header_name(set, name))
 }
 
-/// Does what the client's `Connection` header asks for (RFC 9110 section 7.6.1), once and here: the headers that it
-/// nominates are removed, and no longer nominated. Otherwise the next hop would remove what is set afterwards. What others
-/// depend on stays.
-pub(crate) fn apply_connection(headers: &mut HeaderMap) {
+/// Applies the `Connection` header of the client (RFC 9110 section 7.6.1): removes the headers that
+/// it names, and their names from it. Otherwise the next hop would remove headers that are set
+/// afterwards. Headers that others depend on are kept.
+fn apply_connection(headers: &mut HeaderMap) {
     let lines = headers.get_all(CONNECTION);
-    if lines.iter().flat_map(options).all(is_kept) {
+    if lines.iter().flat_map(options).all(is_kept_option) {
         return;
     }
     let lines: Vec<HeaderValue> = lines.iter().cloned().collect();
@@ -101,7 +187,7 @@ pub(crate) fn apply_connection(headers: &mut HeaderMap) {
     }
     for option in lines.iter().flat_map(options) {
         match HeaderName::from_bytes(option) {
-            Ok(name) if !is_undroppable(name.as_str()) => headers.remove(name),
+            Ok(name) if !is_kept_header(name.as_str()) => headers.remove(name),
             Ok(_) | Err(_) => None,
         };
     }
@@ -114,7 +200,7 @@ fn options(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
         .filter(|option| !option.is_empty())
 }
 
-fn is_kept(option: &[u8]) -> bool {
+fn is_kept_option(option: &[u8]) -> bool {
     let mut kept = KEPT_OPTIONS.iter();
     kept.any(|kept| option.eq_ignore_ascii_case(kept.as_bytes()))
 }
@@ -124,12 +210,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn separators_and_case_are_folded_and_nothing_else_is() {
+    fn only_separators_and_case_are_folded() {
         for spelling in ["X-USER-ID", "x_user_id", "x.user-id", "x~user!id"] {
-            assert!(are_one("x-user-id", spelling), "{spelling}");
+            assert!(same_header_name("x-user-id", spelling), "{spelling}");
         }
         for other in ["x-user-ids", "xuserid", "x--user-id", "x-user-1d", ""] {
-            assert!(!are_one("x-user-id", other), "{other}");
+            assert!(!same_header_name("x-user-id", other), "{other}");
         }
     }
 
@@ -154,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nominated_header_is_removed_and_no_longer_nominated() {
+    fn a_nominated_header_is_removed_once() {
         check(&["a"], &[], &["b"]);
         check(&["A , b"], &[], &[]);
         check(&["close, a"], &["close"], &["b"]);
@@ -164,12 +250,12 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_header_is_dropped_from_the_list() {
+    fn malformed_options_are_removed() {
         check(&["a b, \"a\", {a}"], &[], &["a", "b"]);
     }
 
     #[test]
-    fn a_connection_header_that_nominates_nothing_is_left_as_it_came() {
+    fn a_connection_without_nominations_is_unchanged() {
         check(
             &["Keep-Alive, Upgrade"],
             &["Keep-Alive, Upgrade"],
@@ -180,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_in_front_has_set_cannot_be_dropped() {
+    fn headers_of_a_proxy_in_front_are_kept() {
         #[track_caller]
         fn check(name: &'static str, stays: bool) {
             let mut headers = HeaderMap::new();
@@ -216,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_depend_on_cannot_be_dropped() {
+    fn reserved_headers_are_kept() {
         check(
             &["host, content_length, Content-Length, upgrade, x-real-ip"],
             &["upgrade"],
