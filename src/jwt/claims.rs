@@ -47,7 +47,7 @@ pub(super) struct ClaimError {
 pub(super) struct Claims<'t> {
     pub(super) issuer: Option<Cow<'t, str>>,
     pub(super) subject: Option<Cow<'t, str>>,
-    pub(super) audience: Option<Names>,
+    pub(super) audience: Option<Vec<Text<'t>>>,
     pub(super) expires_at: Option<u64>,
     pub(super) not_before: Option<u64>,
     pub(super) issued_at: Option<u64>,
@@ -281,8 +281,10 @@ impl ClaimMapping {
             }
         }
         if *self.audience == *name {
-            let names = claims.audience.get_or_insert_default();
-            read_list(value, Spelling::One, names)?;
+            claims.audience = Some(match value.get().starts_with('"') {
+                true => vec![parse(value)?],
+                false => parse(value)?,
+            });
         }
         if let Some(found) = descend(&self.subject, name, value)? {
             claims.subject = Some(subject(&self.subject, found)?);

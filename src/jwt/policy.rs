@@ -69,7 +69,8 @@ impl Issuer {
         let Some(audience) = &claims.audience else {
             return reject(Reason::InvalidClaim, &self.mapping.audience);
         };
-        if !audience.iter().any(|name| self.accepts_audience(iss, name)) {
+        let mut names = audience.iter().map(|name| &*name.0);
+        if !names.any(|name| self.accepts_audience(iss, name)) {
             return reject(Reason::WrongAudience, &self.mapping.audience);
         }
         match claims.subject.as_deref() {

@@ -48,7 +48,7 @@ pub struct Requests {
 impl Algorithm {
     pub const ALL: [Self; 3] = [Self::RS256, Self::ES256, Self::EdDSA];
 
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
             Self::ES256 => "ES256",

@@ -10,10 +10,12 @@ fn check(profile: Profile, claims: &Value, expected: [&str; 6]) {
     let payload = claims.to_string();
     let read = Claims::read(&payload, &profile.mapping()).unwrap();
     let joined = |names: &crate::names::Names| names.iter().collect::<Vec<_>>().join(" ");
-    let audiences = read
-        .audience
-        .as_ref()
-        .map(|aud| aud.iter().collect::<Vec<_>>().join(" "));
+    let audiences = read.audience.as_ref().map(|aud| {
+        aud.iter()
+            .map(|name| &*name.0)
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
     assert_eq!(
         [
             read.subject.as_deref().unwrap_or_default(),

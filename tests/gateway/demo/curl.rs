@@ -53,7 +53,7 @@ fn banner(demonstration: &mut Running) -> Vec<Section> {
         };
         loop {
             let line = demonstration.line().expect("the banner's last line");
-            if line.starts_with("Ctrl-C") {
+            if line.starts_with("Press Ctrl-C") {
                 return sections;
             }
             if line.is_empty() {
