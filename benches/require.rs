@@ -44,7 +44,7 @@ fn rules(criterion: &mut Criterion) {
 }
 
 /// The decision alone, in nanoseconds.
-fn ten_leaves(criterion: &mut Criterion) {
+fn ten_atoms(criterion: &mut Criterion) {
     let site = Site::new(Algorithm::ES256);
     let caller = site.auth().verify_now(&site.token()).unwrap();
     // All ten are evaluated: the last one of `any` matches, and each of `all` matches.
@@ -61,5 +61,5 @@ fn ten_leaves(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, rules, ten_leaves);
+criterion_group!(benches, rules, ten_atoms);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! An axum service that authenticates, limits and authorizes its callers.
 //!
-//! `cargo run --example axum_api` starts the service with an issuer of its own and prints `curl` lines
+//! `cargo run --example axum_api` starts the service with its own issuer and prints `curl` lines
 //! to try. `axum_production` adds what a service needs in production.
 
 use std::error::Error;

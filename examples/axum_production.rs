@@ -1,4 +1,4 @@
-//! An axum service in production: the layers of tower-http around those of portcullis.
+//! An axum service in production: the layers of tower-http around the layers of portcullis.
 //!
 //! The order, outermost first:
 //!
@@ -15,7 +15,7 @@
 //! Health and readiness probes are public. Metrics belong on a listener that only the monitoring
 //! system can reach; here they share one to keep the example short.
 //!
-//! `cargo run --example axum_production` starts the service with an issuer of its own and prints `curl`
+//! `cargo run --example axum_production` starts the service with its own issuer and prints `curl`
 //! lines to try.
 
 use std::error::Error;

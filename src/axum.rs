@@ -1,6 +1,7 @@
-//! For axum: the caller as an argument of a handler, and a router that takes no route without a rule.
+//! For axum: extractors for the caller and its claims, and [`GuardedRouter`].
 
 mod router;
+mod shape;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use ::axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use ::axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::decision::Mode;
 use crate::identity::{Caller, Identity};
@@ -20,10 +22,16 @@ use crate::stage::Stage;
 
 pub use router::GuardedRouter;
 
-/// The verified claims of the caller, as a type of your own.
+/// The verified claims of the caller as a type of your own, which can be an argument of a handler.
 ///
-/// They are read once per token and shared with every handler that asks for the same type. A token without the type's
-/// claims is refused with 401 `invalid_claim`.
+/// * An anonymous caller is rejected with 401. `Option<Claims<T>>` is `None` for anonymous callers.
+/// * Claims that do not fit the type are a 500 `not_configured`. The token is valid, so a new login
+///   would not help: the type must fit the tokens of the issuer. The log names the field and the
+///   problem, and never contains a value of the token.
+///
+/// So declare claims that a token may lack as `Option`, and require them with
+/// [`Rule::claim`](crate::Rule::claim), which rejects the caller with 403. `Result<Claims<T>, Rejection>`
+/// gives the rejection to the handler.
 ///
 /// ```
 /// use portcullis::Claims;
@@ -42,6 +50,7 @@ pub use router::GuardedRouter;
 #[derive(Debug)]
 pub struct Claims<T>(pub Arc<T>);
 
+/// A clone shares the claims, whether or not `T` is `Clone`.
 impl<T> Clone for Claims<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -56,7 +65,7 @@ impl<T> Deref for Claims<T> {
     }
 }
 
-/// A verified caller; an anonymous one is refused with 401.
+/// The verified caller. An anonymous caller is rejected with 401.
 impl<S: Sync> FromRequestParts<S> for Identity {
     type Rejection = Rejection;
 
@@ -68,7 +77,7 @@ impl<S: Sync> FromRequestParts<S> for Identity {
     }
 }
 
-/// The caller where `JwtAuthLayer` is optional: `None` is an anonymous one, never a bad token.
+/// The caller behind an optional `JwtAuthLayer`. `None` is an anonymous caller, never an invalid token.
 impl<S: Sync> OptionalFromRequestParts<S> for Identity {
     type Rejection = Rejection;
 
@@ -87,10 +96,10 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
         let identity = <Identity as FromRequestParts<S>>::from_request_parts(parts, state).await?;
-        let claims = identity.claims();
-        claims
+        identity
+            .claims()
             .map(Self)
-            .map_err(|_| reject(parts, Reason::InvalidClaim.into()))
+            .map_err(|_| reject(parts, misfit::<T>(&identity)))
     }
 }
 
@@ -126,6 +135,15 @@ fn caller(parts: &Parts) -> Result<Caller, Rejection> {
     Caller::of(&parts.extensions).cloned().ok_or_else(|| {
         Rejection::misconfigured("an extractor found no caller: put JwtAuthLayer above the handler")
     })
+}
+
+/// The claims of a valid token do not fit the type of the service.
+fn misfit<T: DeserializeOwned>(caller: &Identity) -> Rejection {
+    let claims = caller.claims::<Value>().unwrap_or_default();
+    let misfit = shape::explain::<T>(&claims);
+    let fix =
+        "make the type of `Claims<T>` fit the tokens: use `Option` for a claim that may be missing";
+    Rejection::misconfigured(fix).with_claim(misfit.field(), Some(misfit.into_problem()))
 }
 
 fn reject(parts: &Parts, rejection: Rejection) -> Rejection {

@@ -178,8 +178,7 @@ where
 
     /// Adds the routes of `other` below `path`.
     ///
-    /// The guarded routes of `other` are behind the layers of `self` first, then behind those of
-    /// `other`: the modules of a service need their rules only, and the outermost router
+    /// The guarded routes of `other` are behind the layers of `self` first, then behind its own layers: the modules of a service need their rules only, and the outermost router
     /// authenticates. [`Rules::path`](crate::Rules::path) of a nested route is compared with the path
     /// below `path`.
     ///

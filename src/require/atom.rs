@@ -11,8 +11,8 @@ use crate::identity::Identity;
 /// The table of predicates that compare one name. Constructors, `Display`, parser, serde, error
 /// messages and the table in `docs/authorization.md` are made from it.
 ///
-/// Columns: the word with the name of its argument, the variant of [`Kind`], the [`Source`].
-macro_rules! kinds {
+/// Columns: the word with the name of its argument, the variant of [`Atom`], the [`Source`].
+macro_rules! names {
     ($generate:ident) => {
         $generate! {
             /// The caller has this role.
@@ -61,23 +61,43 @@ macro_rules! kinds {
     };
 }
 
-pub(super) use kinds;
+pub(super) use names;
 
 macro_rules! define {
-    ($($(#[doc = $doc:literal])* $word:ident($name:ident) $Kind:ident $source:ident;)*) => {
-        /// What a name is compared with.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind { $($Kind,)* }
+    ($($(#[doc = $doc:literal])* $word:ident($name:ident) $Variant:ident $source:ident;)*) => {
+        /// One question about a caller.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(super) enum Atom {
+            $($Variant(Box<str>),)*
+            Claim(Box<(ClaimPath, Predicate)>),
+            /// In seconds.
+            MaxAge(u64),
+            Anonymous,
+        }
 
-        impl Kind {
-            const ALL: &[Self] = &[$(Self::$Kind,)*];
-
-            pub(super) const fn as_str(self) -> &'static str {
-                match self { $(Self::$Kind => stringify!($word),)* }
+        impl Atom {
+            /// The word and the name of a predicate of the table.
+            pub(super) fn name(&self) -> Option<(&'static str, &str)> {
+                match self {
+                    $(Self::$Variant(name) => Some((stringify!($word), name)),)*
+                    Self::Claim(_) | Self::MaxAge(_) | Self::Anonymous => None,
+                }
             }
 
-            const fn source(self) -> Source {
-                match self { $(Self::$Kind => Source::$source,)* }
+            /// The variant for a word of the table.
+            pub(super) fn of_word(word: &str) -> Option<fn(Box<str>) -> Self> {
+                $(if word == stringify!($word) {
+                    return Some(Self::$Variant);
+                })*
+                None
+            }
+
+            pub(super) const fn source(&self) -> Source {
+                match self {
+                    $(Self::$Variant(_) => Source::$source,)*
+                    Self::MaxAge(_) => Source::Token,
+                    Self::Claim(_) | Self::Anonymous => Source::Fixed,
+                }
             }
         }
 
@@ -90,17 +110,7 @@ macro_rules! define {
     };
 }
 
-kinds!(define);
-
-/// One question about a caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Atom {
-    Name(Kind, Box<str>),
-    Claim(Box<(ClaimPath, Predicate)>),
-    /// In seconds.
-    MaxAge(u64),
-    Anonymous,
-}
+names!(define);
 
 /// How a caller can obtain what it lacks, the preferred way first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,62 +126,38 @@ pub(super) enum Source {
 /// How far the issuer's clock may be ahead of ours, in seconds.
 const LEEWAY: u64 = 60;
 
-// === impl Kind ===
-
-impl Kind {
-    pub(super) fn of(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
-    }
-
-    fn truth(self, name: &str, caller: &Identity) -> Truth {
-        match self {
-            Self::Role => caller.roles().contains(name).into(),
-            Self::Scope => caller.scopes().contains(name).into(),
-            Self::Permission => caller.permissions().contains(name).into(),
-            Self::PermissionPattern => {
-                let mut permissions = caller.permissions().iter();
-                permissions
-                    .any(|permission| matches(name, permission))
-                    .into()
-            }
-            Self::PermissionOrWildcard => {
-                let mut permissions = caller.permissions().iter();
-                permissions
-                    .any(|own| own == name || matches(own, name))
-                    .into()
-            }
-            Self::Group => in_group(caller.member("groups"), name),
-            Self::Issuer => (caller.issuer() == name).into(),
-            Self::Client => (caller.client() == Some(name)).into(),
-            Self::Subject => (caller.subject() == name).into(),
-            Self::Acr => match caller.member("acr") {
-                Some(Value::String(acr)) => (acr == name).into(),
-                _ => Truth::Unknown,
-            },
-        }
-    }
-}
-
 // === impl Atom ===
 
 impl Atom {
     pub(super) fn truth(&self, caller: &Identity, clock: &Clock) -> Truth {
         match self {
-            Self::Name(kind, name) => kind.truth(name, caller),
+            Self::Role(name) => caller.roles().contains(name).into(),
+            Self::Scope(name) => caller.scopes().contains(name).into(),
+            Self::Permission(name) => caller.permissions().contains(name).into(),
+            Self::PermissionPattern(pattern) => {
+                let mut permissions = caller.permissions().iter();
+                permissions.any(|own| matches(pattern, own)).into()
+            }
+            Self::PermissionOrWildcard(name) => {
+                let mut permissions = caller.permissions().iter();
+                permissions
+                    .any(|own| own == &**name || matches(own, name))
+                    .into()
+            }
+            Self::Group(name) => in_group(caller.member("groups"), name),
+            Self::Issuer(issuer) => (caller.issuer() == &**issuer).into(),
+            Self::Client(id) => (caller.client() == Some(id)).into(),
+            Self::Subject(subject) => (caller.subject() == &**subject).into(),
+            Self::Acr(value) => match caller.member("acr") {
+                Some(Value::String(acr)) => (**acr == **value).into(),
+                _ => Truth::Unknown,
+            },
             Self::Claim(claim) => claim.1.truth(caller.claim_at(&claim.0)),
             Self::MaxAge(seconds) => {
                 let authenticated = caller.member("auth_time").and_then(whole_seconds);
                 authenticated.map_or(Truth::Unknown, |at| is_recent(at, *seconds, clock))
             }
             Self::Anonymous => Truth::No,
-        }
-    }
-
-    pub(super) const fn source(&self) -> Source {
-        match self {
-            Self::Name(kind, _) => kind.source(),
-            Self::MaxAge(_) => Source::Token,
-            Self::Claim(_) | Self::Anonymous => Source::Fixed,
         }
     }
 
@@ -183,13 +169,12 @@ impl Atom {
 
     /// Whether every caller that satisfies `self` satisfies `other`.
     pub(super) fn implies(&self, other: &Self) -> bool {
-        use Kind::{Permission, PermissionOrWildcard, PermissionPattern};
         match (self, other) {
             (
-                Self::Name(Permission | PermissionOrWildcard, name),
-                Self::Name(PermissionPattern, pattern),
+                Self::Permission(name) | Self::PermissionOrWildcard(name),
+                Self::PermissionPattern(pattern),
             ) => matches(pattern, name),
-            (Self::Name(Permission, own), Self::Name(PermissionOrWildcard, name)) => {
+            (Self::Permission(own), Self::PermissionOrWildcard(name)) => {
                 own == name || matches(own, name)
             }
             (Self::MaxAge(own), Self::MaxAge(other)) => own <= other,
@@ -200,11 +185,11 @@ impl Atom {
     /// Whether no caller can satisfy both: a token has one issuer, client, subject and `acr`, and an
     /// anonymous caller has no token.
     pub(super) fn excludes(&self, other: &Self) -> bool {
-        use Kind::{Acr, Client, Issuer, Subject};
         match (self, other) {
-            (Self::Name(Issuer | Client | Subject | Acr, own), Self::Name(kind, name)) => {
-                matches!(self, Self::Name(own_kind, _) if own_kind == kind) && own != name
-            }
+            (Self::Issuer(own), Self::Issuer(other))
+            | (Self::Client(own), Self::Client(other))
+            | (Self::Subject(own), Self::Subject(other))
+            | (Self::Acr(own), Self::Acr(other)) => own != other,
             (Self::Anonymous, other) | (other, Self::Anonymous) => *other != Self::Anonymous,
             _ => false,
         }

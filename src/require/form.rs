@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::atom::{Atom, Kind, WORDS};
+use super::atom::{Atom, WORDS};
 use super::predicate::{Predicate, TESTS, Test};
 use super::rule::{Node, Rule};
 use super::rules::{Requests, Rules};
@@ -28,9 +28,7 @@ impl Serialize for Rule {
             Node::Any(rules) => map.serialize_entry("any", rules)?,
             Node::All(rules) => map.serialize_entry("all", rules)?,
             Node::Not(rule) => map.serialize_entry("not", rule)?,
-            Node::Atom(Atom::Name(kind, name)) => map.serialize_entry(kind.as_str(), name)?,
             Node::Atom(Atom::MaxAge(seconds)) => map.serialize_entry("max_age", seconds)?,
-            Node::Atom(Atom::Anonymous) => map.serialize_entry("anonymous", &true)?,
             Node::Atom(Atom::Claim(claim)) => {
                 match claim.0.names() {
                     [name] => map.serialize_entry("claim", name)?,
@@ -38,6 +36,10 @@ impl Serialize for Rule {
                 }
                 map.serialize_entry(claim.1.test.as_str(), &claim.1.operand)?;
             }
+            Node::Atom(atom) => match atom.name() {
+                Some((word, name)) => map.serialize_entry(word, name)?,
+                None => map.serialize_entry("anonymous", &true)?,
+            },
         }
         map.end()
     }
@@ -112,8 +114,8 @@ impl<'de> Visitor<'de> for Nested {
                         continue;
                     }
                     let unknown = || A::Error::custom(format_args!("unknown {word:?}: {WORDS}"));
-                    let kind = Kind::of(word).ok_or_else(unknown)?;
-                    Rule::atom(Atom::Name(kind, map.next_value::<String>()?.into()))
+                    let atom = Atom::of_word(word).ok_or_else(unknown)?;
+                    Rule::atom(atom(map.next_value::<String>()?.into()))
                 }
             };
             once(&mut rule, read)?;
@@ -164,7 +166,7 @@ fn constant<'de, A: MapAccess<'de>>(map: &mut A, rule: Rule) -> Result<Rule, A::
     )))
 }
 
-/// Two forms in one table are an error: the table does not say whether both must hold.
+/// Two forms in one table are an error: it is unclear whether both must hold.
 fn once<T, E: Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
     match slot.replace(value) {
         None => Ok(()),

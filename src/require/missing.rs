@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::atom::{Atom, Kind, Source};
+use super::atom::{Atom, Source};
 use super::rule::{Node, Rule};
 use super::truth::Truth;
 use crate::clock::Clock;
@@ -13,7 +13,7 @@ use crate::identity::Identity;
 struct Alternative<'r> {
     /// All atoms that must hold, in the order of the rule.
     needs: Vec<&'r Atom>,
-    /// Those of `needs` that the caller lacks.
+    /// The subset of `needs` that the caller lacks.
     lacks: Vec<&'r Atom>,
     /// The atoms that must not hold.
     avoids: Vec<&'r Atom>,
@@ -24,7 +24,7 @@ struct Alternative<'r> {
 pub(super) struct Missing {
     /// The atoms that the caller lacks, for the log.
     pub(super) text: String,
-    /// The scopes to request, including those that the caller has: a token request lists them all.
+    /// The scopes to request. Scopes that the caller has are included: a token request lists them all.
     pub(super) scope: Option<String>,
     /// The accepted `acr` values, separated by spaces, in the order of the rule.
     pub(super) acr_values: Option<String>,
@@ -80,7 +80,7 @@ impl Missing {
         let mut ages = Vec::new();
         for atom in &best.needs {
             match atom {
-                Atom::Name(Kind::Scope, name) if !scopes.contains(&&**name) => scopes.push(name),
+                Atom::Scope(name) if !scopes.contains(&&**name) => scopes.push(name),
                 Atom::MaxAge(seconds) => ages.push(*seconds),
                 _ => {}
             }
@@ -102,7 +102,7 @@ fn joined(words: &[&str]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// The `acr` of the best alternative, and those of alternatives that differ in nothing else.
+/// The `acr` of the best alternative, and the `acr` of each alternative that differs in nothing else.
 fn acr_values<'r>(best: &Alternative<'r>, all: &[Alternative<'r>]) -> Vec<&'r str> {
     let mut values = Vec::new();
     if !best.needs.iter().any(|atom| acr(atom).is_some()) {
@@ -129,7 +129,7 @@ fn acr_values<'r>(best: &Alternative<'r>, all: &[Alternative<'r>]) -> Vec<&'r st
 
 fn acr(atom: &Atom) -> Option<&str> {
     match atom {
-        Atom::Name(Kind::Acr, value) => Some(value),
+        Atom::Acr(value) => Some(value),
         _ => None,
     }
 }

@@ -1,21 +1,22 @@
-//! Authorizes verified callers by rules: roles, scopes, permissions, claims, and how they logged in.
+//! Authorizes callers by rules: roles, scopes, permissions, claims, and how the caller logged in.
 //!
 //! How a request is decided:
 //!
-//! 1. No [`Caller`](crate::Caller) in the extensions: nothing authenticated the request above. That is a
-//!    misconfiguration, never a pass: 500, and the log names the fix.
-//! 2. An anonymous caller: 401 with a challenge.
-//! 3. A verified caller for whom the [`Rule`] holds: the request passes.
-//! 4. One who lacks nothing but another login (`acr`, `max_age`) or another token as well: 401
+//! 1. No [`Caller`](crate::Caller) in the extensions: no layer authenticated the request. This is a
+//!    misconfiguration: 500, and the log names the fix.
+//! 2. The [`Rule`] holds for the caller: the request passes.
+//! 3. The caller is anonymous: 401 with a challenge. Only a rule that contains
+//!    [`anonymous`](Rule::anonymous) holds for anonymous callers.
+//! 4. The caller lacks nothing but another login (`acr`, `max_age`) or another token: 401
 //!    `insufficient_user_authentication` (RFC 9470).
-//! 5. Any other: 403 `insufficient_scope` (RFC 6750 section 3.1).
+//! 5. Otherwise: 403 `insufficient_scope` (RFC 6750 section 3.1).
 //!
-//! A refusal finds the smallest set that would have been enough, and the challenge names what a client can ask for:
-//! `scope`, `acr_values` and `max_age`. The body names the rule, unless it names clients, subjects, issuers, claims or
-//! exceptions.
+//! For a rejection, the layer finds the smallest set that would satisfy the rule. The challenge names
+//! what a client can request: `scope`, `acr_values` and `max_age`. The body contains the rule, unless
+//! it names clients, subjects, issuers, claims or exceptions.
 //!
-//! Under axum, `route_layer` keeps a path without a route at 404; `layer` would answer 403 for it, and
-//! `GuardedRouter` takes no route without a rule. A guide with examples is
+//! With axum, add the layer by `route_layer`: paths without a route stay 404. `GuardedRouter` takes no
+//! route without a rule. The guide is
 //! [docs/authorization.md](https://docs.rs/crate/portcullis/latest/source/docs/authorization.md).
 //!
 //! ```

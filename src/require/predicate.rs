@@ -105,7 +105,7 @@ impl Predicate {
         Self { test, operand }
     }
 
-    /// A predicate from a text or a configuration; the error says what to change.
+    /// Makes a predicate from a text or a configuration. The error is a text for the user.
     pub(super) fn read(test: Test, operand: Value) -> Result<Self, &'static str> {
         match test {
             Test::AtLeast | Test::AtMost if operand.as_i64().is_none() => {

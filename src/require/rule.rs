@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 use std::time::Duration;
 
-use super::atom::{Atom, Kind, kinds};
+use super::atom::{Atom, names};
 use super::predicate::Predicate;
 use super::truth::Truth;
 use crate::claim_path::ClaimPath;
@@ -39,12 +39,12 @@ use crate::identity::Identity;
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
 ///
-/// A rule has three answers: it holds, it does not hold, or the token does not say. Only a rule that
-/// holds admits a caller. If the token has no claim `tenant`, neither `claim(tenant is "acme")` nor
+/// A rule has three answers: it holds, it does not hold, or the answer is unknown because the token
+/// lacks a claim. Only a rule that holds admits a caller. If the token has no claim `tenant`, neither `claim(tenant is "acme")` nor
 /// `not(claim(tenant is "acme"))` admits the caller. Roles, scopes, permissions and the client are
 /// always known: a token that names none has none.
 ///
-/// Anonymous callers are admitted only where a rule says [`anonymous`](Self::anonymous).
+/// Anonymous callers are admitted only by a rule that contains [`anonymous`](Self::anonymous).
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Rule(pub(super) Node);
@@ -60,20 +60,20 @@ pub(super) enum Node {
 // === impl Rule ===
 
 macro_rules! constructors {
-    ($($(#[doc = $doc:literal])* $word:ident($name:ident) $Kind:ident $source:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $word:ident($name:ident) $Variant:ident $source:ident;)*) => {
         /// One question about the caller.
         impl Rule {
             $(
                 $(#[doc = $doc])*
                 pub fn $word($name: impl AsRef<str>) -> Self {
-                    Self::atom(Atom::Name(Kind::$Kind, $name.as_ref().into()))
+                    Self::atom(Atom::$Variant($name.as_ref().into()))
                 }
             )*
         }
     };
 }
 
-kinds!(constructors);
+names!(constructors);
 
 impl Rule {
     /// The claim at `path` satisfies `predicate`, or equals it if it is a plain value.

@@ -1,4 +1,4 @@
-//! The service: glue between the rules and the gate.
+//! The decision on a request, and the service.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -42,12 +42,12 @@ pub(super) struct Settings {
 struct Prepared {
     rule: Rule,
     text: Arc<str>,
-    /// The scopes that a caller without any token needs, for the challenge.
+    /// For the challenge to a caller without a token: the scopes to request.
     scope: Option<Arc<str>>,
     admits_anonymous: bool,
 }
 
-/// Which of the cases a request was.
+/// Why a request passed.
 #[derive(Clone, Copy)]
 pub(super) enum Passed {
     Preflight,
@@ -81,7 +81,7 @@ impl RequireGate {
 // === impl Settings ===
 
 impl Settings {
-    /// Every rule in words, with the requests that it is for.
+    /// Every rule as text, with the requests that it is for.
     pub(super) fn rules(&self) -> impl Iterator<Item = (String, String)> {
         let listed = self.cases.listed.iter();
         let listed = listed.map(|(kind, own)| (kind.to_string(), own.text.to_string()));
@@ -102,7 +102,7 @@ impl Settings {
             Caller::Verified(identity) if own.rule.truth(identity, &self.clock).is_yes() => {
                 Ok(Passed::Case(at))
             }
-            Caller::Verified(identity) => Err(self.refusal(own, identity)),
+            Caller::Verified(identity) => Err(self.rejection(own, identity)),
             Caller::Anonymous if own.admits_anonymous => Ok(Passed::Case(at)),
             Caller::Anonymous if self.lets_pass(request) => Ok(Passed::Preflight),
             Caller::Anonymous => Err(self.challenge(own)),
@@ -124,7 +124,7 @@ impl Settings {
     }
 
     #[cold]
-    fn refusal(&self, own: &Prepared, identity: &Identity) -> Rejection {
+    fn rejection(&self, own: &Prepared, identity: &Identity) -> Rejection {
         let missing = own.rule.missing(Some(identity), &self.clock);
         let is_login = missing.as_ref().is_some_and(|missing| missing.is_login);
         let mut rejection = Rejection::new(if is_login {
@@ -141,7 +141,7 @@ impl Settings {
         };
         details.missing = Some(missing.text.into());
         details.scope = missing.scope.map(Into::into);
-        // They belong to a challenge that another login answers.
+        // Parameters of a step-up challenge only (RFC 9470 section 3).
         if is_login {
             details.acr_values = missing.acr_values.map(Into::into);
             details.max_age = missing.max_age;

@@ -659,12 +659,12 @@ fn anonymous_admits_anonymous_callers_alone() {
 #[test]
 fn guide_lists_every_word() {
     macro_rules! rows {
-        ($(#[doc = $summary:literal] $(#[doc = $doc:literal])* $word:ident($name:ident) $Kind:ident $source:ident;)*) => {
+        ($(#[doc = $summary:literal] $(#[doc = $doc:literal])* $word:ident($name:ident) $Variant:ident $source:ident;)*) => {
             [$(concat!("| `", stringify!($word), "(", stringify!($name), ")` |", $summary, " |")),*]
         };
     }
     const PAGE: &str = include_str!("../../docs/authorization.md");
-    for row in atom::kinds!(rows) {
+    for row in atom::names!(rows) {
         assert!(PAGE.lines().any(|line| line == row), "missing row: {row}");
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::atom::{Atom, Kind, WORDS};
+use super::atom::{Atom, WORDS};
 use super::predicate::{Predicate, TESTS, Test};
 use super::rule::{Node, Rule};
 use super::truth::Truth;
@@ -56,7 +56,7 @@ impl FromStr for Rule {
 
 impl Rule {
     /// The rule as a tree with the answer for a caller at every node: `✓` if it holds, `✗` if it does
-    /// not, `?` if the token does not say. `None` is an anonymous caller.
+    /// not, `?` if the answer is unknown. `None` is an anonymous caller.
     ///
     /// For the operators of the service; do not send it to callers.
     ///
@@ -116,11 +116,11 @@ impl Rule {
 
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(kind, name) => write!(f, "{}:{}", kind.as_str(), Name(name)),
-            Self::MaxAge(seconds) => write!(f, "max_age:{seconds}"),
-            Self::Claim(claim) => write!(f, "claim({} {})", Path(&claim.0), claim.1),
-            Self::Anonymous => f.write_str("anonymous"),
+        match (self, self.name()) {
+            (_, Some((word, name))) => write!(f, "{word}:{}", Name(name)),
+            (Self::MaxAge(seconds), _) => write!(f, "max_age:{seconds}"),
+            (Self::Claim(claim), _) => write!(f, "claim({} {})", Path(&claim.0), claim.1),
+            _ => f.write_str("anonymous"),
         }
     }
 }
@@ -237,13 +237,12 @@ impl<'t> Parser<'t> {
                 )))
             }
             (word, next) => {
-                let kind = Kind::of(word).filter(|_| next == Some(':'));
-                let Some(kind) = kind else {
+                let Some(atom) = Atom::of_word(word).filter(|_| next == Some(':')) else {
                     self.rest = start;
                     return Err(self.problem(WORDS));
                 };
                 self.skip(':');
-                Ok(Rule::atom(Atom::Name(kind, self.name()?)))
+                Ok(Rule::atom(atom(self.name()?)))
             }
         }
     }

@@ -40,8 +40,13 @@ impl std::io::Write for Lines {
     }
 }
 
+/// Installs the subscriber.
+pub(super) fn start_logging() {
+    LazyLock::force(&EVENTS);
+}
+
 /// The events since the last call.
-fn take_events() -> Vec<Value> {
+pub(super) fn take_events() -> Vec<Value> {
     let text = String::from_utf8(LOGGED.take()).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -1,4 +1,4 @@
-//! Rules, as clients and operators meet them: challenges, records, trial runs, routers.
+//! Rules through a stack: challenges, records, report mode, routers.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn challenge(answer: &Answer) -> &str {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
+async fn rejection_names_smallest_missing_set() {
     let (issuer, auth) = warm_auth().await;
     let rule = Rule::role("admin") & Rule::role("auditor") & Rule::role("owner")
         | Rule::scope("orders:read") & Rule::scope("orders:list");
@@ -62,7 +62,7 @@ async fn a_refusal_names_the_smallest_set_that_would_have_been_enough() {
 }
 
 #[tokio::test]
-async fn every_record_tells_whether_the_token_was_remembered() {
+async fn records_state_whether_token_was_cached() {
     let (issuer, auth) = warm_auth().await;
     let limit = RateLimitLayer::new(Quota::per_minute(600)).by_subject();
     let stack = stack((auth, limit, RequireRoleLayer::any(["admin"])));
@@ -80,7 +80,7 @@ async fn every_record_tells_whether_the_token_was_remembered() {
 }
 
 #[tokio::test]
-async fn who_shows_no_token_is_told_the_scopes_to_ask_for() {
+async fn challenge_without_token_lists_scopes() {
     let (_, auth) = warm_auth().await;
     let rule = Rule::scope("orders:read") & (Rule::scope("orders:list") | Rule::role("admin"));
     let stack = stack((auth.optional(), RequireLayer::new(rule)));
@@ -93,7 +93,7 @@ async fn who_shows_no_token_is_told_the_scopes_to_ask_for() {
 }
 
 #[tokio::test]
-async fn who_must_log_in_again_is_told_how() {
+async fn step_up_challenge_names_acr_and_max_age() {
     let (issuer, auth) = warm_auth().await;
     let clock = ManualClock::at(Clock::System.unix_time().as_secs());
     let rule = Rule::acr("gold") & Rule::max_age(Duration::from_secs(300)) & Rule::scope("pay");
@@ -137,7 +137,7 @@ fn clock_seconds(clock: &ManualClock) -> u64 {
 }
 
 #[tokio::test]
-async fn no_refusal_tells_which_clients_subjects_and_tenants_a_rule_names() {
+async fn rejection_hides_clients_subjects_and_tenants() {
     let (issuer, auth) = warm_auth().await;
     for rule in [
         Rule::client("secret-client"),
@@ -159,7 +159,7 @@ async fn no_refusal_tells_which_clients_subjects_and_tenants_a_rule_names() {
 }
 
 #[tokio::test]
-async fn nobody_in_particular_is_refused_by_every_rule() {
+async fn anonymous_caller_is_rejected_by_other_rules() {
     let (_, auth) = warm_auth().await;
     for rule in [
         Rule::verified(),
@@ -175,7 +175,7 @@ async fn nobody_in_particular_is_refused_by_every_rule() {
 }
 
 #[tokio::test]
-async fn the_nested_group_that_a_macro_flattens_holds_its_brackets() {
+async fn nested_rule_keeps_its_brackets() {
     // protect-axum reads `all("X", any("A", all("B", "C")))` as `X && A || B && C`.
     let rule: Rule = "all(role:X, any(role:A, all(role:B, role:C)))"
         .parse()
@@ -199,7 +199,7 @@ async fn the_nested_group_that_a_macro_flattens_holds_its_brackets() {
 }
 
 #[tokio::test]
-async fn a_client_role_is_no_realm_role_of_the_same_name() {
+async fn client_role_is_not_a_realm_role() {
     // axum-keycloak-auth takes a role of any client for the realm's.
     let (issuer, _) = warm_auth().await;
     let keys = JwksCache::from_issuer(issuer.issuer()).unwrap();
@@ -229,7 +229,7 @@ async fn a_client_role_is_no_realm_role_of_the_same_name() {
 }
 
 #[tokio::test]
-async fn scopes_and_permissions_have_layers_of_their_names() {
+async fn layers_by_name_check_their_own_list() {
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("a").scope("r w").permission("p").sign();
     for (layer, status) in [
@@ -249,7 +249,7 @@ async fn scopes_and_permissions_have_layers_of_their_names() {
 }
 
 #[tokio::test]
-async fn reads_and_writes_ask_for_their_own_scopes_under_route_layer() {
+async fn reads_and_writes_require_their_own_scopes() {
     let (issuer, auth) = warm_auth().await;
     let rules = Rules::new()
         .reads(Rule::scope("orders:read"))
@@ -267,7 +267,7 @@ async fn reads_and_writes_ask_for_their_own_scopes_under_route_layer() {
         (Method::POST, "/orders", Some(&reader), 403),
         (Method::POST, "/orders", Some(&writer), 200),
         (Method::GET, "/orders", Some(&writer), 403),
-        // Nobody was given it.
+        // No rule, so no caller may.
         (Method::TRACE, "/orders", Some(&reader), 403),
         (Method::GET, "/orders", None, 401),
         (Method::GET, "/nothing", None, 404),
@@ -307,7 +307,7 @@ async fn grpc_methods_have_rules_by_path() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
+async fn no_spelling_reaches_a_weaker_rule() {
     let (issuer, auth) = warm_auth().await;
     let rules = Rules::new()
         .path("/status", Rule::verified())
@@ -323,7 +323,7 @@ async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
             Some(token),
         )
     };
-    // What a path admits to, its other spellings do not.
+    // A weaker rule for a path is not for its other spellings.
     for (uri, status) in [
         ("/status", 200),
         ("/status?a=/status", 200),
@@ -341,7 +341,7 @@ async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
         ("/x#/status", 403),
     ] {
         let mut asked = asked("GET", uri, &guest);
-        // Neither is what a proxy says of the path.
+        // A path that a proxy reports in a header changes nothing.
         for name in [
             "x-original-url",
             "x-rewrite-url",
@@ -361,7 +361,7 @@ async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
         ("TRACE", 403),
         ("CONNECT", 403),
         ("PROPFIND", 403),
-        // Methods are told apart by case (RFC 9110 section 9.1), but not by every service.
+        // Methods are case-sensitive (RFC 9110 section 9.1), but not for every service.
         ("get", 200),
         ("head", 200),
         ("post", 403),
@@ -369,7 +369,7 @@ async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
         ("trace", 403),
     ] {
         let mut asked = asked(method, "/", &reader);
-        // Whoever believes these must do it before the layer.
+        // A layer that honors these must be outside of this one.
         for name in [
             "x-http-method-override",
             "x-http-method",
@@ -381,7 +381,7 @@ async fn no_spelling_of_a_method_or_path_finds_a_weaker_rule() {
     }
 }
 
-/// A stack that answers with what reached the handler: its caller, and the places where a token could stand.
+/// A stack that responds with what reached the handler: its caller, and every place for a token.
 fn seen(auth: JwtAuthLayer) -> Stack {
     let service = auth.layer(service_fn(|request: Request<Body>| async move {
         let caller = request.extensions().get::<Caller>().unwrap();
@@ -404,7 +404,7 @@ fn seen(auth: JwtAuthLayer) -> Stack {
 }
 
 #[tokio::test]
-async fn authentication_on_trial_passes_nobody_off_as_somebody_and_no_token_on() {
+async fn reported_authentication_passes_no_invalid_token() {
     let (issuer, auth) = warm_auth().await;
     let auth = auth
         .cookie("__Host-token")
@@ -452,7 +452,7 @@ async fn authentication_on_trial_passes_nobody_off_as_somebody_and_no_token_on()
             "",
             json!([null, ["a=b"], null]),
         ),
-        // Two are malformed, and none of them stays.
+        // Two tokens are malformed, and all are removed.
         (
             vec![
                 ("authorization", format!("Bearer {good}")),
@@ -467,7 +467,7 @@ async fn authentication_on_trial_passes_nobody_off_as_somebody_and_no_token_on()
             &format!("?c=d&access_token={good}&access_token={bad}"),
             json!([null, ["a=b"], "c=d"]),
         ),
-        // What the next reader would take for the token does not stay either.
+        // Other spellings of the parameter are removed too.
         (
             vec![],
             &format!("?%61ccess%5Ftoken={good}&c=d&access%5ftoken"),
@@ -493,13 +493,13 @@ async fn authentication_on_trial_passes_nobody_off_as_somebody_and_no_token_on()
             (event, "report")
         );
     }
-    // Who asks for a caller refuses all the same.
+    // A rule behind it still rejects.
     let guarded = super::stack((auth, RequireRoleLayer::any(["admin"])));
     assert_eq!(send(&guarded, request(Some(&bad))).await.status, 401);
 }
 
 #[tokio::test]
-async fn authentication_on_trial_forgets_a_token_whose_keys_are_out_of_reach() {
+async fn reported_authentication_drops_token_without_keys() {
     let issuer = TestIssuer::start().await.unwrap().with_audience(AUDIENCE);
     issuer.fail_with(StatusCode::INTERNAL_SERVER_ERROR);
     let auth = JwtAuthLayer::from_issuer(issuer.issuer(), AUDIENCE).unwrap();
@@ -514,7 +514,7 @@ async fn authentication_on_trial_forgets_a_token_whose_keys_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
+async fn guarded_router_rejects_by_default() {
     let (issuer, auth) = warm_auth().await;
     let limit = RateLimitLayer::new(Quota::per_minute(600).burst(50)).by_subject();
     let limit = limit.named("per-user").unwrap().mode(Mode::Report);
@@ -600,7 +600,7 @@ async fn a_guarded_router_refuses_by_default_and_says_what_it_guards() {
 }
 
 #[tokio::test]
-async fn access_lists_name_clients_and_subjects_by_route_and_method() {
+async fn access_lists_work_by_method() {
     let (issuer, auth) = warm_auth().await;
     let partners = Rule::client("acme-mobile") | Rule::subject("zoe");
     let rules = Rules::new()
@@ -630,7 +630,7 @@ async fn access_lists_name_clients_and_subjects_by_route_and_method() {
 }
 
 #[tokio::test]
-async fn the_page_about_authorization_shows_what_its_last_program_prints() {
+async fn guide_shows_output_of_explain() {
     const PAGE: &str = include_str!("../../docs/authorization.md");
     let constant = |name: &str| {
         let line = PAGE.lines().find(|line| line.starts_with(name)).unwrap();
@@ -652,7 +652,7 @@ async fn the_page_about_authorization_shows_what_its_last_program_prints() {
 }
 
 #[tokio::test]
-async fn a_misconfiguration_is_no_trial() {
+async fn report_mode_rejects_misconfiguration() {
     let log = DecisionLog::default();
     let layer = RequireLayer::new(Rule::verified()).mode(Mode::Report);
     let mut asked = request(None);

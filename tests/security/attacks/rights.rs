@@ -1,4 +1,4 @@
-//! Verified callers who reach for what is not theirs.
+//! Verified callers that use rights they do not have.
 
 use http::Method;
 use portcullis::{RequireLayer, RequireRoleLayer, Rule, Rules};
