@@ -161,6 +161,7 @@ impl Admitted for Authenticated {
         self.scope.as_mut()
     }
 
+    #[inline]
     fn on_response<R>(self, response: &mut Response<R>) {
         self.reply.apply(response);
     }
@@ -207,6 +208,7 @@ impl Gate for JwtGate {
         Some(Authenticated::anonymous())
     }
 
+    #[inline]
     fn describe<'a>(
         &'a self,
         verdict: Result<&'a Authenticated, &'a Rejection>,
