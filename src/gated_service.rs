@@ -2,8 +2,8 @@
 
 /// Defines the public service of a layer, `$Service<S>`, and its `ResponseFuture`.
 ///
-/// They only give `Gated` and `GateFuture` a name without private types: `call` is
-/// `Gated::call` in `gate.rs`, which asks `$Gate`.
+/// They only give `Gated` and `GateFuture` a name without private types: `call` is `Gated::call` in
+/// `gate.rs`, which asks `$Gate`.
 macro_rules! gated_service {
     ($(#[$doc:meta])* $Service:ident, $Gate:ty) => {
         $(#[$doc])*
