@@ -140,7 +140,7 @@ fn invalid_requirements_are_rejected() {
     );
     require(
         "{ scope = \"a b\" }",
-        "this is more than one scope: use { all = [..] } or { any = [..] }",
+        "this is a list of scopes: use { all = [..] } or { any = [..] }",
     );
     for name in ["role", "scope", "acr"] {
         require(

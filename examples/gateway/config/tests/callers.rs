@@ -11,11 +11,11 @@ fn identity_header_names_are_validated() {
     }
     check(
         "Authorization = \"sub\"",
-        "`identity_headers.Authorization`: messages, connections or other services depend on it: choose a name of your own",
+        "`identity_headers.Authorization`: messages, connections or other services depend on it: choose another name",
     );
     check(
         "cookie = \"sub\"",
-        "`identity_headers.cookie`: messages, connections or other services depend on it: choose a name of your own",
+        "`identity_headers.cookie`: messages, connections or other services depend on it: choose another name",
     );
     check(
         "Sec-WebSocket-Protocol = \"sub\"",
