@@ -30,8 +30,8 @@ pub use router::GuardedRouter;
 ///   problem, and never contains a value of the token.
 ///
 /// So declare claims that a token may lack as `Option`, and require them with
-/// [`Rule::claim`](crate::Rule::claim), which rejects the caller with 403. `Result<Claims<T>, Rejection>`
-/// gives the rejection to the handler.
+/// [`Rule::claim`](crate::Rule::claim), which rejects the caller with 403.
+/// `Result<Claims<T>, Rejection>` gives the rejection to the handler.
 ///
 /// ```
 /// use portcullis::Claims;
@@ -77,7 +77,8 @@ impl<S: Sync> FromRequestParts<S> for Identity {
     }
 }
 
-/// The caller behind an optional `JwtAuthLayer`. `None` is an anonymous caller, never an invalid token.
+/// The caller behind an optional `JwtAuthLayer`. `None` is an anonymous caller, never an invalid
+/// token.
 impl<S: Sync> OptionalFromRequestParts<S> for Identity {
     type Rejection = Rejection;
 
@@ -121,8 +122,8 @@ where
     }
 }
 
-/// The response for the client of the request that an extractor or layer rejected. A rejection that a
-/// handler makes does not know its request and is rendered for HTTP; use
+/// The response for the client of the request that an extractor or layer rejected. A rejection that
+/// a handler makes does not know its request and is rendered for HTTP; use
 /// [`render`](Rejection::render) for another protocol.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {

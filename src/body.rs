@@ -51,7 +51,8 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// The inner service's body, for stacks that box bodies: without this, each layer would add a box.
+    /// The inner service's body, for stacks that box bodies: without this, each layer would add a
+    /// box.
     ///
     /// ```
     /// use portcullis::{Protocol, Reason, Rejection, ResponseBody};

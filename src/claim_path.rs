@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::error::ConfigError;
 
-/// The path to a claim: the name of a top-level claim, or the names of the members that lead to a nested one.
+/// The path to a claim: the name of a top-level claim, or the names of the members that lead to a
+/// nested one.
 ///
 /// Dots and slashes in a name have no special meaning, because issuers use URLs as claim names.
 ///
@@ -26,7 +27,8 @@ use crate::error::ConfigError;
 /// assert_eq!(ClaimPath::from("realm_access.roles").find(&claims), None);
 /// ```
 ///
-/// As text, and with serde, a path of one name is that name, and a longer one is a list of names in JSON:
+/// As text, and with serde, a path of one name is that name, and a longer one is a list of names in
+/// JSON:
 ///
 /// ```
 /// # use portcullis::ClaimPath;

@@ -17,8 +17,8 @@ pub enum Mode {
     /// Rejected requests are not passed on.
     #[default]
     Enforce,
-    /// Requests that would be rejected are counted, logged (`would_deny`, `would_limit`) and passed on,
-    /// to try a rule or a quota on real traffic. A misconfiguration is still rejected.
+    /// Requests that would be rejected are counted, logged (`would_deny`, `would_limit`) and passed
+    /// on, to try a rule or a quota on real traffic. A misconfiguration is still rejected.
     Report,
 }
 
@@ -52,8 +52,8 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct DecisionLog(Arc<Mutex<Vec<DecisionRecord>>>);
 
-/// Whether this process ever made a log. Until then, layers skip the lookup in the extensions of each
-/// request; nothing else depends on it.
+/// Whether this process ever made a log. Until then, layers skip the lookup in the extensions of
+/// each request; nothing else depends on it.
 static KEPT: AtomicBool = AtomicBool::new(false);
 
 /// One decision of one layer.
@@ -72,7 +72,8 @@ pub struct DecisionRecord {
     pub policy: Box<str>,
     /// The authorization rule as text. It may name clients and subjects.
     pub rule: Option<Box<str>>,
-    /// The smallest set of rights that the caller lacked, as text, if more rights would have helped.
+    /// The smallest set of rights that the caller lacked, as text, if more rights would have
+    /// helped.
     pub missing: Option<Box<str>>,
     /// The verified caller. Its [`key_id`](Identity::key_id) names the key that signed the token.
     pub caller: Option<Identity>,

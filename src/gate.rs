@@ -1,4 +1,5 @@
-//! The service behind every layer that decides: authentication, authorization, rate limits, identity headers.
+//! The service behind every layer that decides: authentication, authorization, rate limits,
+//! identity headers.
 //!
 //! 1. The gate reads the request and admits it, rejects it, or waits (for keys, for a store).
 //! 2. An admitted request calls the inner service that was polled ready: no clone, no box.
@@ -176,7 +177,8 @@ where
     }
 }
 
-/// A service that was polled ready may hold a permit for the call. Only dropping it returns the permit.
+/// A service that was polled ready may hold a permit for the call. Only dropping it returns the
+/// permit.
 fn give_readiness_back<S: Clone>(inner: &mut S) {
     *inner = inner.clone();
 }

@@ -2,10 +2,10 @@
 
 /// Defines the public service of a layer, `$Service<S>`, and its `ResponseFuture`.
 ///
-/// They only give `Gated` and `GateFuture` a name without private types: `call` is
-/// `Gated::call` in `gate.rs`, which asks `$Gate`. `$wrap` is the module or type with the functions `new`,
-/// `get_ref`, `get_mut` and `into_inner` that put a service between the gate and the inner
-/// service, or `unwrapped` for none.
+/// They only give `Gated` and `GateFuture` a name without private types: `call` is `Gated::call` in
+/// `gate.rs`, which asks `$Gate`. `$wrap` is the module or type with the functions `new`,
+/// `get_ref`, `get_mut` and `into_inner` that put a service between the gate and the inner service,
+/// or `unwrapped` for none.
 macro_rules! gated_service {
     ($(#[$doc:meta])* $Service:ident, $Gate:ty) => {
         $crate::gated_service::gated_service! { $(#[$doc])* $Service, $Gate, S, S, $crate::gated_service::unwrapped }

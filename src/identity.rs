@@ -18,7 +18,8 @@ use crate::names::Names;
 
 /// The caller of a request, in the extensions of every request that passed `JwtAuthLayer`.
 ///
-/// A request without a `Caller` was not authenticated by any layer. The layers below treat that as a misconfiguration.
+/// A request without a `Caller` was not authenticated by any layer. The layers below treat that as
+/// a misconfiguration.
 ///
 /// ```
 /// use portcullis::Caller;
@@ -55,7 +56,8 @@ pub enum Caller {
 pub struct Identity {
     verified: Arc<Verified>,
     is_cached: bool,
-    /// Set by the first reader of a claim. It belongs to the request, not to the token cache, whose memory is bounded.
+    /// Set by the first reader of a claim. It belongs to the request, not to the token cache, whose
+    /// memory is bounded.
     claims: OnceLock<Arc<ReadClaims>>,
 }
 
@@ -145,8 +147,8 @@ impl Identity {
         &self.verified.issuer
     }
 
-    /// The subject (`sub`, or the [claim that replaces it](crate::Issuer::subject_claim)). It is unique per
-    /// [`issuer`](Self::issuer) only.
+    /// The subject (`sub`, or the [claim that replaces it](crate::Issuer::subject_claim)). It is
+    /// unique per [`issuer`](Self::issuer) only.
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.verified.subject
@@ -230,9 +232,11 @@ impl Identity {
     pub(crate) fn member(&self, name: &str) -> Option<&Value> {
         let mut link = &self.read_claims().first;
         loop {
-            // The end of the list becomes this claim. Another thread may be faster with another claim.
+            // The end of the list becomes this claim. Another thread may be faster with another
+            // claim.
             let member = link.get_or_init(|| {
-                // Verification has parsed every value of the payload, so this finds the claim or it is absent.
+                // Verification has parsed every value of the payload, so this finds the claim or it
+                // is absent.
                 let payload = std::str::from_utf8(&self.verified.payload).unwrap_or_default();
                 Box::new(Member {
                     name: name.into(),
@@ -280,15 +284,16 @@ impl Identity {
         Ok(claims)
     }
 
-    /// A pseudonym of the caller for logs: a keyed hash of issuer and subject. The key is new in every process, so logs
-    /// cannot be searched for a known subject.
+    /// A pseudonym of the caller for logs: a keyed hash of issuer and subject. The key is new in
+    /// every process, so logs cannot be searched for a known subject.
     #[must_use]
     pub fn pseudonym(&self) -> String {
         let [half, _] = self.subject_hash();
         format!("{half:016x}")
     }
 
-    /// A keyed hash of issuer and subject, computed once per token. The key is new in every process.
+    /// A keyed hash of issuer and subject, computed once per token. The key is new in every
+    /// process.
     pub(crate) fn subject_hash(&self) -> [u64; 2] {
         static KEY: LazyLock<SipHasher13> = LazyLock::new(|| {
             let [one, other] = [0, 1].map(|half| RandomState::new().hash_one(half));
@@ -358,7 +363,8 @@ impl Bearer {
         Self(authorization)
     }
 
-    /// A copy in its own memory. The original shares the buffer that the server read the request into, which is larger.
+    /// A copy in its own memory. The original shares the buffer that the server read the request
+    /// into, which is larger.
     pub(crate) fn copied(&self) -> Self {
         let copy = HeaderValue::from_bytes(self.0.as_bytes());
         copy.map_or_else(|_| self.clone(), Self::new)

@@ -17,8 +17,8 @@ pub(crate) struct Text<'t>(pub(crate) Cow<'t, str>);
 /// A `NumericDate` (RFC 7519 section 2), in whole seconds.
 pub(crate) struct Seconds(pub(crate) u64);
 
-/// The names of an object's members read so far. Parsers differ in which of two equal members they use, so a repeated
-/// name is an error.
+/// The names of an object's members read so far. Parsers differ in which of two equal members they
+/// use, so a repeated name is an error.
 pub(crate) struct Members<'t> {
     /// Most objects have no more.
     first: [Cow<'t, str>; 16],
@@ -26,8 +26,8 @@ pub(crate) struct Members<'t> {
     more: Vec<Cow<'t, str>>,
 }
 
-/// Validates a value that is not used yet. An unused value that this parser skips and another parser rejects would make
-/// them read two different documents.
+/// Validates a value that is not used yet. An unused value that this parser skips and another
+/// parser rejects would make them read two different documents.
 pub(crate) struct StrictValue {
     /// How many levels of arrays and objects may still follow.
     depth: u8,
@@ -156,8 +156,8 @@ impl StrictValue {
         Self { depth: MAX_DEPTH }
     }
 
-    /// Validates a value that is also read by its claim. Strings and lists are read completely there, so only the other
-    /// types are validated here.
+    /// Validates a value that is also read by its claim. Strings and lists are read completely
+    /// there, so only the other types are validated here.
     pub(crate) fn mentioned(json: &str) -> Result<Presence, serde_json::Error> {
         match json.as_bytes().first() {
             Some(b'"' | b'[') => Ok(Presence::Something),

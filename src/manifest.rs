@@ -33,8 +33,8 @@
 //! # }
 //! ```
 //!
-//! With axum, [`GuardedRouter`](crate::GuardedRouter) makes the list while it adds the routes. With the
-//! feature `serde`, a manifest can be serialized.
+//! With axum, [`GuardedRouter`](crate::GuardedRouter) makes the list while it adds the routes. With
+//! the feature `serde`, a manifest can be serialized.
 
 use std::fmt;
 use std::sync::Arc;

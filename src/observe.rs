@@ -1,7 +1,8 @@
 //! The only room that emits metrics and events.
 //!
-//! `names` lists every metric and event; `docs/observability.md` is checked against it. Each function
-//! here does nothing where its feature (`metrics`, `tracing`) is off, so that callers need no `cfg`.
+//! `names` lists every metric and event; `docs/observability.md` is checked against it. Each
+//! function here does nothing where its feature (`metrics`, `tracing`) is off, so that callers need
+//! no `cfg`.
 
 mod decision;
 mod emit;

@@ -209,8 +209,8 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Names that the public DNS does not have: one label alone, the special names of RFC 6761, 6762 and
-/// 8375, and `.internal`, which ICANN reserves for private networks.
+/// Names that the public DNS does not have: one label alone, the special names of RFC 6761, 6762
+/// and 8375, and `.internal`, which ICANN reserves for private networks.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     if let Ok(address) = name.parse() {

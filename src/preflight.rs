@@ -1,4 +1,5 @@
-//! CORS preflight: the request that a browser sends before a cross-origin request (Fetch, section 4.8).
+//! CORS preflight: the request that a browser sends before a cross-origin request (Fetch, section
+//! 4.8).
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, Method};

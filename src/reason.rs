@@ -75,7 +75,7 @@ macro_rules! reasons {
 
 #[rustfmt::skip]
 reasons! {
-    // reason             code                     HTTP                  gRPC              challenge          fixed text
+    // reason code HTTP gRPC challenge fixed text
     /// The request has no credentials.
     MissingToken         "missing_token"          UNAUTHORIZED          Unauthenticated   Plain             "credentials are required"
     /// The request has two tokens, or a malformed credential.

@@ -17,8 +17,9 @@ pub use crate::reason::{CustomReason, Reason};
 /// A request that is not passed on: the reason, and what the response adds to the reason's text.
 ///
 /// The layers of this crate put it into the extensions of the response that they render, so that an
-/// outer layer can count it or render it in another form ([`OnRejectionLayer`](crate::OnRejectionLayer)).
-/// It is an `Error`, whose text is safe to show to clients.
+/// outer layer can count it or render it in another form
+/// ([`OnRejectionLayer`](crate::OnRejectionLayer)). It is an `Error`, whose text is safe to show to
+/// clients.
 ///
 /// ```
 /// use portcullis::{Reason, Rejection};
@@ -87,7 +88,8 @@ impl Rejection {
         Self::new(Reason::Custom(reason))
     }
 
-    /// A rejection of the method, with the methods of the route in `Allow` (RFC 9110 section 15.5.6).
+    /// A rejection of the method, with the methods of the route in `Allow` (RFC 9110 section
+    /// 15.5.6).
     ///
     /// ```
     /// use http::Method;
@@ -142,7 +144,8 @@ impl Rejection {
         self
     }
 
-    /// Names the claim that failed, and why, for the log. `error` must not contain the claim's value.
+    /// Names the claim that failed, and why, for the log. `error` must not contain the claim's
+    /// value.
     pub(crate) fn with_claim(mut self, claim: impl Into<Arc<str>>, error: Option<String>) -> Self {
         let details = self.details_mut();
         details.claim = Some(claim.into());

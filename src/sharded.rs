@@ -33,8 +33,8 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// The shard of a hash, by its highest bits. A map inside of the shard needs other bits, or all of its entries would
-    /// collide.
+    /// The shard of a hash, by its highest bits. A map inside of the shard needs other bits, or all
+    /// of its entries would collide.
     pub(crate) fn shard(&self, hash: u64) -> &T {
         let index = scale(hash, self.rest.len() + 1);
         let rest = self.rest.get(index.wrapping_sub(1));

@@ -1,7 +1,7 @@
 //! Issuers and URLs with a placeholder for a tenant: `https://id.example.com/realms/{tenant}`.
 //!
-//! Tenant names come from unverified tokens and are used in the path of a URL. So only names are accepted
-//! that cannot change the rest of the URL.
+//! Tenant names come from unverified tokens and are used in the path of a URL. So only names are
+//! accepted that cannot change the rest of the URL.
 
 use std::fmt;
 
@@ -23,7 +23,8 @@ const MAX_BYTES: usize = 128;
 // === impl TenantPattern ===
 
 impl TenantPattern {
-    /// Parses a configured pattern. Scheme, host and port are fixed. There is no query and no fragment.
+    /// Parses a configured pattern. Scheme, host and port are fixed. There is no query and no
+    /// fragment.
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
         let refuse = |problem| ConfigError::Url {
             url: crate::origin::without_secrets(url),
@@ -91,8 +92,8 @@ pub(crate) fn stands_for(template: &str, tenant: &str, name: &str) -> bool {
     rest == Some(tenant)
 }
 
-/// Letters, digits, `-`, `_` and `.`, without a leading dot. Excludes `..`, `.well-known`, escapes, other
-/// alphabets and everything that ends a segment.
+/// Letters, digits, `-`, `_` and `.`, without a leading dot. Excludes `..`, `.well-known`, escapes,
+/// other alphabets and everything that ends a segment.
 fn is_segment(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(is_plain)

@@ -1,7 +1,7 @@
 //! Enums that are spelled as one fixed word, in configuration files, logs and metrics alike.
 
-/// Implements `as_str`, `Display`, `FromStr` and, with the feature `serde`, (de)serialization for an enum from one table
-/// of words. An alias after `|` is accepted, and never written.
+/// Implements `as_str`, `Display`, `FromStr` and, with the feature `serde`, (de)serialization for
+/// an enum from one table of words. An alias after `|` is accepted, and never written.
 ///
 /// ```ignore
 /// words! {

@@ -44,8 +44,8 @@ use crate::require::RequireLayer;
 ///
 /// # Routes for anonymous and verified callers
 ///
-/// Make authentication [`optional`](crate::JwtAuthLayer::optional), and give such a route a rule that
-/// admits [`anonymous`](crate::Rule::anonymous) callers. All other rules refuse them with 401.
+/// Make authentication [`optional`](crate::JwtAuthLayer::optional), and give such a route a rule
+/// that admits [`anonymous`](crate::Rule::anonymous) callers. All other rules refuse them with 401.
 ///
 /// ```
 /// use axum::routing::get;
@@ -96,7 +96,8 @@ where
     L: Describe,
     S: Clone + Send + Sync + 'static,
 {
-    /// Creates a router without routes. `layers` is one layer or a tuple of layers, outermost first.
+    /// Creates a router without routes. `layers` is one layer or a tuple of layers, outermost
+    /// first.
     pub fn new(layers: L) -> Self {
         Self {
             layers,
@@ -178,9 +179,10 @@ where
 
     /// Adds the routes of `other` below `path`.
     ///
-    /// The guarded routes of `other` are behind the layers of `self` first, then behind its own layers: the modules of a service need their rules only, and the outermost router
-    /// authenticates. [`Rules::path`](crate::Rules::path) of a nested route is compared with the path
-    /// below `path`.
+    /// The guarded routes of `other` are behind the layers of `self` first, then behind its own
+    /// layers: the modules of a service need their rules only, and the outermost router
+    /// authenticates. [`Rules::path`](crate::Rules::path) of a nested route is compared with the
+    /// path below `path`.
     ///
     /// ```
     /// use axum::routing::get;

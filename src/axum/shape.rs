@@ -1,9 +1,9 @@
 //! Why claims do not fit a type, in words that contain nothing of the token.
 //!
-//! The messages of `serde_json` quote values (``invalid type: string "alice@example.com"``). After a
-//! failure, the claims are therefore read once more with an error type that keeps what the *type* states
-//! (field names, variants, expectations) and the kind of each value, but never a value or a key of the
-//! token.
+//! The messages of `serde_json` quote values (``invalid type: string "alice@example.com"``). After
+//! a failure, the claims are therefore read once more with an error type that keeps what the *type*
+//! states (field names, variants, expectations) and the kind of each value, but never a value or a
+//! key of the token.
 
 use std::fmt;
 

@@ -125,7 +125,8 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// [`IssueError::AlreadyStaged`] if a key is staged, and the errors of [`generate`](Self::generate).
+    /// [`IssueError::AlreadyStaged`] if a key is staged, and the errors of
+    /// [`generate`](Self::generate).
     pub fn stage(&self, algorithm: Algorithm) -> Result<String, IssueError> {
         self.refuse_a_second_staged_key()?;
         let key = Arc::new(SigningKey::generate(algorithm)?);

@@ -1,5 +1,5 @@
-//! The synchronization types of the current key set. `tests/loom` replaces them with loom's and tries
-//! every order in which two threads can use them.
+//! The synchronization types of the current key set. `tests/loom` replaces them with loom's and
+//! tries every order in which two threads can use them.
 
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 

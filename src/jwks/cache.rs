@@ -26,9 +26,9 @@ use crate::observe;
 ///
 /// # Readiness
 ///
-/// Fetches are started by tokens. A service that gets no traffic before it is ready, and is not ready
-/// before it has keys, would wait forever. [`is_ready`](Self::is_ready) starts the fetches that are due,
-/// so a readiness probe that calls it needs nothing else:
+/// Fetches are started by tokens. A service that gets no traffic before it is ready, and is not
+/// ready before it has keys, would wait forever. [`is_ready`](Self::is_ready) starts the fetches
+/// that are due, so a readiness probe that calls it needs nothing else:
 ///
 /// ```
 /// use http::StatusCode;
@@ -82,19 +82,20 @@ impl JwksCache {
     /// The keys of one issuer, found through its metadata. See [`JwksSource::discover`].
     ///
     /// # Errors
-    /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback addresses.
+    /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback
+    /// addresses.
     #[cfg(feature = "reqwest")]
     pub fn from_issuer(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::new([JwksSource::discover(issuer)?])
     }
 
-    /// Fetches the keys of every issuer now, even if they are fresh. Skips fixed keys and tenants with
-    /// their own keys.
+    /// Fetches the keys of every issuer now, even if they are fresh. Skips fixed keys and tenants
+    /// with their own keys.
     ///
-    /// Called at the start, it spares the first request the wait. A service that must start while its
-    /// issuer is down logs the error and continues: the first token fetches again. Called later, it
-    /// makes a change at the issuer effective at once. It ignores backoff and cooldown, so do not let
-    /// clients trigger it. For a readiness probe use [`is_ready`](Self::is_ready).
+    /// Called at the start, it spares the first request the wait. A service that must start while
+    /// its issuer is down logs the error and continues: the first token fetches again. Called
+    /// later, it makes a change at the issuer effective at once. It ignores backoff and cooldown,
+    /// so do not let clients trigger it. For a readiness probe use [`is_ready`](Self::is_ready).
     ///
     /// ```
     /// # async fn start() -> Result<(), portcullis::ConfigError> {
@@ -142,13 +143,14 @@ impl JwksCache {
     /// Removes the key `kid` of `issuer` at once, with every cached token that it signed. Returns
     /// whether the key was known.
     ///
-    /// A purged key is not trusted again until the process ends or another cache is built, even if the
-    /// issuer still publishes it: a compromised issuer cannot bring it back. Neither its `kid` nor its
-    /// material is accepted, under another kid, without one, or with another RSA exponent. A key that is
-    /// unknown when it is purged is recognized by its `kid`, and by its material once it is published.
+    /// A purged key is not trusted again until the process ends or another cache is built, even if
+    /// the issuer still publishes it: a compromised issuer cannot bring it back. Neither its `kid`
+    /// nor its material is accepted, under another kid, without one, or with another RSA exponent.
+    /// A key that is unknown when it is purged is recognized by its `kid`, and by its material once
+    /// it is published.
     ///
-    /// A single key without a `kid`, from PEM or a secret, cannot be purged. For a tenant with its own
-    /// keys, name the issuer of the tenant.
+    /// A single key without a `kid`, from PEM or a secret, cannot be purged. For a tenant with its
+    /// own keys, name the issuer of the tenant.
     ///
     /// ```
     /// # use portcullis::{JwksCache, JwksSource, KeySet};
@@ -187,8 +189,8 @@ impl JwksCache {
         all
     }
 
-    /// The fetched keys, for [`restore`](Self::restore) after a restart: public keys with their age and
-    /// the URL they came from.
+    /// The fetched keys, for [`restore`](Self::restore) after a restart: public keys with their age
+    /// and the URL they came from.
     ///
     /// Fixed keys and purged keys are left out, and so are tenants of which no token was verified.
     #[must_use]
@@ -198,20 +200,21 @@ impl JwksCache {
         saved::write(all.filter_map(|keys| SavedKeys::of(&keys)).collect())
     }
 
-    /// Uses saved keys if there are none yet and if they are younger than `max_age` (at most seven days)
-    /// by wall time. Returns the number of issuers and tenants whose keys were restored.
+    /// Uses saved keys if there are none yet and if they are younger than `max_age` (at most seven
+    /// days) by wall time. Returns the number of issuers and tenants whose keys were restored.
     ///
-    /// A service that starts while its issuer is down can then verify tokens. Restored keys are stale:
-    /// the first token, or [`warm`](Self::warm), starts a fetch that replaces them. If no fetch succeeds,
-    /// they are used up to `max_age`, and so is a key that was removed or purged in the meantime.
+    /// A service that starts while its issuer is down can then verify tokens. Restored keys are
+    /// stale: the first token, or [`warm`](Self::warm), starts a fetch that replaces them. If no
+    /// fetch succeeds, they are used up to `max_age`, and so is a key that was removed or purged in
+    /// the meantime.
     ///
-    /// A set is skipped if it is from the future, has no usable key, or belongs to an issuer or a URL
-    /// that is not configured now; the event `jwks.not_restored` contains the reason. Sets of a
-    /// [service](JwksSource::service) have no URL and are restored for any service of the same issuer.
-    /// Call it before the first token arrives.
+    /// A set is skipped if it is from the future, has no usable key, or belongs to an issuer or a
+    /// URL that is not configured now; the event `jwks.not_restored` contains the reason. Sets of a
+    /// [service](JwksSource::service) have no URL and are restored for any service of the same
+    /// issuer. Call it before the first token arrives.
     ///
-    /// An attacker who can write the saved file can sign tokens until the first fetch. Keep it where only
-    /// this service can write, and replace it as a whole:
+    /// An attacker who can write the saved file can sign tokens until the first fetch. Keep it
+    /// where only this service can write, and replace it as a whole:
     ///
     /// ```
     /// use std::time::Duration;

@@ -65,8 +65,8 @@ impl CurrentKeys {
         self.snapshot.load()
     }
 
-    /// Replaces the snapshot. The caller holds the lock of the state that the snapshot comes from, so
-    /// that an older snapshot is never stored last.
+    /// Replaces the snapshot. The caller holds the lock of the state that the snapshot comes from,
+    /// so that an older snapshot is never stored last.
     pub(super) fn put(&self, snapshot: Arc<Snapshot>) {
         let valid_until = nanos(snapshot.valid_until);
         self.snapshot.store(Some(snapshot));
@@ -76,12 +76,12 @@ impl CurrentKeys {
 
     /// Whether exactly this key is in the current snapshot.
     ///
-    /// `seen` caches the revision in which the key was last found. If the revision is still the current
-    /// one, the key is still valid. A new `seen` starts with [`NO_REVISION`].
+    /// `seen` caches the revision in which the key was last found. If the revision is still the
+    /// current one, the key is still valid. A new `seen` starts with [`NO_REVISION`].
     pub(super) fn is_still_valid(&self, key: &Arc<Key>, now: Duration, seen: &AtomicU64) -> bool {
-        // Loaded in the opposite order of the stores in `put`: the time limit of a new snapshot is never
-        // applied to the one before it. If another snapshot is stored between the loads, `seen` keeps a
-        // revision that is no longer current.
+        // Loaded in the opposite order of the stores in `put`: the time limit of a new snapshot is
+        // never applied to the one before it. If another snapshot is stored between the loads,
+        // `seen` keeps a revision that is no longer current.
         let valid_until = self.valid_until.load(Ordering::Acquire);
         let revision = self.revision.load(Ordering::Acquire);
         if nanos(now) >= valid_until {

@@ -54,7 +54,8 @@ impl Discovery {
 
     async fn get(&self, request: &FetchJwks) -> Result<KeySet, Failure> {
         let timeout = request.timeout();
-        // Taken out during the fetch: a fetch that never ends leaves `None`, so the next one discovers.
+        // Taken out during the fetch: a fetch that never ends leaves `None`, so the next one
+        // discovers.
         let known = lock(&self.found).take();
         let found = match known {
             None => self.found_at(self.discover(timeout).await?),
@@ -72,7 +73,8 @@ impl Discovery {
         };
         let keys = found.keys_at.get(request).await;
         *lock(&self.found) = Some(Found {
-            // After a failure the next fetch reads the metadata first. If that fails too, this URL is kept.
+            // After a failure the next fetch reads the metadata first. If that fails too, this URL
+            // is kept.
             discovered_at: found.discovered_at.filter(|_| keys.is_ok()),
             ..found
         });

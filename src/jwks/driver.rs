@@ -1,8 +1,8 @@
 //! Runs the fetches of one issuer's [`KeyState`], and waits for them.
 //!
-//! Every lookup compares the time with `due`. The first lookup after it starts the fetch, in a task on
-//! the tokio runtime of that lookup. The runtime must be running and have time enabled: without a
-//! runtime nothing is fetched, and a fetch that panics or loses its runtime counts as failed.
+//! Every lookup compares the time with `due`. The first lookup after it starts the fetch, in a task
+//! on the tokio runtime of that lookup. The runtime must be running and have time enabled: without
+//! a runtime nothing is fetched, and a fetch that panics or loses its runtime counts as failed.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -199,8 +199,8 @@ impl IssuerKeys {
         }
     }
 
-    /// Starts the fetch that `decide` asks for. Returns the result of that, or of the one under way;
-    /// `None` without a runtime.
+    /// Starts the fetch that `decide` asks for. Returns the result of that, or of the one under
+    /// way; `None` without a runtime.
     #[cold]
     fn fetch_now(
         self: &Arc<Self>,
@@ -253,7 +253,8 @@ impl IssuerKeys {
         })
     }
 
-    /// Looks up a missing key. Returns the fetch to wait for, and whether to look up once more after it.
+    /// Looks up a missing key. Returns the fetch to wait for, and whether to look up once more
+    /// after it.
     fn look_up(
         self: &Arc<Self>,
         kid: Option<&str>,
@@ -273,7 +274,8 @@ impl IssuerKeys {
         })
     }
 
-    /// Spawns a fetch. The lock is released before: a runtime that shuts down drops the task at once.
+    /// Spawns a fetch. The lock is released before: a runtime that shuts down drops the task at
+    /// once.
     fn start(
         self: &Arc<Self>,
         mut driven: MutexGuard<'_, Driven>,
@@ -353,7 +355,8 @@ impl FetchTask {
         self.result.send_replace(Some(result));
     }
 
-    /// Lets the gauge grow until the next fetch starts or the keys are dropped: both close the channel.
+    /// Lets the gauge grow until the next fetch starts or the keys are dropped: both close the
+    /// channel.
     async fn report_age(&self) {
         #[cfg(feature = "metrics")]
         while timeout(AGE_INTERVAL, self.result.closed()).await.is_err() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL};
 
-/// RFC 9111 section 4.2: `max-age` minus the time in other caches; zero for `no-store` and `no-cache`.
+/// RFC 9111 section 4.2: `max-age` minus the time in other caches; zero for `no-store` and
+/// `no-cache`.
 pub(super) fn freshness(headers: &HeaderMap) -> Option<Duration> {
     let mut max_age = None;
     let lines = headers.get_all(CACHE_CONTROL).into_iter();

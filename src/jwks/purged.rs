@@ -7,9 +7,10 @@ use super::set::KeySet;
 
 /// Every purged key, by its kid.
 ///
-/// A compromised issuer may publish a purged key again, under another kid or without one. So a purged
-/// key is also recognized by its material, once the material is known. Each kid keeps one fingerprint,
-/// the first: the table grows with the number of purges only, whatever an issuer publishes.
+/// A compromised issuer may publish a purged key again, under another kid or without one. So a
+/// purged key is also recognized by its material, once the material is known. Each kid keeps one
+/// fingerprint, the first: the table grows with the number of purges only, whatever an issuer
+/// publishes.
 #[derive(Debug, Default)]
 pub(super) struct PurgedKeys(HashMap<Box<str>, Option<Fingerprint>>);
 

@@ -42,19 +42,20 @@ use crate::tenant::{PLACE, TenantPattern};
 ///
 /// # Tenants
 ///
-/// An issuer with `{tenant}` as one segment of its path is the pattern of the issuers of all tenants,
-/// for [`Issuer::tenants`](crate::Issuer::tenants). If the keys are [discovered](Self::discover), come
-/// from a [service](Self::service) or from a [URL](Self::uri) that contains `{tenant}` too, each tenant
-/// has its own key set, which is fetched when its first token arrives. [Given keys](Self::keys) and a
-/// URL without `{tenant}` are one key set for all tenants.
+/// An issuer with `{tenant}` as one segment of its path is the pattern of the issuers of all
+/// tenants, for [`Issuer::tenants`](crate::Issuer::tenants). If the keys are
+/// [discovered](Self::discover), come from a [service](Self::service) or from a [URL](Self::uri)
+/// that contains `{tenant}` too, each tenant has its own key set, which is fetched when its first
+/// token arrives. [Given keys](Self::keys) and a URL without `{tenant}` are one key set for all
+/// tenants.
 ///
-/// Tenant names come from unverified tokens. So until a token of a tenant is verified, the tenant takes
-/// one of 32 places for one cooldown and causes one fetch in that time, plus two for unknown kids. If
-/// the issuer answers 400, 404 or 410, or with the metadata of another issuer, the tenant does not exist
-/// and its tokens are rejected with 401. If all places are taken, tokens of other new tenants are
-/// rejected with 401, or with 503 if fetches fail or the names are
-/// [checked](crate::Issuer::allow_tenants). Verified tenants are not affected. After a restart no tenant
-/// is verified, except those with [saved keys](crate::JwksCache::restore).
+/// Tenant names come from unverified tokens. So until a token of a tenant is verified, the tenant
+/// takes one of 32 places for one cooldown and causes one fetch in that time, plus two for unknown
+/// kids. If the issuer answers 400, 404 or 410, or with the metadata of another issuer, the tenant
+/// does not exist and its tokens are rejected with 401. If all places are taken, tokens of other
+/// new tenants are rejected with 401, or with 503 if fetches fail or the names are
+/// [checked](crate::Issuer::allow_tenants). Verified tenants are not affected. After a restart no
+/// tenant is verified, except those with [saved keys](crate::JwksCache::restore).
 #[must_use]
 pub struct JwksSource {
     issuer: Arc<str>,
@@ -152,8 +153,8 @@ impl JwksSource {
     /// The time in which unknown kids cause at most two fetches. At least one second. Default: 30
     /// seconds.
     ///
-    /// It also limits the recovery after an outage: while requests wait for keys, the next fetch starts
-    /// within one cooldown, or within 5 seconds if the cooldown is shorter.
+    /// It also limits the recovery after an outage: while requests wait for keys, the next fetch
+    /// starts within one cooldown, or within 5 seconds if the cooldown is shorter.
     pub fn cooldown(mut self, cooldown: Duration) -> Self {
         self.settings.cooldown = cooldown;
         self
@@ -166,16 +167,17 @@ impl JwksSource {
         self
     }
 
-    /// The time limit of one request to the issuer; for a [service](Self::service), of the whole fetch
-    /// with its retries. Default: 2 seconds.
+    /// The time limit of one request to the issuer; for a [service](Self::service), of the whole
+    /// fetch with its retries. Default: 2 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the least
-    /// used tenant is evicted and fetched again when its next token arrives. The keys of one tenant may
-    /// take about 1 MiB of memory, those of all tenants 128 KiB on average. Default: 1,000.
+    /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the
+    /// least used tenant is evicted and fetched again when its next token arrives. The keys of one
+    /// tenant may take about 1 MiB of memory, those of all tenants 128 KiB on average. Default:
+    /// 1,000.
     pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
         self.settings.max_tenants = tenants;
         self
@@ -230,17 +232,19 @@ impl JwksSource {
 
 #[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
 impl JwksSource {
-    /// Finds the URL of the keys in the metadata of the issuer: OpenID Connect Discovery 1.0, or RFC
-    /// 8414 if that is not found.
+    /// Finds the URL of the keys in the metadata of the issuer: OpenID Connect Discovery 1.0, or
+    /// RFC 8414 if that is not found.
     ///
     /// The metadata are read before the first fetch, after a failed fetch, and once a day.
     ///
-    /// The metadata of a remote issuer must not lead to this machine or into its network: `localhost`,
-    /// and loopback, private, link-local and unspecified addresses are refused then. If the keys are
-    /// there on purpose, use [`uri`](Self::uri). Names are not resolved for this check.
+    /// The metadata of a remote issuer must not lead to this machine or into its network:
+    /// `localhost`, and loopback, private, link-local and unspecified addresses are refused then.
+    /// If the keys are there on purpose, use [`uri`](Self::uri). Names are not resolved for this
+    /// check.
     ///
     /// # Errors
-    /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback addresses.
+    /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback
+    /// addresses.
     pub fn discover(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
         let issuer = issuer.as_ref();
         let mut source = Self::http(issuer, issuer, Transport::HttpsOrLoopback)?;
@@ -271,8 +275,8 @@ impl JwksSource {
         )
     }
 
-    /// Fetches the keys from this URL, which may be plain http on another machine. An attacker on the
-    /// network path can replace the keys and then sign any token.
+    /// Fetches the keys from this URL, which may be plain http on another machine. An attacker on
+    /// the network path can replace the keys and then sign any token.
     ///
     /// # Errors
     /// [`ConfigError::Url`] if it is not an http or https URL.
@@ -288,8 +292,8 @@ impl JwksSource {
     /// Trusts only these certificates, one or more in PEM, when it fetches.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] if there is no certificate. [`ConfigError::Setting`] if the keys are not
-    /// fetched over HTTP.
+    /// [`ConfigError::Key`] if there is no certificate. [`ConfigError::Setting`] if the keys are
+    /// not fetched over HTTP.
     #[cfg(feature = "reqwest")]
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, ConfigError> {
         let roots = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
@@ -302,8 +306,8 @@ impl JwksSource {
         Ok(self)
     }
 
-    /// Fetches with this client: its proxy, client certificate, certificate authorities and headers. It is
-    /// required if the feature `reqwest` is off.
+    /// Fetches with this client: its proxy, client certificate, certificate authorities and
+    /// headers. It is required if the feature `reqwest` is off.
     ///
     /// Build it with `redirect(Policy::none())`. A response that a redirect led to is refused.
     ///

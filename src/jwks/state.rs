@@ -1,18 +1,19 @@
 //! The keys of one issuer over time, as a state machine without I/O.
 //!
-//! The [driver](super::driver) calls it with the time, executes the fetches that it asks for, and reports
-//! their results. How it decides:
+//! The [driver](super::driver) calls it with the time, executes the fetches that it asks for, and
+//! reports their results. How it decides:
 //!
-//! 1. A key of the current snapshot is the answer. [`CurrentKeys`](super::current::CurrentKeys) gives
-//!    the same answer without a lock.
-//! 2. A fetch is due at about 75 % of the time to live, or after the backoff if the last fetch failed.
-//!    At most one fetch runs at a time.
+//! 1. A key of the current snapshot is the answer. [`CurrentKeys`](super::current::CurrentKeys)
+//!    gives the same answer without a lock.
+//! 2. A fetch is due at about 75 % of the time to live, or after the backoff if the last fetch
+//!    failed. At most one fetch runs at a time.
 //! 3. An unknown kid may wait for the fetch under way or start another: two per cooldown, one while
 //!    fetches fail. A kid that such a fetch did not bring is in the negative cache until the
 //!    cooldown or the snapshot ends.
-//! 4. The backoff doubles from 1 to 60 s. Once a request waits for keys, it is at most the cooldown, or
-//!    5 s if the cooldown is shorter.
-//! 5. A failed fetch removes no key. A successful fetch replaces the snapshot, without the purged keys.
+//! 4. The backoff doubles from 1 to 60 s. Once a request waits for keys, it is at most the
+//!    cooldown, or 5 s if the cooldown is shorter.
+//! 5. A failed fetch removes no key. A successful fetch replaces the snapshot, without the purged
+//!    keys.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -44,8 +45,8 @@ pub(super) struct KeyState {
     is_absent: bool,
     /// Whether a request had to wait for keys since the last successful fetch.
     is_awaited: bool,
-    /// The last two fetches for unknown kids, older first. They are also the negative cache: a third
-    /// entry could not exist within a cooldown.
+    /// The last two fetches for unknown kids, older first. They are also the negative cache: a
+    /// third entry could not exist within a cooldown.
     refetches: [Option<Refetch>; 2],
     hasher: RandomState,
 }
@@ -164,8 +165,8 @@ impl KeyState {
         if let Some(key) = snapshot.keys.find(kid, algorithm) {
             return Lookup::Key(Arc::clone(key));
         }
-        // A fetch helps only if the token names a kid that the set lacks. It never brings back a purged
-        // key.
+        // A fetch helps only if the token names a kid that the set lacks. It never brings back a
+        // purged key.
         let is_missing = |kid: &&str| !snapshot.keys.knows(kid) && !self.purged.names(kid);
         let Some(kid) = kid.filter(is_missing) else {
             return Lookup::UnknownKey;
@@ -252,8 +253,8 @@ impl KeyState {
         true
     }
 
-    /// Uses saved keys of this age as stale keys, for `left` at most. Returns their number; `None` if
-    /// there are keys already.
+    /// Uses saved keys of this age as stale keys, for `left` at most. Returns their number; `None`
+    /// if there are keys already.
     pub(super) fn restore(
         &mut self,
         saved: &KeySet,

@@ -32,10 +32,11 @@ pub struct IssuerStatus {
     /// The time since the keys were fetched; `None` if there are none. Serialized as whole seconds.
     #[cfg_attr(feature = "serde", serde(serialize_with = "whole_seconds"))]
     pub age: Option<Duration>,
-    /// The [error](super::FetchError::as_str) of the last fetch; `None` if it succeeded, or if there was
-    /// no fetch yet.
+    /// The [error](super::FetchError::as_str) of the last fetch; `None` if it succeeded, or if
+    /// there was no fetch yet.
     pub last_error: Option<&'static str>,
-    /// If each tenant has its own keys: the tenants of which a token was verified, sorted by issuer.
+    /// If each tenant has its own keys: the tenants of which a token was verified, sorted by
+    /// issuer.
     pub tenants: Vec<IssuerStatus>,
 }
 

@@ -1,18 +1,20 @@
 //! Tenants whose issuers have one pattern, and each of which has its own keys.
 //!
-//! Tenant names come from unverified tokens. So a name must cost little and push no other tenant out:
+//! Tenant names come from unverified tokens. So a name must cost little and push no other tenant
+//! out:
 //!
-//! 1. A tenant is *verified* once one of its tokens was verified. Verified tenants are found without a
-//!    lock. If there are more than `max_tenants`, or their keys take too much memory, the least used
-//!    tenant is evicted.
-//! 2. Every other name takes one of a few places for one cooldown, or until it is verified. So made-up
-//!    names cause at most that number of fetches per cooldown. If all places are taken, other names are
-//!    refused.
+//! 1. A tenant is *verified* once one of its tokens was verified. Verified tenants are found
+//!    without a lock. If there are more than `max_tenants`, or their keys take too much memory, the
+//!    least used tenant is evicted.
+//! 2. Every other name takes one of a few places for one cooldown, or until it is verified. So
+//!    made-up names cause at most that number of fetches per cooldown. If all places are taken,
+//!    other names are refused.
 //! 3. A failed first fetch is kept in the place and not repeated before the place is free.
-//! 4. Evicted tenants are remembered by a hash of their names. They have separate places, so that made-up
-//!    names cannot keep them out. If those are taken too, it is unavailable, never unknown.
+//! 4. Evicted tenants are remembered by a hash of their names. They have separate places, so that
+//!    made-up names cannot keep them out. If those are taken too, it is unavailable, never unknown.
 //!
-//! Many honest tenants at once, as after a restart, get through as fast as their tokens are verified.
+//! Many honest tenants at once, as after a restart, get through as fast as their tokens are
+//! verified.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -53,8 +55,8 @@ struct Verified {
     keys: Arc<IssuerKeys>,
     /// The last second in which the tenant was used.
     used_at: AtomicU64,
-    /// The number of seconds in which it was used, plus the weight of the last evicted tenant at that
-    /// time, so that former use counts less than recent use.
+    /// The number of seconds in which it was used, plus the weight of the last evicted tenant at
+    /// that time, so that former use counts less than recent use.
     weight: AtomicU64,
 }
 

@@ -1,10 +1,14 @@
-//! The token cache: verification results by the text of the token, so that a signature is verified once.
+//! The token cache: verification results by the text of the token, so that a signature is verified
+//! once.
 //!
 //! 1. Only verified tokens are inserted, and the whole text of a token is compared on lookup.
-//! 2. A cached result may be outdated. The caller checks what can change: the time, the key and revocations.
-//! 3. The memory is bounded in bytes. Expired tokens are evicted first, then tokens that were not used recently.
+//! 2. A cached result may be outdated. The caller checks what can change: the time, the key and
+//!    revocations.
+//! 3. The memory is bounded in bytes. Expired tokens are evicted first, then tokens that were not
+//!    used recently.
 //!
-//! A cache belongs to the settings of one layer. A layer with other settings starts with an empty cache.
+//! A cache belongs to the settings of one layer. A layer with other settings starts with an empty
+//! cache.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -58,7 +62,8 @@ struct Entry {
 
 const SHARDS: usize = 64;
 
-/// The memory of an entry beyond its identity: its place in the table, and what the allocator rounds up.
+/// The memory of an entry beyond its identity: its place in the table, and what the allocator
+/// rounds up.
 const OVERHEAD: usize = 512;
 
 // === impl TokenCache ===
@@ -82,8 +87,9 @@ impl TokenCache {
 
     /// The identity and the issuer of a cached token, if `is_still_valid` accepts it.
     ///
-    /// The check runs under the read lock of the shard, so that a cache hit clones no reference count but the identity's:
-    /// all threads that verify one token would write to the same counters.
+    /// The check runs under the read lock of the shard, so that a cache hit clones no reference
+    /// count but the identity's: all threads that verify one token would write to the same
+    /// counters.
     pub(super) fn find(
         &self,
         token: &[u8],
@@ -133,8 +139,8 @@ impl TokenCache {
         });
     }
 
-    /// A keyed product of the last 16 bytes. The end of a valid signature is practically random and cannot be chosen, so
-    /// this is enough, at an eighth of the cost of a general hash.
+    /// A keyed product of the last 16 bytes. The end of a valid signature is practically random and
+    /// cannot be chosen, so this is enough, at an eighth of the cost of a general hash.
     fn hash(&self, token: &[u8]) -> u64 {
         let end = token.last_chunk().copied();
         let end = end.map_or(0, u128::from_ne_bytes);
@@ -143,7 +149,8 @@ impl TokenCache {
         (product >> 64) as u64 ^ product as u64
     }
 
-    /// The table inside a shard uses the highest and the lowest bits, so the shard is chosen by the middle ones.
+    /// The table inside a shard uses the highest and the lowest bits, so the shard is chosen by the
+    /// middle ones.
     fn shard(&self, hash: u64) -> &RwLock<Table> {
         self.shards.shard(hash.rotate_left(32))
     }
@@ -160,8 +167,8 @@ impl fmt::Debug for TokenCache {
 // === impl Table ===
 
 impl Table {
-    /// Evicts entries until at most `allowed` bytes are left: expired entries, and entries not used since the hand passed.
-    /// Returns how many.
+    /// Evicts entries until at most `allowed` bytes are left: expired entries, and entries not used
+    /// since the hand passed. Returns how many.
     fn make_room(&mut self, allowed: usize, now: u64) -> u64 {
         let mut evicted = 0;
         while self.bytes > allowed && !self.entries.is_empty() {

@@ -202,8 +202,8 @@ impl ClaimMapping {
             .chain(&self.scopes)
     }
 
-    /// Reads one top-level claim. Returns how many demands (required claims, and claims with a fixed text) it meets, and how
-    /// many there are for it.
+    /// Reads one top-level claim. Returns how many demands (required claims, and claims with a
+    /// fixed text) it meets, and how many there are for it.
     fn read_member<'de, A: MapAccess<'de>>(
         &self,
         name: &str,
@@ -240,7 +240,8 @@ impl ClaimMapping {
         self.required.iter().map(|name| &**name).chain(equal)
     }
 
-    /// The name for the log, if the claim is registered or configured. Other names are chosen by the author of the token.
+    /// The name for the log, if the claim is registered or configured. Other names are chosen by
+    /// the author of the token.
     fn configured(&self, name: &str) -> Option<Arc<str>> {
         let registered = ["iss", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"];
         let is_configured = registered.contains(&name)
@@ -261,7 +262,8 @@ impl ClaimMapping {
         self.clients.iter().position(|own| **own == *name)
     }
 
-    /// Reads one claim for every purpose that it has. Returns how many of the fixed texts it matches.
+    /// Reads one claim for every purpose that it has. Returns how many of the fixed texts it
+    /// matches.
     fn read<'de, E: Error>(
         &self,
         name: &str,
@@ -347,7 +349,8 @@ fn descend<'de, E: Error>(
     Ok(found)
 }
 
-/// `sub` is a string. A claim that replaces it may also be a whole number, as the user IDs of databases are.
+/// `sub` is a string. A claim that replaces it may also be a whole number, as the user IDs of
+/// databases are.
 fn subject<'de, E: Error>(path: &ClaimPath, value: &'de RawValue) -> Result<Cow<'de, str>, E> {
     if !begins(path, "sub") && parse::<u64, E>(value).is_ok() {
         return Ok(Cow::Borrowed(value.get()));
@@ -359,7 +362,8 @@ fn parse<'de, T: Deserialize<'de>, E: Error>(value: &'de RawValue) -> Result<T, 
     serde_json::from_str(value.get()).map_err(E::custom)
 }
 
-/// Finds one member of an object. It is an error if a path leads through a value that is not an object.
+/// Finds one member of an object. It is an error if a path leads through a value that is not an
+/// object.
 struct Member<'n>(&'n str);
 
 impl<'de> DeserializeSeed<'de> for Member<'_> {

@@ -52,8 +52,8 @@ const MAX_KID: usize = 256;
 // === impl Parts ===
 
 impl<'t> Parts<'t> {
-    /// Decodes the three parts. A token that cannot be decoded is malformed; without the characters of a credential
-    /// (`token68`), the request is malformed.
+    /// Decodes the three parts. A token that cannot be decoded is malformed; without the characters
+    /// of a credential (`token68`), the request is malformed.
     pub(super) fn decode(token: &'t [u8]) -> Result<Self, Reason> {
         Self::strictly(token).map_err(|reason| {
             if is_token68(token) {
@@ -134,7 +134,8 @@ impl<'t> Header<'t> {
         })
     }
 
-    /// The type without the prefix `application/`, which RFC 7515 section 4.1.9 makes optional. Empty if there is none.
+    /// The type without the prefix `application/`, which RFC 7515 section 4.1.9 makes optional.
+    /// Empty if there is none.
     pub(super) fn media_type(&self) -> &str {
         let typ = self.typ.as_deref().unwrap_or_default();
         match typ.split_at_checked("application/".len()) {
@@ -167,8 +168,8 @@ impl<'de> Deserialize<'de> for Raw<'de> {
                         "alg" => alg = Some(map.next_value::<Text<'de>>()?.0),
                         "kid" => kid = Some(map.next_value::<Text<'de>>()?.0),
                         "typ" => typ = Some(map.next_value::<Text<'de>>()?.0),
-                        // No critical extension is supported (RFC 7515 section 4.1.11), and keys come from the issuer,
-                        // never from the token.
+                        // No critical extension is supported (RFC 7515 section 4.1.11), and keys
+                        // come from the issuer, never from the token.
                         "crit" | "jwk" | "jku" | "x5u" | "x5c" => {
                             return Err(A::Error::custom("a member that is not accepted"));
                         }

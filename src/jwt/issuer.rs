@@ -75,8 +75,9 @@ pub(super) enum Keys {
 impl Issuer {
     /// An issuer by the exact value of its `iss` claim.
     ///
-    /// Its keys come from one of the `with_` setters, from [the layer](crate::JwtAuthLayer::with_keys), or from a
-    /// [`JwksCacheLayer`](crate::JwksCacheLayer) above. [`discover`](Self::discover) finds them by the issuer's URL.
+    /// Its keys come from one of the `with_` setters, from [the
+    /// layer](crate::JwtAuthLayer::with_keys), or from a [`JwksCacheLayer`](crate::JwksCacheLayer)
+    /// above. [`discover`](Self::discover) finds them by the issuer's URL.
     pub fn new(issuer: impl AsRef<str>) -> Self {
         let this = Self {
             name: issuer.as_ref().into(),
@@ -93,7 +94,8 @@ impl Issuer {
         this.token_types(Profile::Generic.types())
     }
 
-    /// An issuer whose keys are discovered by its URL (OpenID Connect Discovery, otherwise RFC 8414).
+    /// An issuer whose keys are discovered by its URL (OpenID Connect Discovery, otherwise RFC
+    /// 8414).
     ///
     /// Nothing is fetched here. The first token, or [`JwksCache::warm`], fetches the keys.
     ///
@@ -107,16 +109,18 @@ impl Issuer {
         Ok(Self::new(issuer).with_keys(keys))
     }
 
-    /// The issuers of all tenants whose names fit a pattern: an https URL with `{tenant}` as one segment of its path, such
-    /// as `https://login.example.com/{tenant}/v2.0`. Scheme, host, port and the rest of the path are fixed.
+    /// The issuers of all tenants whose names fit a pattern: an https URL with `{tenant}` as one
+    /// segment of its path, such as `https://login.example.com/{tenant}/v2.0`. Scheme, host, port
+    /// and the rest of the path are fixed.
     ///
-    /// A tenant's name has up to 128 letters, digits, `-`, `_` and `.`, and does not begin with a dot.
-    /// [`allow_tenants`](Self::allow_tenants) restricts the names. Everyone who can register a tenant at the issuer can
-    /// have tokens issued. So an audience may contain `{tenant}`, which then matches the tenant of the token only.
-    /// [`Identity::issuer`](crate::Identity::issuer) is the issuer of the tenant; a subject is unique within it only.
+    /// A tenant's name has up to 128 letters, digits, `-`, `_` and `.`, and does not begin with a
+    /// dot. [`allow_tenants`](Self::allow_tenants) restricts the names. Everyone who can register a
+    /// tenant at the issuer can have tokens issued. So an audience may contain `{tenant}`, which
+    /// then matches the tenant of the token only. [`Identity::issuer`](crate::Identity::issuer) is
+    /// the issuer of the tenant; a subject is unique within it only.
     ///
-    /// The keys come from [sources](crate::JwksSource#tenants) with the same pattern. If the layer also has an issuer with
-    /// the full name of a tenant, the settings of that issuer apply.
+    /// The keys come from [sources](crate::JwksSource#tenants) with the same pattern. If the layer
+    /// also has an issuer with the full name of a tenant, the settings of that issuer apply.
     ///
     /// ```
     /// use portcullis::{Issuer, JwksCache, JwksSource, JwtAuthLayer};
@@ -145,15 +149,15 @@ impl Issuer {
 
     /// Accepts the tokens of the tenants for which `allowed` returns true.
     ///
-    /// `allowed` is called once per token whose issuer fits the pattern, before the signature is verified, so it must not
-    /// block. With it, invented tenant names cause no fetch of keys.
+    /// `allowed` is called once per token whose issuer fits the pattern, before the signature is
+    /// verified, so it must not block. With it, invented tenant names cause no fetch of keys.
     pub fn allow_tenants(mut self, allowed: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.allowed = Some(Arc::new(allowed));
         self
     }
 
-    /// Verifies with a secret that the issuer shares with this service: HS256 from 32 bytes, HS384 from 48 and HS512 from
-    /// 64, and no other algorithm (RFC 7518 section 3.2).
+    /// Verifies with a secret that the issuer shares with this service: HS256 from 32 bytes, HS384
+    /// from 48 and HS512 from 64, and no other algorithm (RFC 7518 section 3.2).
     ///
     /// Every service that can verify such a token can also issue one. Prefer public keys.
     ///
@@ -190,8 +194,8 @@ impl Issuer {
         self
     }
 
-    /// Reads tokens as this product issues them, and rejects the other tokens that it issues. Resets every claim and
-    /// `typ`, so call it before the setters for single claims.
+    /// Reads tokens as this product issues them, and rejects the other tokens that it issues.
+    /// Resets every claim and `typ`, so call it before the setters for single claims.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.mapping = profile.mapping();
         self.token_types(profile.types())
@@ -203,22 +207,23 @@ impl Issuer {
         self
     }
 
-    /// Accepts only these algorithms. Default: RS256-512, PS256-512, ES256, ES384 and EdDSA; with a secret, the HS
-    /// algorithms that its length allows.
+    /// Accepts only these algorithms. Default: RS256-512, PS256-512, ES256, ES384 and EdDSA; with a
+    /// secret, the HS algorithms that its length allows.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         let list: Vec<Algorithm> = algorithms.into_iter().collect();
         self.algorithms = Some(Algorithms::of(&list));
         self
     }
 
-    /// Accepts only these `typ` headers, compared without case. An empty name accepts tokens without `typ`. Default:
-    /// `at+jwt`, `JWT`, and tokens without `typ`.
+    /// Accepts only these `typ` headers, compared without case. An empty name accepts tokens
+    /// without `typ`. Default: `at+jwt`, `JWT`, and tokens without `typ`.
     pub fn token_types(mut self, types: impl IntoIterator<Item: AsRef<str>>) -> Self {
         self.types = types.into_iter().map(|own| own.as_ref().into()).collect();
         self
     }
 
-    /// How far the clock of the issuer may differ from the local clock, at most 10 minutes. Default: 60 seconds.
+    /// How far the clock of the issuer may differ from the local clock, at most 10 minutes.
+    /// Default: 60 seconds.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
@@ -242,10 +247,12 @@ impl Issuer {
         self
     }
 
-    /// Accepts tokens that are bound to a key of the client by `cnf` (DPoP, RFC 9449; client certificates, RFC 8705), as if
-    /// they were bearer tokens. By default they are rejected, because this layer does not verify the proof of possession.
+    /// Accepts tokens that are bound to a key of the client by `cnf` (DPoP, RFC 9449; client
+    /// certificates, RFC 8705), as if they were bearer tokens. By default they are rejected,
+    /// because this layer does not verify the proof of possession.
     ///
-    /// Use it only if another component verifies the proof. Without that, a stolen token works for every client.
+    /// Use it only if another component verifies the proof. Without that, a stolen token works for
+    /// every client.
     pub fn dangerous_accept_bound_tokens(mut self) -> Self {
         self.mapping.bound = true;
         self
@@ -269,7 +276,8 @@ impl Issuer {
         self
     }
 
-    /// The claim with the scopes, a string with spaces or a list of strings. Default: `scope` and `scp`.
+    /// The claim with the scopes, a string with spaces or a list of strings. Default: `scope` and
+    /// `scp`.
     pub fn scopes_claim(mut self, claim: impl Into<ClaimPath>) -> Self {
         self.mapping.scopes = vec![claim.into()];
         self

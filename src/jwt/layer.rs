@@ -31,13 +31,14 @@ pub struct JwtAuthLayer {
 impl JwtAuthLayer {
     /// Accepts the tokens of one issuer for `audience`.
     ///
-    /// The keys are discovered by the issuer's URL (OpenID Connect Discovery, otherwise RFC 8414) when the first token
-    /// arrives, and refreshed from then on. Nothing is fetched here, so a service starts even if its identity provider is
-    /// down.
+    /// The keys are discovered by the issuer's URL (OpenID Connect Discovery, otherwise RFC 8414)
+    /// when the first token arrives, and refreshed from then on. Nothing is fetched here, so a
+    /// service starts even if its identity provider is down.
     ///
     /// # Errors
     ///
-    /// If the issuer is not an `https` URL (a loopback address may use `http`), or the audience is empty.
+    /// If the issuer is not an `https` URL (a loopback address may use `http`), or the audience is
+    /// empty.
     #[cfg(feature = "reqwest")]
     #[doc(alias = "oidc")]
     pub fn from_issuer(
@@ -47,7 +48,8 @@ impl JwtAuthLayer {
         Self::new([Issuer::discover(issuer)?.audience(audience)])
     }
 
-    /// Accepts the tokens of several issuers. A token is verified by the settings of the issuer that it names.
+    /// Accepts the tokens of several issuers. A token is verified by the settings of the issuer
+    /// that it names.
     ///
     /// ```
     /// use portcullis::{Issuer, JwtAuthLayer};
@@ -60,8 +62,8 @@ impl JwtAuthLayer {
     ///
     /// # Errors
     ///
-    /// If there is no issuer, an issuer has no audience, two issuers have the same name, or the algorithms of an issuer do
-    /// not fit its keys.
+    /// If there is no issuer, an issuer has no audience, two issuers have the same name, or the
+    /// algorithms of an issuer do not fit its keys.
     pub fn new(issuers: impl IntoIterator<Item = Issuer>) -> Result<Self, ConfigError> {
         let verifier = Verifier::new(issuers.into_iter().collect())?;
         Ok(Self {
@@ -80,10 +82,11 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// The caches with the keys of the issuers, for readiness probes, status pages and [`JwksCache::purge`].
+    /// The caches with the keys of the issuers, for readiness probes, status pages and
+    /// [`JwksCache::purge`].
     ///
-    /// A readiness probe asks [`JwksCache::is_ready`], which also starts the fetches that are due. Without that, a service
-    /// that gets no tokens before it is ready would never fetch its keys.
+    /// A readiness probe asks [`JwksCache::is_ready`], which also starts the fetches that are due.
+    /// Without that, a service that gets no tokens before it is ready would never fetch its keys.
     ///
     /// ```
     /// use http::StatusCode;
@@ -115,18 +118,20 @@ impl JwtAuthLayer {
         verifier.key_caches().cloned().collect()
     }
 
-    /// Passes requests without a token as [`Caller::Anonymous`](crate::Caller::Anonymous). Invalid tokens are rejected.
+    /// Passes requests without a token as [`Caller::Anonymous`](crate::Caller::Anonymous). Invalid
+    /// tokens are rejected.
     pub fn optional(mut self) -> Self {
         self.gate.settings_mut().optional = true;
         self
     }
 
-    /// Rejects nothing and reports what would be rejected, to try the settings of an issuer with real traffic.
+    /// Rejects nothing and reports what would be rejected, to try the settings of an issuer with
+    /// real traffic.
     ///
     /// **Every request passes.** A request that would be rejected passes as
-    /// [`Caller::Anonymous`](crate::Caller::Anonymous), without its token and without the claims of the token. A layer below
-    /// that requires a caller rejects it then; a handler without such a layer serves every client. Misconfigurations are
-    /// still rejected.
+    /// [`Caller::Anonymous`](crate::Caller::Anonymous), without its token and without the claims of
+    /// the token. A layer below that requires a caller rejects it then; a handler without such a
+    /// layer serves every client. Misconfigurations are still rejected.
     pub fn dangerous_report_authentication(mut self) -> Self {
         self.gate.settings_mut().mode = Mode::Report;
         self
@@ -144,9 +149,9 @@ impl JwtAuthLayer {
 
     /// Also reads tokens from the cookie `name`.
     ///
-    /// Browsers send cookies with requests that other sites cause. Use a name with the prefix `__Host-` and the attributes
-    /// `Secure`, `HttpOnly` and `SameSite`, and protect requests that change state against forgery
-    /// (`tower_http::csrf::CsrfLayer`).
+    /// Browsers send cookies with requests that other sites cause. Use a name with the prefix
+    /// `__Host-` and the attributes `Secure`, `HttpOnly` and `SameSite`, and protect requests that
+    /// change state against forgery (`tower_http::csrf::CsrfLayer`).
     ///
     /// # Errors
     ///
@@ -183,8 +188,9 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// Also reads tokens from `Sec-WebSocket-Protocol: bearer, <token>`, the only header that a page in a browser can set
-    /// for a WebSocket. The response to the upgrade selects the subprotocol `bearer`.
+    /// Also reads tokens from `Sec-WebSocket-Protocol: bearer, <token>`, the only header that a
+    /// page in a browser can set for a WebSocket. The response to the upgrade selects the
+    /// subprotocol `bearer`.
     pub fn websocket_protocol(mut self) -> Self {
         self.gate.settings_mut().sources.websocket_protocol = true;
         self
@@ -192,8 +198,8 @@ impl JwtAuthLayer {
 
     /// Also reads tokens from the query parameter `name`, for example `access_token`.
     ///
-    /// Proxies, browsers and access logs store URLs, and so the token. RFC 9700 section 4.3.2 forbids it. The parameter is
-    /// removed before inner services see the URL.
+    /// Proxies, browsers and access logs store URLs, and so the token. RFC 9700 section 4.3.2
+    /// forbids it. The parameter is removed before inner services see the URL.
     ///
     /// # Errors
     ///
@@ -210,10 +216,12 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// Passes CORS preflights without a token, as [`Caller::Anonymous`](crate::Caller::Anonymous): OPTIONS requests with
-    /// `Origin` and `Access-Control-Request-Method`. Browsers send them without credentials.
+    /// Passes CORS preflights without a token, as [`Caller::Anonymous`](crate::Caller::Anonymous):
+    /// OPTIONS requests with `Origin` and `Access-Control-Request-Method`. Browsers send them
+    /// without credentials.
     ///
-    /// A CORS layer outside of this layer answers preflights itself and makes this setting unnecessary.
+    /// A CORS layer outside of this layer answers preflights itself and makes this setting
+    /// unnecessary.
     pub fn pass_cors_preflight(mut self) -> Self {
         self.gate.settings_mut().passes_preflight = true;
         self
@@ -225,10 +233,11 @@ impl JwtAuthLayer {
         self
     }
 
-    /// The maximum memory of the token cache in bytes. Default: 64 MiB. Zero switches the cache off.
+    /// The maximum memory of the token cache in bytes. Default: 64 MiB. Zero switches the cache
+    /// off.
     ///
-    /// A cache hit skips the signature check, but still checks the times, revocations, and that the key is still valid. The
-    /// whole token is compared. Clones of a layer share the cache.
+    /// A cache hit skips the signature check, but still checks the times, revocations, and that the
+    /// key is still valid. The whole token is compared. Clones of a layer share the cache.
     pub fn token_cache(mut self, max_bytes: usize) -> Self {
         let verifier = &mut self.gate.settings_mut().verifier;
         verifier.set_cache_bytes(max_bytes);
@@ -241,16 +250,18 @@ impl JwtAuthLayer {
         self
     }
 
-    /// Whether the layer is active. If not, requests pass unchanged, and layers below find no caller.
+    /// Whether the layer is active. If not, requests pass unchanged, and layers below find no
+    /// caller.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
     }
 
-    /// Whether the bearer token in the `Authorization` header is in the token cache and still valid.
+    /// Whether the bearer token in the `Authorization` header is in the token cache and still
+    /// valid.
     ///
-    /// Waits for nothing and changes nothing in the request. A rate limit uses it to pass good tokens from an address that
-    /// is over its limit of failures.
+    /// Waits for nothing and changes nothing in the request. A rate limit uses it to pass good
+    /// tokens from an address that is over its limit of failures.
     #[must_use]
     pub fn is_cached(&self, headers: &HeaderMap) -> bool {
         let verifier = &self.gate.settings().verifier;
@@ -259,8 +270,9 @@ impl JwtAuthLayer {
 
     /// Verifies a token that did not arrive in a request, such as one from a message queue.
     ///
-    /// Decides as the layer decides for a request with this token: if the issuer's keys must be fetched first, or the
-    /// token names an unknown key, it waits for the fetch. Dropping the future cancels no fetch.
+    /// Decides as the layer decides for a request with this token: if the issuer's keys must be
+    /// fetched first, or the token names an unknown key, it waits for the fetch. Dropping the
+    /// future cancels no fetch.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -281,8 +293,8 @@ impl JwtAuthLayer {
     ///
     /// # Errors
     ///
-    /// The rejection that the layer answers a request with this token with. [`Reason::KeysUnavailable`] is temporary:
-    /// try the token again later.
+    /// The rejection that the layer answers a request with this token with.
+    /// [`Reason::KeysUnavailable`] is temporary: try the token again later.
     pub async fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
         let mut verified = self.verify_with(&bearer, LookupMode::MayWait);
@@ -295,8 +307,9 @@ impl JwtAuthLayer {
 
     /// Verifies a token with the keys that are loaded, without waiting.
     ///
-    /// If the keys are due, or the token names an unknown key, a fetch starts in the background, on the tokio runtime
-    /// that this is called on. Until it ends, such a token is rejected with [`Reason::KeysUnavailable`].
+    /// If the keys are due, or the token names an unknown key, a fetch starts in the background, on
+    /// the tokio runtime that this is called on. Until it ends, such a token is rejected with
+    /// [`Reason::KeysUnavailable`].
     ///
     /// # Errors
     ///

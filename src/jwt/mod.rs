@@ -2,23 +2,27 @@
 //!
 //! A request is decided in these steps:
 //!
-//! 1. The token is taken out of the request: one `Authorization` header with the scheme `Bearer` and at most 8 KiB.
-//!    Without that header, or with another scheme, the request has no token. A [cookie](JwtAuthLayer::cookie), another
-//!    [header](JwtAuthLayer::header), [`Sec-WebSocket-Protocol`](JwtAuthLayer::websocket_protocol) and the
-//!    [query](JwtAuthLayer::dangerous_query_parameter) are read if enabled. Two tokens are a malformed request (400), so
-//!    that a bad token never falls through to another source.
-//! 2. The token has three parts in strict base64url. Its header has an accepted `alg` and `typ`, no `crit` and no keys.
-//! 3. `iss` selects the [`Issuer`], and `kid` selects the key of that issuer. If the keys must be fetched first, the
-//!    request waits without a permit of the inner service.
-//! 4. The signature is verified, and then the claims: `iss`, `aud`, `exp` and `sub` with exact types, and `nbf` and `iat`
-//!    if present.
-//! 5. A [`Caller`](crate::Caller) is inserted into the extensions of the request, where inner layers and handlers find it.
+//! 1. The token is taken out of the request: one `Authorization` header with the scheme `Bearer`
+//!    and at most 8 KiB. Without that header, or with another scheme, the request has no token. A
+//!    [cookie](JwtAuthLayer::cookie), another [header](JwtAuthLayer::header),
+//!    [`Sec-WebSocket-Protocol`](JwtAuthLayer::websocket_protocol) and the
+//!    [query](JwtAuthLayer::dangerous_query_parameter) are read if enabled. Two tokens are a
+//!    malformed request (400), so that a bad token never falls through to another source.
+//! 2. The token has three parts in strict base64url. Its header has an accepted `alg` and `typ`, no
+//!    `crit` and no keys.
+//! 3. `iss` selects the [`Issuer`], and `kid` selects the key of that issuer. If the keys must be
+//!    fetched first, the request waits without a permit of the inner service.
+//! 4. The signature is verified, and then the claims: `iss`, `aud`, `exp` and `sub` with exact
+//!    types, and `nbf` and `iat` if present.
+//! 5. A [`Caller`](crate::Caller) is inserted into the extensions of the request, where inner
+//!    layers and handlers find it.
 //!
-//! The client receives 401 with an RFC 6750 challenge for a bad or missing token, and 503 if the issuer's keys are not
-//! available. The texts are fixed and repeat nothing from the token. The log names the configured claim that failed.
+//! The client receives 401 with an RFC 6750 challenge for a bad or missing token, and 503 if the
+//! issuer's keys are not available. The texts are fixed and repeat nothing from the token. The log
+//! names the configured claim that failed.
 //!
-//! Put this layer outside of all layers that need the caller, and inside of a rate limit by address, which stops floods
-//! before a signature is verified.
+//! Put this layer outside of all layers that need the caller, and inside of a rate limit by
+//! address, which stops floods before a signature is verified.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -3,8 +3,8 @@
 use super::claims::ClaimMapping;
 use crate::words::words;
 
-/// The product that issues the tokens: which claims contain the client, roles, scopes and permissions, and how access
-/// tokens differ from its other tokens.
+/// The product that issues the tokens: which claims contain the client, roles, scopes and
+/// permissions, and how access tokens differ from its other tokens.
 ///
 /// | profile | roles | scopes | permissions | client | audience | rejects |
 /// |---|---|---|---|---|---|---|
@@ -17,8 +17,9 @@ use crate::words::words;
 /// | `Cognito` | `cognito:groups` | `scope` | | `client_id` | `client_id` | tokens without `"token_use": "access"`: ID tokens |
 /// | `Google` | | | | `azp` | `aud` | |
 ///
-/// Setters of [`Issuer`](super::Issuer) that are called after [`profile`](super::Issuer::profile) change single claims.
-/// Keycloak's client roles are not mixed with its realm roles. To use the roles of one client as permissions, call
+/// Setters of [`Issuer`](super::Issuer) that are called after [`profile`](super::Issuer::profile)
+/// change single claims. Keycloak's client roles are not mixed with its realm roles. To use the
+/// roles of one client as permissions, call
 /// `.permissions_claim(["resource_access", CLIENT, "roles"])`.
 ///
 /// ```
@@ -44,10 +45,11 @@ pub enum Profile {
     Auth0,
     /// Microsoft Entra ID: app roles, and delegated permissions as scopes.
     ///
-    /// For the tokens of many organizations use [`Issuer::tenants`](super::Issuer::tenants) with the pattern
-    /// `https://login.microsoftonline.com/{tenant}/v2.0`. The keys are discovered per tenant, or come from the
-    /// [URL](crate::JwksSource::uri) `https://login.microsoftonline.com/common/discovery/v2.0/keys` for all of them. A key
-    /// there that names its issuer verifies the tokens of that issuer only.
+    /// For the tokens of many organizations use [`Issuer::tenants`](super::Issuer::tenants) with
+    /// the pattern `https://login.microsoftonline.com/{tenant}/v2.0`. The keys are discovered per
+    /// tenant, or come from the [URL](crate::JwksSource::uri)
+    /// `https://login.microsoftonline.com/common/discovery/v2.0/keys` for all of them. A key there
+    /// that names its issuer verifies the tokens of that issuer only.
     Entra,
     /// Okta custom authorization servers, with a `groups` claim.
     Okta,

@@ -25,8 +25,8 @@ gated_service! {
     ///
     /// `call` asks `JwtGate::begin`, and `JwtGate::finish` after a wait for keys.
     ///
-    /// tonic's `NamedService` cannot be implemented here without a dependency on tonic. To layer one
-    /// service of a server, use tonic's own `LayerExt`, which keeps the name:
+    /// tonic's `NamedService` cannot be implemented here without a dependency on tonic. To layer
+    /// one service of a server, use tonic's own `LayerExt`, which keeps the name:
     ///
     /// ```
     /// use portcullis::JwtAuthLayer;
@@ -120,7 +120,8 @@ impl JwtGate {
         })
     }
 
-    /// In report mode the request is passed on, so its credential is removed and its caller is anonymous.
+    /// In report mode the request is passed on, so its credential is removed and its caller is
+    /// anonymous.
     fn reject<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
         let rejection = rejection.into();
         if self.0.mode == Mode::Report {

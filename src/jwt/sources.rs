@@ -27,7 +27,8 @@ pub(super) struct Credential {
 pub(super) enum SubprotocolReply {
     #[default]
     None,
-    /// Selects [`ANNOUNCEMENT`]. A browser closes the connection if the server selects none of its subprotocols.
+    /// Selects [`ANNOUNCEMENT`]. A browser closes the connection if the server selects none of its
+    /// subprotocols.
     Bearer,
 }
 
@@ -39,7 +40,8 @@ const ANNOUNCEMENT: &str = "bearer";
 impl TokenSources {
     /// Removes the token from the request and returns it, so that no inner service sees it.
     ///
-    /// Two tokens are a malformed request, whatever their sources: otherwise a bad token would fall through to the next.
+    /// Two tokens are a malformed request, whatever their sources: otherwise a bad token would fall
+    /// through to the next.
     pub(super) fn take<B>(
         &self,
         request: &mut Request<B>,
@@ -75,7 +77,8 @@ impl TokenSources {
         Ok(found)
     }
 
-    /// Removes everything from the mapping where tokens are read, well-formed or not. Called after `take` failed.
+    /// Removes everything from the mapping where tokens are read, well-formed or not. Called after
+    /// `take` failed.
     pub(super) fn discard<B>(&self, request: &mut Request<B>) {
         if let Some(name) = &self.query {
             let uri = request.uri_mut();
@@ -115,8 +118,9 @@ impl SubprotocolReply {
 
 /// Takes the credential of the scheme `Bearer`.
 ///
-/// Returns `None` without an `Authorization` header, and for other schemes, whose credential stays in the request. The
-/// characters of the token are not checked here: a cached token has the right ones, and decoding any other is stricter.
+/// Returns `None` without an `Authorization` header, and for other schemes, whose credential stays
+/// in the request. The characters of the token are not checked here: a cached token has the right
+/// ones, and decoding any other is stricter.
 fn take_authorization(headers: &mut HeaderMap, max_bytes: usize) -> Result<Option<Bearer>, Reason> {
     let lines = headers.len();
     // Removes all lines of the header and returns the first.
@@ -252,7 +256,8 @@ fn contains(line: &HeaderValue, text: &str) -> bool {
     parts.any(|part| part == text.as_bytes())
 }
 
-/// Removes the cookie. Other cookies stay, unless the header is not text and cookies cannot be separated.
+/// Removes the cookie. Other cookies stay, unless the header is not text and cookies cannot be
+/// separated.
 fn discard_cookie(headers: &mut HeaderMap, name: &str) {
     let mut cookies = headers.get_all(COOKIE).iter();
     if !cookies.any(|line| contains(line, name)) {
@@ -275,7 +280,8 @@ fn take_header(headers: &mut HeaderMap, name: &HeaderName) -> Result<Option<Stri
     Ok(found)
 }
 
-/// Takes `bearer, <token>` out of the list of subprotocols. Neither is a protocol that the server speaks.
+/// Takes `bearer, <token>` out of the list of subprotocols. Neither is a protocol that the server
+/// speaks.
 fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
     let mut offered: Vec<&str> = lines(headers, &SEC_WEBSOCKET_PROTOCOL)?
         .iter()
@@ -299,7 +305,8 @@ fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
 
 /// Takes `name=<token>`. The rest of the query keeps its bytes.
 fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
-    // Another reader of the query may see a token in such a pair, and perhaps not the one that is verified here.
+    // Another reader of the query may see a token in such a pair, and perhaps not the one that is
+    // verified here.
     if pairs(uri).any(|pair| is_disguised(pair, name)) {
         return Err(Reason::InvalidRequest);
     }
@@ -330,8 +337,8 @@ fn value<'p>(pair: &'p str, name: &str) -> Option<&'p str> {
     pair.strip_prefix(name)?.strip_prefix('=')
 }
 
-/// Whether other readers find the parameter in this pair, although the pair does not begin with its name: the name has
-/// escapes, or it follows a `;`, which some form decoders read as `&`.
+/// Whether other readers find the parameter in this pair, although the pair does not begin with its
+/// name: the name has escapes, or it follows a `;`, which some form decoders read as `&`.
 fn is_disguised(pair: &str, name: &str) -> bool {
     pair.split(';').enumerate().any(|(at, part)| {
         let (own, _) = part.split_once('=').unwrap_or((part, ""));

@@ -44,7 +44,8 @@ pub(super) enum VerifyError {
     Wait(Waiter),
 }
 
-/// A year after the epoch. A clock before this time was never set, and every token would look unexpired.
+/// A year after the epoch. A clock before this time was never set, and every token would look
+/// unexpired.
 const EARLIEST: Duration = Duration::from_secs(365 * 86_400);
 
 // === impl Verifier ===
@@ -114,8 +115,8 @@ impl Verifier {
         own.chain(&self.shared_keys)
     }
 
-    /// Decides about one token. Returns the identity, and the index of its issuer. `above` is the cache that a
-    /// `JwksCacheLayer` put into the request.
+    /// Decides about one token. Returns the identity, and the index of its issuer. `above` is the
+    /// cache that a `JwksCacheLayer` put into the request.
     pub(super) fn verify(
         &self,
         bearer: &Bearer,
@@ -159,8 +160,8 @@ impl Verifier {
         found.is_some()
     }
 
-    /// Checks everything that may have changed since the token was verified. If the result is false, full verification
-    /// follows and finds the reason.
+    /// Checks everything that may have changed since the token was verified. If the result is
+    /// false, full verification follows and finds the reason.
     fn is_still_valid(
         &self,
         token: &CachedToken,
@@ -187,7 +188,8 @@ impl Verifier {
             && !self.is_revoked(&token.identity)
     }
 
-    /// Cheap checks come first. Before the signature is verified, only `iss` is read, to choose the key.
+    /// Cheap checks come first. Before the signature is verified, only `iss` is read, to choose the
+    /// key.
     fn verify_uncached(
         &self,
         bearer: &Bearer,
@@ -267,7 +269,8 @@ impl Verifier {
         revocations.is_some_and(|revocations| revocations.is_revoked(&facts()))
     }
 
-    /// Warns once per issuer if a token lives longer than a revocation of its subject: the token would be accepted again.
+    /// Warns once per issuer if a token lives longer than a revocation of its subject: the token
+    /// would be accepted again.
     fn check_lifetime(&self, at: usize, identity: &Identity, now: Duration) {
         let (Some(revocations), Some(warning)) =
             (&self.revocations, self.lifetime_warnings.get(at))
@@ -284,7 +287,8 @@ impl Verifier {
         }
     }
 
-    /// The index of the issuer with this name, otherwise of the first one with a pattern that it fits.
+    /// The index of the issuer with this name, otherwise of the first one with a pattern that it
+    /// fits.
     fn position(&self, iss: &str) -> Option<usize> {
         let find = |is_pattern: bool| {
             let mut issuers = self.issuers.iter();

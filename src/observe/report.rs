@@ -13,7 +13,8 @@ use crate::identity::Caller;
 use crate::rejection::{Reason, Rejection};
 use crate::stage::Stage;
 
-/// Reports the decision of `stage`. Returns whether the request is rejected: in report mode it is not.
+/// Reports the decision of `stage`. Returns whether the request is rejected: in report mode it is
+/// not.
 pub(crate) fn report(
     stage: Stage,
     description: Description<'_>,

@@ -44,8 +44,8 @@ impl TokenPropagationLayer {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Url`] for a URL that is not an origin, or that would send tokens over a network
-    /// in clear text.
+    /// [`ConfigError::Url`] for a URL that is not an origin, or that would send tokens over a
+    /// network in clear text.
     pub fn forward_to<O>(origins: O) -> Result<Self, ConfigError>
     where
         O: IntoIterator<Item: AsRef<str>>,

@@ -56,8 +56,9 @@
 //! # The scope of a caller
 //!
 //! In a process that has built a [`TokenPropagationLayer`], `JwtAuthLayer` opens the scope of a
-//! caller for the call of the inner service and for its future. A spawned task has no caller unless it is started with [`with_caller`]. A response body has none
-//! either, because the server polls it afterwards.
+//! caller for the call of the inner service and for its future. A spawned task has no caller unless
+//! it is started with [`with_caller`]. A response body has none either, because the server polls it
+//! afterwards.
 
 pub mod identity_headers;
 mod layer;

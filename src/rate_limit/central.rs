@@ -1,4 +1,5 @@
-//! The server's side of a lease, as `charge.lua` computes it: for tests and simulations without a server.
+//! The server's side of a lease, as `charge.lua` computes it: for tests and simulations without a
+//! server.
 
 use super::gcra::Gcra;
 use super::lease::LeaseRequest;

@@ -1,8 +1,9 @@
 //! The generic cell rate algorithm: a token bucket whose whole state is one point in time.
 //!
-//! The state is the TAT (theoretical arrival time): when all permits of the caller will be refilled,
-//! in nanoseconds. The time until then is its *debt*. A request is admitted if the debt afterwards is at
-//! most the burst. Additions, comparisons and one division: the script on the server does the same.
+//! The state is the TAT (theoretical arrival time): when all permits of the caller will be
+//! refilled, in nanoseconds. The time until then is its *debt*. A request is admitted if the debt
+//! afterwards is at most the burst. Additions, comparisons and one division: the script on the
+//! server does the same.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -41,8 +42,8 @@ pub(crate) struct Left {
     pub(crate) more_in: Duration,
 }
 
-/// A saturated sum is larger than this, so it is refused. Twice as much, the largest debt, is a valid
-/// number in Redis too, where numbers are signed and computed as doubles.
+/// A saturated sum is larger than this, so it is refused. Twice as much, the largest debt, is a
+/// valid number in Redis too, where numbers are signed and computed as doubles.
 const MAX_NANOS: u64 = u64::MAX / 8;
 
 // === impl Gcra ===
@@ -240,7 +241,8 @@ mod tests {
         assert!(caller.admits(6 * SECOND));
     }
 
-    /// A token bucket in exact fractions: `level` counts parts of a permit, `period` parts to the permit.
+    /// A token bucket in exact fractions: `level` counts parts of a permit, `period` parts to the
+    /// permit.
     struct Bucket {
         level: u128,
         last: u64,

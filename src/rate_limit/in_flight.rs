@@ -1,7 +1,7 @@
 //! The number of requests in flight, per caller.
 //!
-//! A caller is in the table only while one of its requests is in flight, so the table is never larger
-//! than the number of requests in the server.
+//! A caller is in the table only while one of its requests is in flight, so the table is never
+//! larger than the number of requests in the server.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -248,7 +248,8 @@ impl KeyConfig {
         extensions: &Extensions,
     ) -> Result<(), Rejection> {
         match self.peer.ip(extensions, headers) {
-            // One count for all requests without an address would let any client lock out the others.
+            // One count for all requests without an address would let any client lock out the
+            // others.
             None => return Err(Rejection::misconfigured(NO_ADDRESS)),
             Some(IpAddr::V4(address)) => hasher.field(Tag::V4, &address.octets()),
             Some(IpAddr::V6(address)) => {

@@ -105,8 +105,8 @@ impl RateLimitLayer {
     /// A 401 of an upstream, of a handler or of another layer does not count, and an expired token
     /// only with [`count_expired`](Self::count_expired).
     ///
-    /// Clients behind one address (an office, a NAT gateway) share its count. To let requests with a
-    /// known good token pass while the address is over its quota, see [`exempt`](Self::exempt).
+    /// Clients behind one address (an office, a NAT gateway) share its count. To let requests with
+    /// a known good token pass while the address is over its quota, see [`exempt`](Self::exempt).
     /// Behind a proxy that is not [trusted](Self::trusted_proxies), all clients have the address of
     /// the proxy; a layer without trusted proxies logs a warning once.
     pub fn failures_only(mut self) -> Self {
@@ -208,8 +208,8 @@ impl RateLimitLayer {
         self
     }
 
-    /// Names the layer's first quota in fields and bodies of responses, and the layer in metrics and
-    /// events. The default is `default`.
+    /// Names the layer's first quota in fields and bodies of responses, and the layer in metrics
+    /// and events. The default is `default`.
     ///
     /// # Errors
     ///
@@ -232,14 +232,15 @@ impl RateLimitLayer {
         self
     }
 
-    /// The maximum number of states in memory, one per caller and quota: a million by default, at 17
-    /// bytes each. The number is rounded down, by an eighth at most.
+    /// The maximum number of states in memory, one per caller and quota: a million by default, at
+    /// 17 bytes each. The number is rounded down, by an eighth at most.
     ///
     /// Memory grows with the number of callers up to this maximum. Callers without debt are
     /// forgotten. When the table is full, which begins at three quarters of the number, newcomers
-    /// replace the callers with the least debt, and take over that debt. So no caller gets more than
-    /// its quota by being replaced; newcomers have a shorter first burst, and are refused if there
-    /// are more than the table can count. The layer starts a count separate from that of its clones.
+    /// replace the callers with the least debt, and take over that debt. So no caller gets more
+    /// than its quota by being replaced; newcomers have a shorter first burst, and are refused if
+    /// there are more than the table can count. The layer starts a count separate from that of its
+    /// clones.
     pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
         self.states = States::Memory(Arc::new(Memory::new(keys)));
         self

@@ -2,8 +2,8 @@
 //!
 //! 1. A node requests what it expects to need within one *TTL*, by the demand of the last four.
 //! 2. It spends the oldest permits first. Permits that are left when their TTL ends are lost.
-//! 3. It requests more, ahead of need, when a quarter is left. One request per caller is in progress
-//!    at a time.
+//! 3. It requests more, ahead of need, when a quarter is left. One request per caller is in
+//!    progress at a time.
 //! 4. After a refusal the node refuses by itself until the store could grant again, but asks anew
 //!    after [`RECHECK`]: an operator may have deleted or repaired the key.
 //!
@@ -257,8 +257,8 @@ impl Lease {
         self.checked_at = sent;
     }
 
-    /// What the caller has left, as far as this node knows: its permits, and what the store had when
-    /// it was last asked.
+    /// What the caller has left, as far as this node knows: its permits, and what the store had
+    /// when it was last asked.
     pub(crate) fn left(&mut self, terms: &LeaseTerms, now: u64) -> Left {
         let held = terms.gcra.price(self.permits(now));
         terms.gcra.left(self.debt(now).saturating_sub(held))

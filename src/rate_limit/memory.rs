@@ -5,10 +5,11 @@
 //! 2. A newcomer takes a slot without debt: such a state equals one that was never seen.
 //! 3. If all 64 states have debts, the table doubles, up to its maximum.
 //! 4. At the maximum the newcomer replaces the state with the least debt, and the group keeps the
-//!    largest debt that was replaced, its *floor*. A caller that is not found in the group is assumed
-//!    to have that debt. So the table never assumes less debt than there is, and no caller gets more
-//!    than its quota by being replaced. In return newcomers have a shorter first burst while the
-//!    table is full, and are refused if more arrive than the slots can admit at their rate.
+//!    largest debt that was replaced, its *floor*. A caller that is not found in the group is
+//!    assumed to have that debt. So the table never assumes less debt than there is, and no caller
+//!    gets more than its quota by being replaced. In return newcomers have a shorter first burst
+//!    while the table is full, and are refused if more arrive than the slots can admit at their
+//!    rate.
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -1,25 +1,26 @@
 //! Limits how often each caller may call, and how many of its requests may be in flight.
 //!
-//! 1. The key of the caller is found: the client's address, or the verified subject, client or claim
-//!    that `JwtAuthLayer` put into the request. An anonymous caller is counted by address. If the
-//!    request lacks what is needed, it is rejected as a misconfiguration and the log names the fix;
-//!    callers are never counted together by accident.
-//! 2. The state of the caller, one point in time per [quota](Quota), is looked up under a keyed hash.
-//!    The name of the caller is not kept.
-//! 3. The quotas decide (generic cell rate algorithm): a burst at once, then the rate. No window admits
-//!    more than [`Quota::bound`]. If one quota refuses, none is charged: a rejection costs nothing.
-//! 4. Memory is bounded. When it is full, newcomers replace the callers with the least debt and take
-//!    over that debt, so no caller gets more than its quota by being replaced.
+//! 1. The key of the caller is found: the client's address, or the verified subject, client or
+//!    claim that `JwtAuthLayer` put into the request. An anonymous caller is counted by address. If
+//!    the request lacks what is needed, it is rejected as a misconfiguration and the log names the
+//!    fix; callers are never counted together by accident.
+//! 2. The state of the caller, one point in time per [quota](Quota), is looked up under a keyed
+//!    hash. The name of the caller is not kept.
+//! 3. The quotas decide (generic cell rate algorithm): a burst at once, then the rate. No window
+//!    admits more than [`Quota::bound`]. If one quota refuses, none is charged: a rejection costs
+//!    nothing.
+//! 4. Memory is bounded. When it is full, newcomers replace the callers with the least debt and
+//!    take over that debt, so no caller gets more than its quota by being replaced.
 //!
 //! Responses have `RateLimit-Policy: "default";q=100;w=2` and `RateLimit: "default";r=99;t=1` (`q`
-//! permits per `w` seconds, `r` left, one more in `t` seconds). A request over the limit receives 429
-//! with `Retry-After` and a problem document, a gRPC request status 8. Several limits, of one layer or
-//! of several, each add their own members.
+//! permits per `w` seconds, `r` left, one more in `t` seconds). A request over the limit receives
+//! 429 with `Retry-After` and a problem document, a gRPC request status 8. Several limits, of one
+//! layer or of several, each add their own members.
 //!
-//! Each process counts separately: behind a load balancer with three instances a caller may get three
-//! times the quota. Put a limit by address outside authentication, where it stops floods before any
-//! signature is verified, and a limit by subject inside. `docs/rate-limits.md` in the repository helps
-//! to choose, and lists the guarantees.
+//! Each process counts separately: behind a load balancer with three instances a caller may get
+//! three times the quota. Put a limit by address outside authentication, where it stops floods
+//! before any signature is verified, and a limit by subject inside. `docs/rate-limits.md` in the
+//! repository helps to choose, and lists the guarantees.
 //!
 //! ```
 //! use std::convert::Infallible;

@@ -10,8 +10,8 @@ use crate::error::ConfigError;
 /// How many requests a caller may make: a rate, and a burst.
 ///
 /// `per_second(4000)` admits four thousand requests per second. A caller that was idle may send
-/// [`burst`](Self::burst) requests at once; after that, permits are refilled one by one at the rate.
-/// A quota of 0, or over a period of zero, admits nothing.
+/// [`burst`](Self::burst) requests at once; after that, permits are refilled one by one at the
+/// rate. A quota of 0, or over a period of zero, admits nothing.
 ///
 /// The text form, also with the feature `serde`, is `50/s`, `50/s burst 100`, `1000/30m` or
 /// `unlimited`.
@@ -134,8 +134,8 @@ impl Quota {
         self
     }
 
-    /// The part of one of `nodes` processes: a fraction of the rate and of the burst, but a burst of
-    /// one at least.
+    /// The part of one of `nodes` processes: a fraction of the rate and of the burst, but a burst
+    /// of one at least.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn shared_by(mut self, nodes: NonZeroU32) -> Self {
         self.period_nanos = self.period_nanos.saturating_mul(nodes.get().into());

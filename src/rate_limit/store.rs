@@ -3,12 +3,12 @@
 //! Memory is not a [`Store`]: it always decides at once, so the limit calls it directly. A store is
 //! asked in this order:
 //!
-//! 1. [`try_local`](Store::try_local) decides without I/O if it can. The request then costs as little
-//!    as with memory: no box, no clone of the inner service.
-//! 2. Otherwise the request waits for [`ask`](Store::ask), which has its own deadline. Its future is
-//!    dropped when the client disconnects.
-//! 3. An error of `ask` becomes 503 with `Retry-After`. A store that handles its outages itself, by the
-//!    share of the quota or by admitting every request, returns no error.
+//! 1. [`try_local`](Store::try_local) decides without I/O if it can. The request then costs as
+//!    little as with memory: no box, no clone of the inner service.
+//! 2. Otherwise the request waits for [`ask`](Store::ask), which has its own deadline. Its future
+//!    is dropped when the client disconnects.
+//! 3. An error of `ask` becomes 503 with `Retry-After`. A store that handles its outages itself, by
+//!    the share of the quota or by admitting every request, returns no error.
 
 use std::fmt;
 use std::future::Future;
@@ -23,8 +23,8 @@ use super::policy::Policies;
 
 /// Keeps the states of callers for several processes.
 pub(crate) trait Store: fmt::Debug + Send + Sync {
-    /// Decides without I/O: by leased permits, or by a refusal that still holds. `None` if the store
-    /// must be asked.
+    /// Decides without I/O: by leased permits, or by a refusal that still holds. `None` if the
+    /// store must be asked.
     ///
     /// Called on the request path: it must not block, nor allocate if it decides.
     fn try_local(&self, check: &Check<'_>) -> Option<Outcome>;

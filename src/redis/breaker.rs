@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::sync::lock;
 
-/// Lets calls pass until several in a row have failed; then one probe at a time, until one succeeds.
+/// Lets calls pass until several in a row have failed; then one probe at a time, until one
+/// succeeds.
 #[derive(Debug, Default)]
 pub(super) struct Breaker(Mutex<State>);
 

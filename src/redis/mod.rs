@@ -2,8 +2,8 @@
 //!
 //! * [`Address`](address::Address) reads the URL and opens a stream: TCP, a Unix socket, or TLS.
 //! * [`RedisClient`] keeps one connection, bounds every call, and reconnects.
-//! * [`Breaker`](breaker::Breaker) stops the calls to a server that keeps failing, and lets one probe
-//!   at a time try it again.
+//! * [`Breaker`](breaker::Breaker) stops the calls to a server that keeps failing, and lets one
+//!   probe at a time try it again.
 
 mod address;
 mod breaker;

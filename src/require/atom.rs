@@ -26,8 +26,8 @@ macro_rules! names {
 
             /// The caller has a permission that matches the pattern: `*` is one whole segment.
             ///
-            /// Segments are separated by colons. `order:*` matches `order:read`, and neither `order`
-            /// nor `order:line:read`.
+            /// Segments are separated by colons. `order:*` matches `order:read`, and neither
+            /// `order` nor `order:line:read`.
             permission_pattern(pattern) PermissionPattern Grant;
 
             /// The caller has this permission, or a wildcard permission that covers it.
@@ -49,8 +49,8 @@ macro_rules! names {
 
             /// The caller is this subject.
             ///
-            /// A subject is unique within its issuer only: with several issuers, combine the rule with
-            /// [`issuer`](Self::issuer).
+            /// A subject is unique within its issuer only: with several issuers, combine the rule
+            /// with [`issuer`](Self::issuer).
             subject(subject) Subject Fixed;
 
             /// The caller was authenticated with this `acr` (RFC 9470).
@@ -182,8 +182,8 @@ impl Atom {
         }
     }
 
-    /// Whether no caller can satisfy both: a token has one issuer, client, subject and `acr`, and an
-    /// anonymous caller has no token.
+    /// Whether no caller can satisfy both: a token has one issuer, client, subject and `acr`, and
+    /// an anonymous caller has no token.
     pub(super) fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Issuer(own), Self::Issuer(other))

@@ -1,4 +1,5 @@
-//! The layers, which are their own builders: [`RequireLayer`] takes any rule, the others take names.
+//! The layers, which are their own builders: [`RequireLayer`] takes any rule, the others take
+//! names.
 
 use tower::Layer;
 
@@ -59,8 +60,8 @@ macro_rules! layer {
                 self
             }
 
-            /// Whether refusals are enforced or only reported. [`Mode::Report`] tries a rule on real
-            /// traffic.
+            /// Whether refusals are enforced or only reported. [`Mode::Report`] tries a rule on
+            /// real traffic.
             pub fn mode(mut self, mode: Mode) -> Self {
                 self.gate.settings_mut().mode = mode;
                 self
@@ -101,8 +102,8 @@ macro_rules! layer {
 layer! {
     /// Admits callers that satisfy a [`Rule`], or [`Rules`] by method and path.
     ///
-    /// See the [module](super). A rule or rules convert into this layer where one is expected, as in
-    /// `GuardedRouter::route`.
+    /// See the [module](super). A rule or rules convert into this layer where one is expected, as
+    /// in `GuardedRouter::route`.
     ///
     /// ```
     /// use portcullis::{Mode, RequireLayer, Rule, Rules};

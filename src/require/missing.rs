@@ -24,13 +24,15 @@ struct Alternative<'r> {
 pub(super) struct Missing {
     /// The atoms that the caller lacks, for the log.
     pub(super) text: String,
-    /// The scopes to request. Scopes that the caller has are included: a token request lists them all.
+    /// The scopes to request. Scopes that the caller has are included: a token request lists them
+    /// all.
     pub(super) scope: Option<String>,
     /// The accepted `acr` values, separated by spaces, in the order of the rule.
     pub(super) acr_values: Option<String>,
     /// In seconds.
     pub(super) max_age: Option<u64>,
-    /// Whether a step-up is enough: another login and no more than another token (RFC 9470 section 3).
+    /// Whether a step-up is enough: another login and no more than another token (RFC 9470 section
+    /// 3).
     pub(super) is_login: bool,
 }
 
@@ -102,7 +104,8 @@ fn joined(words: &[&str]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// The `acr` of the best alternative, and the `acr` of each alternative that differs in nothing else.
+/// The `acr` of the best alternative, and the `acr` of each alternative that differs in nothing
+/// else.
 fn acr_values<'r>(best: &Alternative<'r>, all: &[Alternative<'r>]) -> Vec<&'r str> {
     let mut values = Vec::new();
     if !best.needs.iter().any(|atom| acr(atom).is_some()) {

@@ -11,12 +11,12 @@
 //!    `insufficient_user_authentication` (RFC 9470).
 //! 5. Otherwise: 403 `insufficient_scope` (RFC 6750 section 3.1).
 //!
-//! For a rejection, the layer finds the smallest set that would satisfy the rule. The challenge names
-//! what a client can request: `scope`, `acr_values` and `max_age`. The body contains the rule, unless
-//! it names clients, subjects, issuers, claims or exceptions.
+//! For a rejection, the layer finds the smallest set that would satisfy the rule. The challenge
+//! names what a client can request: `scope`, `acr_values` and `max_age`. The body contains the
+//! rule, unless it names clients, subjects, issuers, claims or exceptions.
 //!
-//! With axum, add the layer by `route_layer`: paths without a route stay 404. `GuardedRouter` takes no
-//! route without a rule. The guide is
+//! With axum, add the layer by `route_layer`: paths without a route stay 404. `GuardedRouter` takes
+//! no route without a rule. The guide is
 //! [docs/authorization.md](https://docs.rs/crate/portcullis/latest/source/docs/authorization.md).
 //!
 //! ```

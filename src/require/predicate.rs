@@ -94,7 +94,8 @@ impl Predicate {
         Self::new(Test::AtMost, greatest)
     }
 
-    /// The claim is present and not null. The only predicate whose opposite holds for a missing claim.
+    /// The claim is present and not null. The only predicate whose opposite holds for a missing
+    /// claim.
     #[must_use]
     pub fn exists() -> Self {
         Self::new(Test::Exists, true)

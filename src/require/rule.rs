@@ -40,9 +40,9 @@ use crate::identity::Identity;
 /// ```
 ///
 /// A rule has three answers: it holds, it does not hold, or the answer is unknown because the token
-/// lacks a claim. Only a rule that holds admits a caller. If the token has no claim `tenant`, neither `claim(tenant is "acme")` nor
-/// `not(claim(tenant is "acme"))` admits the caller. Roles, scopes, permissions and the client are
-/// always known: a token that names none has none.
+/// lacks a claim. Only a rule that holds admits a caller. If the token has no claim `tenant`,
+/// neither `claim(tenant is "acme")` nor `not(claim(tenant is "acme"))` admits the caller. Roles,
+/// scopes, permissions and the client are always known: a token that names none has none.
 ///
 /// Anonymous callers are admitted only by a rule that contains [`anonymous`](Self::anonymous).
 #[derive(Clone, PartialEq, Eq)]
@@ -102,7 +102,8 @@ impl Rule {
     /// The caller is anonymous: the request has no token, and `JwtAuthLayer` is
     /// [`optional`](crate::JwtAuthLayer::optional).
     ///
-    /// This is the only rule that admits anonymous callers. To admit verified callers too, combine it:
+    /// This is the only rule that admits anonymous callers. To admit verified callers too, combine
+    /// it:
     ///
     /// ```
     /// use portcullis::Rule;

@@ -98,10 +98,10 @@ impl Rules {
 
     /// The rule for one path, with any method. Takes precedence over all rules for methods.
     ///
-    /// A gRPC method is the path `/package.Service/Method`. Paths are compared byte for byte, as they
-    /// arrive at the layer: `/a/`, `//a`, `/%61` and `/x/../a` are not `/a`. If the service behind the
-    /// layer treats such spellings as equal, the rule of [`otherwise`](Self::otherwise) must not be
-    /// weaker than the rule of a path.
+    /// A gRPC method is the path `/package.Service/Method`. Paths are compared byte for byte, as
+    /// they arrive at the layer: `/a/`, `//a`, `/%61` and `/x/../a` are not `/a`. If the service
+    /// behind the layer treats such spellings as equal, the rule of [`otherwise`](Self::otherwise)
+    /// must not be weaker than the rule of a path.
     pub fn path(self, path: impl AsRef<str>, rule: Rule) -> Self {
         self.with(Requests::Path(path.as_ref().into()), rule)
     }

@@ -55,8 +55,8 @@ impl FromStr for Rule {
 }
 
 impl Rule {
-    /// The rule as a tree with the answer for a caller at every node: `✓` if it holds, `✗` if it does
-    /// not, `?` if the answer is unknown. `None` is an anonymous caller.
+    /// The rule as a tree with the answer for a caller at every node: `✓` if it holds, `✗` if it
+    /// does not, `?` if the answer is unknown. `None` is an anonymous caller.
     ///
     /// For the operators of the service; do not send it to callers.
     ///

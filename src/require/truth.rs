@@ -4,8 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
     No,
-    /// The token lacks the claim, or its value cannot be compared. The opposite of unknown is unknown:
-    /// `not` never admits a caller because a claim is missing.
+    /// The token lacks the claim, or its value cannot be compared. The opposite of unknown is
+    /// unknown: `not` never admits a caller because a claim is missing.
     Unknown,
     Yes,
 }

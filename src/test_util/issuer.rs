@@ -73,7 +73,8 @@ impl TestIssuer {
     ///
     /// # Errors
     ///
-    /// The errors of [`start`](Self::start), and [`io::ErrorKind::InvalidInput`] for an HMAC algorithm.
+    /// The errors of [`start`](Self::start), and [`io::ErrorKind::InvalidInput`] for an HMAC
+    /// algorithm.
     ///
     /// # Panics
     ///

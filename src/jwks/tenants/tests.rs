@@ -29,7 +29,8 @@ enum Outcome {
     Unavailable,
 }
 
-/// Every tenant whose name begins with `t` has one key, `a`. The error for other tenants can be changed.
+/// Every tenant whose name begins with `t` has one key, `a`. The error for other tenants can be
+/// changed.
 struct Site {
     asked: Arc<Mutex<BTreeMap<String, usize>>>,
     otherwise: Arc<Mutex<FetchError>>,

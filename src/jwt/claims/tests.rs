@@ -194,7 +194,8 @@ fn members_after_the_issuer_are_validated_later() {
 
 #[test]
 fn unused_values_are_validated() {
-    // Each of these would be skipped here and trip the next parser, and a claim that cannot be read looks absent.
+    // Each of these would be skipped here and trip the next parser, and a claim that cannot be read
+    // looks absent.
     for value in [
         r#""Bob \ud83d""#,
         r#"{"\ud83d":1}"#,

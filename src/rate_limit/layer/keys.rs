@@ -30,10 +30,10 @@ impl RateLimitLayer {
     /// /64. This is the default.
     ///
     /// The address is the one that a
-    /// [`SetClientAddressLayer`](crate::client_address::SetClientAddressLayer) found, otherwise that
-    /// of the connection or the one that [`trusted_proxies`](Self::trusted_proxies) name. If the
-    /// server provides no address, every request is rejected as a misconfiguration: one count for
-    /// all would let any client lock out the others.
+    /// [`SetClientAddressLayer`](crate::client_address::SetClientAddressLayer) found, otherwise
+    /// that of the connection or the one that [`trusted_proxies`](Self::trusted_proxies) name. If
+    /// the server provides no address, every request is rejected as a misconfiguration: one count
+    /// for all would let any client lock out the others.
     pub fn by_address(self) -> Self {
         self.by(LimitKey::Address)
     }

@@ -202,7 +202,8 @@ fn left_is_held_plus_the_store() {
     assert_eq!(lease.left(&terms, START + 100 * MS).permits, 750);
 }
 
-/// What happens next: time passes, a node is asked, an answer arrives, a node pauses or is replaced.
+/// What happens next: time passes, a node is asked, an answer arrives, a node pauses or is
+/// replaced.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Ask { node: usize, requests: u32 },
@@ -256,7 +257,8 @@ proptest! {
                                 admitted = lease.permits(now) > 0;
                             }
                             Some(_) => {
-                                // Nothing is held: the answer is the admission, at the store's own moment.
+                                // Nothing is held: the answer is the admission, at the store's own
+                                // moment.
                                 level = level.saturating_sub(sent.saturating_sub(last)) + gcra.price(1);
                                 last = last.max(sent);
                             }

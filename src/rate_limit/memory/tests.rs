@@ -246,7 +246,8 @@ proptest! {
         }
     }
 
-    /// In a table of any size, a caller is admitted at most as an exact count of its admissions allows.
+    /// In a table of any size, a caller is admitted at most as an exact count of its admissions
+    /// allows.
     #[test]
     fn a_replaced_caller_gets_no_more(
         ceiling in 1..100_usize,

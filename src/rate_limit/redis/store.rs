@@ -19,7 +19,8 @@ use crate::rate_limit::memory::Memory;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::store::Store;
 
-/// Limits in Redis or Valkey, shared by several processes: see the [module](crate::rate_limit::redis).
+/// Limits in Redis or Valkey, shared by several processes: see the
+/// [module](crate::rate_limit::redis).
 ///
 /// Clones share the connection and the leased permits.
 #[derive(Clone)]

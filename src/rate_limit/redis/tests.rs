@@ -1,4 +1,5 @@
-//! Against real servers: the script and the arithmetic in memory agree, and every store keeps the same promises.
+//! Against real servers: the script and the arithmetic in memory agree, and every store keeps the
+//! same promises.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -267,7 +268,8 @@ async fn concurrent_requests_get_exactly_the_burst() {
     let policies = policies(&[Quota::per_day(1_000)]);
     for (name, store) in &Stores::new().all {
         let admitted = admitted_at_once(&[Arc::clone(store)], &policies).await;
-        // Who waits for a purchase that brings less than was wanted is turned away, so some may be left.
+        // Who waits for a purchase that brings less than was wanted is turned away, so some may be
+        // left.
         let floor = if *name == "leased" { 500 } else { 1_000 };
         assert!((floor..=1_000).contains(&admitted), "{name}: {admitted}");
     }
@@ -736,7 +738,8 @@ async fn impossible_replies_are_rejected() {
 /// What the test asks, at which quotas.
 type Asked = (Vec<(u32, u32, u32)>, Vec<Vec<(u32, u32, u32)>>);
 
-/// Quotas as (permits a second, burst, divisor of the rate), and requests as (min, more that is wanted, floor).
+/// Quotas as (permits a second, burst, divisor of the rate), and requests as (min, more that is
+/// wanted, floor).
 fn asked() -> impl Strategy<Value = Asked> {
     let quota = (
         1..5_000_u32,
