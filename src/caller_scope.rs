@@ -22,7 +22,7 @@ thread_local! {
     static CURRENT: Cell<Option<Caller>> = const { Cell::new(None) };
 }
 
-/// Whether this process uses scopes. Without any, no task can have another caller to hide.
+/// Whether this process uses scopes. If not, no task has a current caller.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 pin_project! {
@@ -37,13 +37,14 @@ pin_project! {
     }
 }
 
-/// Opens a scope around an inner service, for the caller in the extensions of each request.
+/// A service that opens a scope for the caller in the extensions of each request.
 #[derive(Clone, Debug)]
 pub(crate) struct Scoped<S> {
     inner: S,
 }
 
-/// While it lives, `caller` is the current one; the slot keeps the outer caller.
+/// A guard: until it is dropped, the given caller is the current one, and the slot holds the outer
+/// caller.
 struct Entered<'a> {
     slot: &'a mut Option<Caller>,
 }
@@ -83,16 +84,17 @@ pub fn with_caller<F: Future>(
     InScope { caller, future }
 }
 
-/// From now on, `JwtAuth` opens a scope for each request.
+/// Makes `JwtAuth` open a scope for each later request.
 pub(crate) fn use_scopes() {
     IN_USE.store(true, Ordering::Relaxed);
 }
 
-/// The caller of the request that the current task serves; `None` outside of a request, and in
-/// processes that have not built a [`TokenPropagationLayer`](crate::TokenPropagationLayer).
+/// Returns the caller of the request that the current task serves. Returns `None` outside of a
+/// request, and in processes that have not built a
+/// [`TokenPropagationLayer`](crate::TokenPropagationLayer).
 ///
-/// A server polls the response body after the future of the request has ended, so inside a body
-/// this is `None` too. Read what a stream needs before the response is returned.
+/// A server polls the response body after the future of the request has ended, so a body finds no
+/// current caller. Read the caller before the handler returns the stream.
 #[must_use]
 pub fn current_caller() -> Option<Caller> {
     CURRENT
@@ -166,9 +168,9 @@ where
             let caller = None;
             return InScope { caller, future };
         }
-        // A request without a caller must not inherit the caller of the task that it arrives on.
+        // A request without a caller must not inherit the caller of the task that serves it.
         let mut caller = Caller::of(request.extensions()).cloned();
-        // A proxy may call its client before it returns its future.
+        // An inner service may send requests in `call`, before it returns its future.
         let entered = Entered::new(&mut caller);
         let future = self.inner.call(request);
         drop(entered);

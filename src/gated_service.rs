@@ -1,9 +1,9 @@
-//! The names of the services behind a gate.
+//! Public service types for the layers that use a gate.
 
 /// Defines the public service of a layer, `$Service<S>`, and its `ResponseFuture`.
 ///
 /// They only give `Gated` and `GateFuture` a name without private types: `call` is `Gated::call` in
-/// `gate.rs`, which asks `$Gate`. `$wrap` is the module or type with the functions `new`,
+/// `gate.rs`, which calls `$Gate`. `$wrap` is the module or type with the functions `new`,
 /// `get_ref`, `get_mut` and `into_inner` that put a service between the gate and the inner service,
 /// or `unwrapped` for none.
 macro_rules! gated_service {
@@ -34,17 +34,17 @@ macro_rules! gated_service {
                 Self { gated }
             }
 
-            /// The inner service.
+            /// Returns a reference to the inner service.
             pub fn get_ref(&self) -> &$S {
                 $($wrap)+::get_ref(self.gated.get_ref())
             }
 
-            /// The inner service, to change it.
+            /// Returns a mutable reference to the inner service.
             pub fn get_mut(&mut self) -> &mut $S {
                 $($wrap)+::get_mut(self.gated.get_mut())
             }
 
-            /// Returns the inner service.
+            /// Consumes `self` and returns the inner service.
             pub fn into_inner(self) -> $S {
                 $($wrap)+::into_inner(self.gated.into_inner())
             }

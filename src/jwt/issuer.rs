@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 use crate::jwks::JwksSource;
 use crate::jwks::{JwksCache, Key};
 use crate::revoke::MAX_LEEWAY;
-use crate::tenant::{PLACE, TenantPattern};
+use crate::tenant::{PLACEHOLDER, TenantPattern};
 
 /// An issuer whose tokens are accepted, and the requirements for its tokens.
 ///
@@ -356,9 +356,9 @@ impl Issuer {
     /// A setting and what to change.
     fn setting_problem(&self) -> Option<(&'static str, &'static str)> {
         let is_single = self.pattern.is_none();
-        if is_single && self.name.contains(PLACE) {
+        if is_single && self.name.contains(PLACEHOLDER) {
             Some(("issuer", "it contains `{tenant}`: use `Issuer::tenants`"))
-        } else if is_single && self.audiences.iter().any(|name| name.contains(PLACE)) {
+        } else if is_single && self.audiences.iter().any(|name| name.contains(PLACEHOLDER)) {
             Some(("audience", "`{tenant}` requires `Issuer::tenants`"))
         } else if is_single && self.allowed.is_some() {
             Some(("allow_tenants", "it requires `Issuer::tenants`"))

@@ -7,7 +7,7 @@ use super::claims::{ClaimError, Claims};
 use super::header::Header;
 use super::issuer::Issuer;
 use crate::rejection::Reason;
-use crate::tenant::{self, PLACE};
+use crate::tenant::{self, PLACEHOLDER};
 
 impl Issuer {
     /// Whether `iss` is this issuer, or one of its tenants.
@@ -106,7 +106,7 @@ impl Issuer {
 
     fn accepts_audience(&self, iss: &str, name: &str) -> bool {
         self.audiences.iter().any(|own| match self.tenant(iss) {
-            Some(tenant) if own.contains(PLACE) => tenant::stands_for(own, tenant, name),
+            Some(tenant) if own.contains(PLACEHOLDER) => tenant::fits_template(own, tenant, name),
             _ => **own == *name,
         })
     }

@@ -82,7 +82,7 @@ impl TokenSources {
     pub(super) fn discard<B>(&self, request: &mut Request<B>) {
         if let Some(name) = &self.query {
             let uri = request.uri_mut();
-            if pairs(uri).any(|pair| stands_for(pair, name)) {
+            if pairs(uri).any(|pair| is_parameter(pair, name)) {
                 *uri = without(uri, name).unwrap_or_default();
             }
         }
@@ -321,7 +321,9 @@ fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
 }
 
 fn without(uri: &Uri, name: &str) -> Option<Uri> {
-    let rest: Vec<&str> = pairs(uri).filter(|pair| !stands_for(pair, name)).collect();
+    let rest: Vec<&str> = pairs(uri)
+        .filter(|pair| !is_parameter(pair, name))
+        .collect();
     let separator = if rest.is_empty() { "" } else { "?" };
     let path_and_query = format!("{}{separator}{}", uri.path(), rest.join("&"));
     let mut parts = uri.clone().into_parts();
@@ -347,7 +349,7 @@ fn is_disguised(pair: &str, name: &str) -> bool {
 }
 
 /// Whether any reader finds the parameter in this pair.
-fn stands_for(pair: &str, name: &str) -> bool {
+fn is_parameter(pair: &str, name: &str) -> bool {
     value(pair, name).is_some() || is_disguised(pair, name)
 }
 
