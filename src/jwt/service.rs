@@ -1,4 +1,4 @@
-//! The service: glue between the decision and the gate.
+//! The service, and the gate that decides by the verifier.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use http::{Request, Response};
 
 use super::sources::{Credential, SubprotocolReply, TokenSources};
 use super::verify::{Verifier, VerifyError};
-use crate::caller_scope::Scoped;
+use crate::caller_scope::CallerScope;
 use crate::clock::Reading;
 use crate::decision::Mode;
 use crate::gate::{Admitted, Begin, Gate};
@@ -22,8 +22,6 @@ use crate::stage::Stage;
 gated_service! {
     /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer), in the scope of the caller of each
     /// request.
-    ///
-    /// `call` asks `JwtGate::begin`, and `JwtGate::finish` after a wait for keys.
     ///
     /// tonic's `NamedService` cannot be implemented here without a dependency on tonic. To layer
     /// one service of a server, use tonic's own `LayerExt`, which keeps the name:
@@ -41,7 +39,7 @@ gated_service! {
     /// # Ok(())
     /// # }
     /// ```
-    JwtAuth, JwtGate, Scoped
+    JwtAuth, JwtGate
 }
 
 #[derive(Clone, Debug)]
@@ -60,8 +58,8 @@ pub(super) struct Settings {
 }
 
 /// What is kept of an admitted request.
-#[derive(Default)]
 pub(super) struct Authenticated {
+    scope: Option<CallerScope>,
     reply: SubprotocolReply,
     /// Whether the token was found in the token cache.
     cached: bool,
@@ -112,16 +110,19 @@ impl JwtGate {
         };
         let (identity, issuer) = verifier.verify(&credential.bearer, above, mode, now)?;
         let cached = identity.is_cached();
-        extensions.insert(Caller::Verified(identity));
+        let caller = Caller::Verified(identity);
+        let scope = CallerScope::new(&caller);
+        extensions.insert(caller);
         Ok(Authenticated {
+            scope,
             reply: credential.reply,
             cached,
             issuer: Some(issuer),
         })
     }
 
-    /// In report mode the request is passed on, so its credential is removed and its caller is
-    /// anonymous.
+    /// Rejects the request. In report mode it is passed on anyway, so its credential is removed and
+    /// its caller is anonymous.
     fn reject<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
         let rejection = rejection.into();
         if self.0.mode == Mode::Report {
@@ -141,7 +142,25 @@ impl Settings {
     }
 }
 
+// === impl Authenticated ===
+
+impl Authenticated {
+    fn anonymous() -> Self {
+        Self {
+            scope: CallerScope::new(&Caller::Anonymous),
+            reply: SubprotocolReply::default(),
+            cached: false,
+            issuer: None,
+        }
+    }
+}
+
 impl Admitted for Authenticated {
+    fn scope(&mut self) -> Option<&mut CallerScope> {
+        self.scope.as_mut()
+    }
+
+    #[inline]
     fn on_response<R>(self, response: &mut Response<R>) {
         self.reply.apply(response);
     }
@@ -160,7 +179,7 @@ impl Gate for JwtGate {
             Ok(Some(credential)) => credential,
             Ok(None) if settings.admits_anonymous(request) => {
                 request.extensions_mut().insert(Caller::Anonymous);
-                return Begin::Admit(Authenticated::default());
+                return Begin::Admit(Authenticated::anonymous());
             }
             Ok(None) => return Begin::Reject(self.reject(Reason::MissingToken, request)),
             Err(reason) => return Begin::Reject(self.reject(reason, request)),
@@ -184,6 +203,11 @@ impl Gate for JwtGate {
             .map_err(|error| self.reject(error.into_rejection(), request))
     }
 
+    fn passed(&self) -> Option<Authenticated> {
+        Some(Authenticated::anonymous())
+    }
+
+    #[inline]
     fn describe<'a>(
         &'a self,
         verdict: Result<&'a Authenticated, &'a Rejection>,
