@@ -1,9 +1,9 @@
 //! The caller of the request that the current task serves.
 //!
 //! A scope is entered for each poll of a future and left when the poll returns, as tokio's
-//! task-local variables do. It costs an authenticated request about 350 instructions, a fifth of a
-//! token cache hit. So `JwtAuth` opens it only in processes that use scopes at all: after the
-//! first `TokenPropagationLayer` was built or `with_caller` was called.
+//! task-local variables do. The gate enters the scope of an authenticated request, and only in
+//! processes that use scopes: after the first `TokenPropagationLayer` was built or `with_caller`
+//! was called.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -11,12 +11,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use http::Request;
 use pin_project_lite::pin_project;
-use tower::Service;
 
 use crate::identity::Caller;
-use crate::inner_accessors::inner_accessors;
 
 thread_local! {
     static CURRENT: Cell<Option<Caller>> = const { Cell::new(None) };
@@ -25,27 +22,20 @@ thread_local! {
 /// Whether this process uses scopes. Without any, no task can have another caller to hide.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
+/// The caller of a request, while its scope is not entered; the outer caller, while it is.
+#[derive(Debug)]
+pub(crate) struct CallerScope(Option<Caller>);
+
+/// Leaves the scope when it is dropped.
+#[must_use]
+pub(crate) struct Entered<'a>(&'a mut CallerScope);
+
 pin_project! {
-    /// A future that runs inside the scope of a caller.
-    #[derive(Debug)]
-    #[must_use]
-    pub(crate) struct InScope<F> {
-        // `None` if scopes are not used.
-        caller: Option<Option<Caller>>,
+    struct InScope<F> {
+        scope: CallerScope,
         #[pin]
         future: F,
     }
-}
-
-/// Opens a scope around an inner service, for the caller in the extensions of each request.
-#[derive(Clone, Debug)]
-pub(crate) struct Scoped<S> {
-    inner: S,
-}
-
-/// While it lives, `caller` is the current one; the slot keeps the outer caller.
-struct Entered<'a> {
-    slot: &'a mut Option<Caller>,
 }
 
 /// Runs `future` in the scope of `caller`.
@@ -79,11 +69,11 @@ pub fn with_caller<F: Future>(
     future: F,
 ) -> impl Future<Output = F::Output> {
     use_scopes();
-    let caller = Some(caller);
-    InScope { caller, future }
+    let scope = CallerScope(caller);
+    InScope { scope, future }
 }
 
-/// From now on, `JwtAuth` opens a scope for each request.
+/// From now on, every authenticated request has a scope.
 pub(crate) fn use_scopes() {
     IN_USE.store(true, Ordering::Relaxed);
 }
@@ -106,24 +96,33 @@ pub fn current_caller() -> Option<Caller> {
         .flatten()
 }
 
-// === impl Entered ===
+// === impl CallerScope ===
 
-impl<'a> Entered<'a> {
-    fn new(slot: &'a mut Option<Caller>) -> Self {
-        exchange(slot);
-        Self { slot }
+impl CallerScope {
+    /// The scope of a caller, if this process uses scopes.
+    ///
+    /// An anonymous request has a scope too: it must not inherit the caller of the task that it
+    /// arrives on.
+    pub(crate) fn new(caller: &Caller) -> Option<Self> {
+        let scope = || Self(Some(caller.clone()));
+        IN_USE.load(Ordering::Relaxed).then(scope)
+    }
+
+    pub(crate) fn enter(&mut self) -> Entered<'_> {
+        self.exchange();
+        Entered(self)
+    }
+
+    fn exchange(&mut self) {
+        // Fails only while the thread ends, and then no future is polled.
+        let _ = CURRENT.try_with(|current| self.0 = current.replace(self.0.take()));
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        exchange(self.slot);
+        self.0.exchange();
     }
-}
-
-fn exchange(slot: &mut Option<Caller>) {
-    // Fails only while the thread ends, and then nothing is polled any more.
-    let _ = CURRENT.try_with(|current| *slot = current.replace(slot.take()));
 }
 
 // === impl InScope ===
@@ -133,82 +132,15 @@ impl<F: Future> Future for InScope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _entered = this.caller.as_mut().map(Entered::new);
+        let _entered = this.scope.enter();
         this.future.poll(cx)
-    }
-}
-
-// === impl Scoped ===
-
-impl<S> Scoped<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        Self { inner }
-    }
-}
-
-inner_accessors!(pub(crate) Scoped);
-
-impl<S, B> Service<Request<B>> for Scoped<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = InScope<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !IN_USE.load(Ordering::Relaxed) {
-            let future = self.inner.call(request);
-            let caller = None;
-            return InScope { caller, future };
-        }
-        // A request without a caller must not inherit the caller of the task that it arrives on.
-        let mut caller = Caller::of(request.extensions()).cloned();
-        // A proxy may call its client before it returns its future.
-        let entered = Entered::new(&mut caller);
-        let future = self.inner.call(request);
-        drop(entered);
-        let caller = Some(caller);
-        InScope { caller, future }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use tower::{ServiceExt, service_fn};
-
     use super::*;
     use crate::propagate::fixture::{subject, verified};
-
-    #[tokio::test]
-    async fn the_scope_covers_the_call_and_the_future() {
-        use_scopes();
-        let service = Scoped::new(service_fn(|_: Request<()>| {
-            let in_call = subject(current_caller());
-            async move { Ok::<_, Infallible>((in_call, subject(current_caller()))) }
-        }));
-        let mut request = Request::new(());
-        request.extensions_mut().insert(verified());
-        let (in_call, in_future) = service.oneshot(request).await.unwrap();
-        assert_eq!(in_call.as_deref(), Some("alice"));
-        assert_eq!(in_future.as_deref(), Some("alice"));
-        assert!(current_caller().is_none());
-    }
-
-    #[tokio::test]
-    async fn a_request_inherits_no_caller() {
-        let service = Scoped::new(service_fn(|_: Request<()>| async {
-            Ok::<_, Infallible>(current_caller())
-        }));
-        let call = with_caller(Some(verified()), service.oneshot(Request::new(())));
-        assert!(call.await.unwrap().is_none());
-    }
 
     #[tokio::test]
     async fn a_spawned_task_inherits_no_caller() {

@@ -17,6 +17,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::body::{BodyGuard, ResponseBody};
+use crate::caller_scope::{CallerScope, Entered};
 use crate::observe::{self, Description, RequestView, Stopwatch};
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
@@ -43,6 +44,11 @@ pub(crate) trait Gate: Clone {
         request: &mut Request<B>,
     ) -> Result<Self::Admitted, Rejection>;
 
+    /// What is kept of a request that passes because its rejection is only reported.
+    fn passed(&self) -> Option<Self::Admitted> {
+        None
+    }
+
     /// Describes a decision for metrics and events.
     fn describe<'a>(
         &'a self,
@@ -52,6 +58,11 @@ pub(crate) trait Gate: Clone {
 
 /// What a gate keeps of an admitted request.
 pub(crate) trait Admitted: Sized {
+    /// The scope in which the inner service runs.
+    fn scope(&mut self) -> Option<&mut CallerScope> {
+        None
+    }
+
     /// The value that the response body holds until it ends.
     fn body_guard(&mut self) -> Option<BodyGuard> {
         None
@@ -152,10 +163,20 @@ where
         match gate.begin(&mut request, watch) {
             Begin::Admit(admitted) => {
                 report_admitted(gate, &request, &admitted, watch);
-                GateFuture::called(self.inner.call(request), Some(admitted))
+                let mut admitted = Some(admitted);
+                let entered = enter(&mut admitted);
+                let future = self.inner.call(request);
+                drop(entered);
+                GateFuture::called(future, admitted)
             }
             Begin::Reject(rejection) => match report_rejected(gate, &request, rejection, watch) {
-                None => GateFuture::called(self.inner.call(request), None),
+                None => {
+                    let mut passed = gate.passed();
+                    let entered = enter(&mut passed);
+                    let future = self.inner.call(request);
+                    drop(entered);
+                    GateFuture::called(future, passed)
+                }
                 Some(rejection) => {
                     give_readiness_back(&mut self.inner);
                     GateFuture::rejected(rejection)
@@ -238,7 +259,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Called { future, admitted } => {
+                let entered = enter(admitted);
                 let response = ready!(future.poll(cx))?;
+                drop(entered);
                 Poll::Ready(Ok(finish_response(admitted.take(), response)))
             }
             // Stays pending if it is polled again after it was ready.
@@ -250,6 +273,11 @@ where
             StateProj::Waiting { waiting } => waiting.as_mut().poll(cx),
         }
     }
+}
+
+/// Enters the scope in which the inner service runs.
+fn enter<A: Admitted>(admitted: &mut Option<A>) -> Option<Entered<'_>> {
+    admitted.as_mut()?.scope().map(CallerScope::enter)
 }
 
 fn finish_response<A: Admitted, R>(
@@ -294,19 +322,23 @@ where
                         *this.request = None;
                         return Poll::Ready(Ok(render(rejection)));
                     }
+                    *this.admitted = this.gate.passed();
                 }
             }
         }
         if this.request.is_some() {
             ready!(this.inner.poll_ready(cx))?;
             if let Some(request) = this.request.take() {
+                let _entered = enter(this.admitted);
                 this.called.set(Some(this.inner.call(request)));
             }
         }
         let Some(future) = this.called.as_pin_mut() else {
             return Poll::Pending;
         };
+        let entered = enter(this.admitted);
         let response = ready!(future.poll(cx))?;
+        drop(entered);
         Poll::Ready(Ok(finish_response(this.admitted.take(), response)))
     }
 }

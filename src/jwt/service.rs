@@ -6,7 +6,7 @@ use http::{Request, Response};
 
 use super::sources::{Credential, SubprotocolReply, TokenSources};
 use super::verify::{Verifier, VerifyError};
-use crate::caller_scope::Scoped;
+use crate::caller_scope::CallerScope;
 use crate::clock::Reading;
 use crate::decision::Mode;
 use crate::gate::{Admitted, Begin, Gate};
@@ -41,7 +41,7 @@ gated_service! {
     /// # Ok(())
     /// # }
     /// ```
-    JwtAuth, JwtGate, Scoped
+    JwtAuth, JwtGate
 }
 
 #[derive(Clone, Debug)]
@@ -60,8 +60,8 @@ pub(super) struct Settings {
 }
 
 /// What is kept of an admitted request.
-#[derive(Default)]
 pub(super) struct Authenticated {
+    scope: Option<CallerScope>,
     reply: SubprotocolReply,
     /// Whether the token was found in the token cache.
     cached: bool,
@@ -112,8 +112,11 @@ impl JwtGate {
         };
         let (identity, issuer) = verifier.verify(&credential.bearer, above, mode, now)?;
         let cached = identity.is_cached();
-        extensions.insert(Caller::Verified(identity));
+        let caller = Caller::Verified(identity);
+        let scope = CallerScope::new(&caller);
+        extensions.insert(caller);
         Ok(Authenticated {
+            scope,
             reply: credential.reply,
             cached,
             issuer: Some(issuer),
@@ -141,7 +144,25 @@ impl Settings {
     }
 }
 
+// === impl Authenticated ===
+
+impl Authenticated {
+    fn anonymous() -> Self {
+        Self {
+            scope: CallerScope::new(&Caller::Anonymous),
+            reply: SubprotocolReply::default(),
+            cached: false,
+            issuer: None,
+        }
+    }
+}
+
 impl Admitted for Authenticated {
+    fn scope(&mut self) -> Option<&mut CallerScope> {
+        self.scope.as_mut()
+    }
+
+    #[inline]
     fn on_response<R>(self, response: &mut Response<R>) {
         self.reply.apply(response);
     }
@@ -160,7 +181,7 @@ impl Gate for JwtGate {
             Ok(Some(credential)) => credential,
             Ok(None) if settings.admits_anonymous(request) => {
                 request.extensions_mut().insert(Caller::Anonymous);
-                return Begin::Admit(Authenticated::default());
+                return Begin::Admit(Authenticated::anonymous());
             }
             Ok(None) => return Begin::Reject(self.reject(Reason::MissingToken, request)),
             Err(reason) => return Begin::Reject(self.reject(reason, request)),
@@ -184,6 +205,11 @@ impl Gate for JwtGate {
             .map_err(|error| self.reject(error.into_rejection(), request))
     }
 
+    fn passed(&self) -> Option<Authenticated> {
+        Some(Authenticated::anonymous())
+    }
+
+    #[inline]
     fn describe<'a>(
         &'a self,
         verdict: Result<&'a Authenticated, &'a Rejection>,

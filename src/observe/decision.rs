@@ -207,6 +207,7 @@ impl CachedMetrics {
         }
     }
 
+    #[inline]
     pub(super) fn count_again(&self, watch: Stopwatch) -> bool {
         if !metric::ENABLED {
             return true;
@@ -230,6 +231,7 @@ impl CachedMetrics {
 impl Stopwatch {
     /// Starts only if the duration will be read, because reading the clock costs more than some
     /// decisions: `always`, or where the request has a log, or while debug events are read.
+    #[inline]
     pub(crate) fn start(always: bool, extensions: &Extensions) -> Self {
         let logged = DecisionLog::of(extensions).is_some();
         Self {
@@ -239,6 +241,7 @@ impl Stopwatch {
     }
 
     /// The time of the request, for gates that decide by time.
+    #[inline]
     pub(crate) fn reading(self) -> Reading {
         self.started.unwrap_or_else(Reading::now)
     }

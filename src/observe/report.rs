@@ -15,6 +15,7 @@ use crate::stage::Stage;
 
 /// Reports the decision of `stage`. Returns whether the request is rejected: in report mode it is
 /// not.
+#[inline]
 pub(crate) fn report(
     stage: Stage,
     description: Description<'_>,
@@ -34,6 +35,7 @@ pub(crate) fn report(
 
 /// Counts an admitted request, if an earlier one registered `metrics` and no event or log wants the
 /// details.
+#[inline]
 fn count_again(metrics: &CachedMetrics, watch: Stopwatch) -> bool {
     #[cfg(feature = "tracing")]
     if tracing::Level::DEBUG <= tracing::level_filters::LevelFilter::current() {

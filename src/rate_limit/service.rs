@@ -51,6 +51,7 @@ impl Gate for LimitGate {
         self.0.finish(answer, asked, headers, extensions)
     }
 
+    #[inline]
     fn describe<'a>(&'a self, verdict: Result<&'a Admission, &'a Rejection>) -> Description<'a> {
         let (source, rejected_by) = match verdict {
             Ok(admission) => (admission.source, None),
@@ -70,10 +71,12 @@ impl Gate for LimitGate {
 // === impl Admission ===
 
 impl Admitted for Admission {
+    #[inline]
     fn body_guard(&mut self) -> Option<BodyGuard> {
         Some(self.take_permit()?)
     }
 
+    #[inline]
     fn on_response<R>(self, response: &mut Response<R>) {
         self.finish(response);
     }

@@ -184,6 +184,7 @@ impl Gate for RequireGate {
         match answer {}
     }
 
+    #[inline]
     fn describe<'a>(&'a self, verdict: Result<&'a Passed, &'a Rejection>) -> Description<'a> {
         Description {
             policy: &self.0.name,

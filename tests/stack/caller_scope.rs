@@ -77,19 +77,20 @@ async fn an_anonymous_request_inherits_no_caller() {
     let _ = propagation();
     let (issuer, auth) = warm_auth().await;
     let token = issuer.token("alice").sign();
-    let inner = auth
-        .clone()
-        .optional()
-        .layer(service_fn(|_: Request<Body>| async {
+    let optional = auth.clone().optional();
+    let reporting = auth.clone().dangerous_report_authentication();
+    for inner in [optional, reporting] {
+        let inner = inner.layer(service_fn(|_: Request<Body>| async {
             let is_anonymous = matches!(current_caller(), Some(Caller::Anonymous));
             Ok::<_, Infallible>(Response::new(is_anonymous.to_string()))
         }));
-    let outer = auth.layer(service_fn(move |_: Request<Body>| {
-        inner.clone().oneshot(request(None))
-    }));
-    let response = outer.oneshot(request(Some(&token))).await.unwrap();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, "true");
+        let outer = auth.layer(service_fn(move |_: Request<Body>| {
+            inner.clone().oneshot(request(None))
+        }));
+        let response = outer.oneshot(request(Some(&token))).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "true");
+    }
 }
 
 #[tokio::test]

@@ -107,6 +107,7 @@ impl Gate for HeadersGate {
         match answer {}
     }
 
+    #[inline]
     fn describe<'a>(&'a self, verdict: Result<&'a Written, &'a Rejection>) -> Description<'a> {
         Description {
             policy: "identity_headers",
