@@ -1,7 +1,7 @@
 //! An axum service that authenticates, limits and authorizes its callers.
 //!
-//! `cargo run --example axum_api` starts the service with its own issuer and prints `curl` lines
-//! to try. `axum_production` adds what a service needs in production.
+//! `cargo run --example axum_api` starts the service with its own issuer and prints `curl`
+//! commands to try. `axum_production` adds what a service needs in production.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use axum::{Router, routing::get};
 use portcullis::{Identity, JwtAuthLayer, Quota, RateLimitLayer, RequireRoleLayer, TestIssuer};
 use tokio::net::TcpListener;
 
-/// All that a service needs.
+/// The layers and routes of the service.
 fn app(issuer: &str) -> Result<Router, portcullis::ConfigError> {
     let auth = JwtAuthLayer::from_issuer(issuer, "orders-api")?;
     let limit = RateLimitLayer::new(Quota::per_second(50).burst(100)).by_subject();
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(server.await?)
 }
 
-/// The responses to the lines that were printed.
+/// The responses to the printed commands.
 async fn check(url: &str, [reader, guest]: [String; 2]) -> Result<(), Box<dyn Error>> {
     let client = reqwest::Client::new();
     let answer = client.get(url).bearer_auth(reader).send().await?;

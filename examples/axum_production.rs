@@ -16,7 +16,7 @@
 //! system can reach; here they share one to keep the example short.
 //!
 //! `cargo run --example axum_production` starts the service with its own issuer and prints `curl`
-//! lines to try.
+//! commands to try.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -105,7 +105,7 @@ async fn panic() {
     panic!("the client sees a 500 and nothing of this text");
 }
 
-/// Ready once the keys of every issuer are there. Stale keys count: they verify tokens.
+/// Ready if tokens of every issuer can be verified, also with stale keys.
 async fn ready(State(app): State<App>) -> (StatusCode, &'static str) {
     let mut issuers = app.auth.keys().into_iter().flat_map(|keys| keys.status());
     if issuers.all(|issuer| issuer.state.is_ready()) {
@@ -119,7 +119,8 @@ async fn metrics(State(app): State<App>) -> String {
     app.metrics.render()
 }
 
-/// Fetches the keys at startup: no token arrives, and so no fetch starts, before the service is ready.
+/// Fetches the keys at startup. Before the service is ready, no token arrives that would start a
+/// fetch.
 async fn warm(auth: JwtAuthLayer) {
     for keys in auth.keys() {
         while let Err(error) = keys.warm().await {
@@ -167,7 +168,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(server.await?)
 }
 
-/// What the order of the layers is for.
+/// Checks what the order of the layers achieves.
 async fn check(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
     let client = reqwest::Client::new();
     let get = |path: &str| {

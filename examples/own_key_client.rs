@@ -1,7 +1,7 @@
 //! Fetches keys through another HTTP client, with a timeout and retries from tower.
 //!
-//! `cargo run --example own_key_client` starts an issuer that fails at first, fetches its keys with retries, and
-//! verifies a token.
+//! `cargo run --example own_key_client` starts an issuer that fails at first, fetches its keys with
+//! retries, and verifies a token.
 //!
 //! Replace `Client` with any client. For a `reqwest::Client` with a proxy, certificates or headers,
 //! `JwksSource::client` is enough; for certificates alone, `JwksSource::root_certificates`.
@@ -47,8 +47,8 @@ impl Policy<FetchJwks, KeySet, BoxError> for Attempts {
     }
 }
 
-/// One attempt. As the built-in client, it follows no redirect, accepts only status 200, and limits the
-/// size of the response.
+/// One attempt. Like the built-in client, it follows no redirect, accepts only status 200, and
+/// limits the size of the response.
 async fn fetch(client: Client, uri: Uri) -> Result<KeySet, BoxError> {
     let (head, body) = client.get(uri).await?.into_parts();
     if head.status != StatusCode::OK {

@@ -21,7 +21,7 @@ use tower::{Service, ServiceBuilder, service_fn};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How often `work` allocates. The one test of this file keeps other threads from being counted.
+/// The number of allocations of `work`. This file has only one test, so no other thread allocates.
 fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let region = Region::new(ALLOCATOR);
     let value = work();
@@ -40,7 +40,7 @@ fn request(token: &str) -> Request<()> {
     request
 }
 
-/// Allocations of one call from the request to the response, once everything is warm.
+/// The allocations of one call from the request to the response, after two calls to warm up.
 fn cost<S, R>(service: &mut S, token: &str) -> usize
 where
     S: Service<Request<()>, Response = Response<R>, Error = Infallible>,
@@ -59,14 +59,14 @@ where
         assert_eq!(status, 200);
         count
     };
-    // The first call may verify, and the second count a kind of answer for the first time.
+    // The first call may verify the token, and the second may register a counter.
     once();
     once();
     once()
 }
 
 #[test]
-fn the_layers_add_little_to_the_verification_itself() {
+fn layers_add_few_allocations_to_verification() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -94,13 +94,13 @@ fn the_layers_add_little_to_the_verification_itself() {
         .scope("a b")
         .sign();
 
-    let remembering = auth.clone();
+    let caching = auth.clone();
     let auth = auth.token_cache(0);
     let verify = || -> Identity { auth.verify_now(&token).unwrap() };
     drop(verify());
     let (verification, identity) = allocations(verify);
     drop(identity);
-    // `verify` takes text and makes a header value of it, which a request brings along.
+    // `verify_now` converts text to a header value, which a request already contains.
     let (wrapping, value) =
         allocations(|| HeaderValue::try_from(["Bearer ", &token].concat()).unwrap());
     let (sharing, clone) = allocations(|| value.clone());
@@ -121,9 +121,9 @@ fn the_layers_add_little_to_the_verification_itself() {
         "{stacked} allocations, {bare} of them for the verification"
     );
 
-    // The first question about a claim parses the claims, once for a token.
+    // The first access to a claim parses it.
     let caller = auth.verify_now(&token).unwrap();
-    // Each of the ten leaves is asked: only the last makes up for the unknown group and login.
+    // All ten atoms are evaluated: only the last one makes up for the unknown group and login.
     let claims = Rule::group("staff") | !Rule::acr("none") | Rule::claim("sub", "alice");
     let rule = (Rule::role("admin") | Rule::role("reader"))
         & Rule::scope("a")
@@ -135,7 +135,7 @@ fn the_layers_add_little_to_the_verification_itself() {
     let (asking, holds) = allocations(|| rule.holds(&caller));
     assert_eq!((asking, holds), (0, true));
 
-    // Without fields a limit in memory allocates nothing at all.
+    // Without fields a limit in memory allocates nothing.
     let mut limited = ServiceBuilder::new()
         .layer(auth.clone())
         .layer(
@@ -147,22 +147,19 @@ fn the_layers_add_little_to_the_verification_itself() {
         .service_fn(inner);
     assert_eq!(cost(&mut limited, &token), stacked);
 
-    // A token that comes again.
+    // A cached token.
     let mut again = ServiceBuilder::new()
-        .layer(remembering)
+        .layer(caching)
         .layer(RequireRoleLayer::any(["admin", "reader"]))
         .service_fn(inner);
-    let remembered = cost(&mut again, &token);
-    assert!(
-        remembered <= 2,
-        "{remembered} allocations for a token seen before"
-    );
+    let cached = cost(&mut again, &token);
+    assert!(cached <= 2, "{cached} allocations for a cached token");
 
     future_sizes(auth);
     the_token_cache_keeps_its_bound();
 }
 
-/// Fills token caches with tokens whose claims are read by a rule and by the handler, as each of these token shapes.
+/// Fills token caches with tokens of several shapes, whose claims a rule and the handler read.
 fn the_token_cache_keeps_its_bound() {
     const BOUND: usize = 4 << 20;
     let letters: Vec<String> = (0..700).map(|at| format!("s{at}")).collect();
@@ -196,7 +193,7 @@ fn the_token_cache_keeps_its_bound() {
                 Predicate::exists(),
             )))
             .service_fn(reads_claims);
-        // The first token counts a decision for the first time, and loads what is loaded once per process.
+        // The first token registers counters and initializes what exists once per process.
         call(&mut service, &signed(&claims, 0));
         let region = Region::new(ALLOCATOR);
         for at in 1..=tokens {
@@ -227,7 +224,7 @@ fn signed(claims: &Value, at: usize) -> String {
     format!("{message}.{signature}")
 }
 
-/// Reads the claims in every way that a handler has.
+/// Reads the claims in every way that handlers can.
 fn reads_claims(request: Request<()>) -> Ready<Result<Response<()>, Infallible>> {
     let me = request
         .extensions()

@@ -372,7 +372,8 @@ async fn start_gateway(issuer: &str, upstream: &str) -> (Running, String) {
     start(&mut command, "listening on ").await
 }
 
-/// Starts a program and waits for its line that starts with `prefix`; returns the rest of that line.
+/// Starts a program and waits for its line that starts with `prefix`; returns the rest of that
+/// line.
 async fn start(command: &mut Command, prefix: &str) -> (Running, String) {
     let mut child = spawn(command);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -1,6 +1,6 @@
-//! Limits that several processes hold together, against real servers that stop, die and come back empty.
+//! Limits that several processes share, with real servers that stop, are killed and restart empty.
 //!
-//! The long runs print their figures and fail where a bound is broken:
+//! The long runs print their figures and fail if a bound is exceeded:
 //!
 //! ```sh
 //! cargo test --release --test redis -- --ignored --nocapture --test-threads=1
@@ -28,7 +28,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 const SECRET: &str = "a secret that all nodes share";
 
-/// A service behind a limit of each `caller`.
+/// A service with a limit per value of the header `caller`.
 type Limited = BoxCloneSyncService<Request<String>, StatusCode, Infallible>;
 
 fn limited(store: &RedisStore, quota: Quota) -> Limited {

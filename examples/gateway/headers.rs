@@ -197,8 +197,8 @@ fn quoted(client: ClientAddress) -> String {
     }
 }
 
-/// Removes hop-by-hop headers and the headers that `Connection` lists, except end-to-end headers that
-/// a client must not be able to remove.
+/// Removes hop-by-hop headers and the headers that `Connection` lists, except end-to-end headers
+/// that a client must not be able to remove.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let is_for_all = |name: &str| name == HOST || SET_HERE.iter().any(|own| own == name);
     let nominated: Vec<_> = list(headers, &CONNECTION)

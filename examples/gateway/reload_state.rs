@@ -21,7 +21,7 @@ pub(crate) struct ReloadState {
     keys: HashMap<String, JwksCache>,
     /// The connections to upstreams.
     clients: HashMap<Authorities, Clients>,
-    /// ReloadState even if the current configuration has no revocation store: otherwise one mistake in a
+    /// Kept even if the current configuration has no revocation store: otherwise one mistake in a
     /// file would make revoked tokens valid again.
     pub(crate) revocations: Revocations,
 }

@@ -146,7 +146,8 @@ fn named(configuration: &Configuration) -> Vec<&File> {
     tls.chain(issuers).chain(routes).collect()
 }
 
-/// The reload signal, on platforms that have one. From its creation on, it does not end the process.
+/// The reload signal, on platforms that have one. From its creation on, it does not end the
+/// process.
 pub(crate) struct Hangups {
     #[cfg(unix)]
     signals: Option<tokio::signal::unix::Signal>,

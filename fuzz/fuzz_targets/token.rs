@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     };
     match (LAYER.verify_now(&token), signed) {
         (Err(rejection), _) => assert_blames_the_client(rejection.reason()),
-        // HS256 has one code per message, and base64url one spelling.
+        // HS256 has one signature per message, and base64url has one encoding.
         (Ok(_), None) => assert_eq!(token, *HONEST),
         (Ok(identity), Some((header, payload))) => {
             let claims: Value = serde_json::from_str(payload).unwrap();

@@ -26,7 +26,7 @@ pub fn layer(issuers: impl IntoIterator<Item = Issuer>) -> JwtAuthLayer {
         .clock(Clock::from(ManualClock::at(NOW)))
 }
 
-/// A token with this header and payload, whatever they are, and the right code for HS256.
+/// A token with this header and payload, whatever they contain, and a valid HS256 signature.
 pub fn sign(header: &[u8], payload: &[u8]) -> String {
     let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
@@ -43,7 +43,7 @@ pub fn honest(subject: &str) -> String {
     sign(HEADER.as_bytes(), claims.as_bytes())
 }
 
-/// What a client did wrong is never our fault.
+/// Fails if a rejection is not a client error.
 #[track_caller]
 pub fn assert_blames_the_client(reason: Reason) {
     let status = reason.status().as_u16();

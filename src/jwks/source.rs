@@ -108,9 +108,8 @@ impl JwksSource {
     /// retries. The example `own_key_client` shows both.
     ///
     /// For tenants, the request names the issuer of the tenant. The service returns
-    /// [`FetchError::Status`] 404 if the tenant does not exist. Every other error is an outage.
-    ///
-    /// [`FetchError::Status`]: super::FetchError::Status
+    /// [`FetchError::Status`](super::FetchError::Status) 404 if the tenant does not exist. Every
+    /// other error is an outage.
     pub fn service<S>(issuer: impl AsRef<str>, service: S) -> Self
     where
         S: Service<FetchJwks, Response = KeySet> + Clone + Send + 'static,
@@ -150,8 +149,7 @@ impl JwksSource {
         self
     }
 
-    /// The time in which unknown kids cause at most two fetches. At least one second. Default: 30
-    /// seconds.
+    /// The time in which unknown kids cause at most two fetches. At least 1 second. Default: 30 s.
     ///
     /// It also limits the recovery after an outage: while requests wait for keys, the next fetch
     /// starts within one cooldown, or within 5 seconds if the cooldown is shorter.
@@ -176,8 +174,7 @@ impl JwksSource {
 
     /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the
     /// least used tenant is evicted and fetched again when its next token arrives. The keys of one
-    /// tenant may take about 1 MiB of memory, those of all tenants 128 KiB on average. Default:
-    /// 1,000.
+    /// tenant may take about 1 MiB of memory, those of all tenants 128 KiB on average. Default: 1000.
     pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
         self.settings.max_tenants = tenants;
         self
@@ -239,8 +236,7 @@ impl JwksSource {
     ///
     /// The metadata of a remote issuer must not lead to this machine or into its network:
     /// `localhost`, and loopback, private, link-local and unspecified addresses are refused then.
-    /// If the keys are there on purpose, use [`uri`](Self::uri). Names are not resolved for this
-    /// check.
+    /// If the keys are there on purpose, use [`uri`](Self::uri). This check resolves no names.
     ///
     /// # Errors
     /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback

@@ -256,7 +256,7 @@ async fn consumers_are_allowed_or_denied() {
         .claim("org", json!({ "tenant": "t-1" }))
         .sign();
     let zoe = setup.issuer.token("zoe").sign();
-    // Her own consumer wins over the consumer of her client.
+    // The consumer of the subject takes precedence over the consumer of the client.
     let zoe_at_acme = setup.issuer.token("zoe").claim("azp", "acme-mobile").sign();
     let other = setup.issuer.token("bob").claim("client_id", "other").sign();
     for (path, token, status, consumer) in [

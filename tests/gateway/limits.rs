@@ -175,9 +175,11 @@ async fn failed_authentications_are_limited_per_address() {
     };
     let good = || Some(issuer.token("alice").sign());
     let bad = || Some(issuer.token("alice").tampered().sign());
-    // Neither a missing token nor a missing role counts as a failed authentication.
+    let expired = || Some(issuer.token("alice").expired().sign());
+    // A missing token, an expired token and a missing role are no failed authentications.
     for _ in 0..5 {
         assert_eq!(ask("/", None, "192.0.2.1").await, 401);
+        assert_eq!(ask("/", expired(), "192.0.2.1").await, 401);
         assert_eq!(ask("/admin", good(), "192.0.2.1").await, 403);
         assert_eq!(ask("/", good(), "192.0.2.1").await, 200);
     }

@@ -19,7 +19,7 @@ KIDS = {
     "EdDSA": "ed 25519",
 }
 
-# A key type that nobody knows yet.
+# An unknown key type.
 UNKNOWN_KEY = {"kty": "LWE", "kid": "next-century", "use": "sig", "alg": "LWE-7", "pub": "AAEC"}
 
 
@@ -127,7 +127,7 @@ def tokens(issuer, keys, strangers, sign):
     crit = header(alg, crit=["b64"], b64=True)
     add("crit", alg, sign(crit, good, key), "malformed_token")
 
-    # The shape that tutorials teach: no `sub`, one role as a string.
+    # As in common tutorials: no `sub`, one role as a string.
     taught = {**without("sub", "jti"), "userId": "u-42", "role": "admin", "permissions": ["orders:read", "orders:write"]}
     for name, claims, expect, subject in [
         ("as taught", taught, "accept", "u-42"),

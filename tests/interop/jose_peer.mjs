@@ -1,4 +1,4 @@
-// An issuer, and with the argument `verify` a verifier, made of jose.
+// An issuer, or with the argument `verify` a verifier, by jose.
 
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
@@ -6,11 +6,11 @@ import * as jose from "jose";
 
 const AUDIENCE = "orders-api";
 
-// By algorithm: the kid, as jose's own thumbprints or as people choose it.
+// The kid of each algorithm: a thumbprint by jose, or a name.
 const KIDS = { RS256: "rsa", PS256: "pss", ES256: "p256", ES384: "p384", EdDSA: "ed25519" };
 
 async function generate(alg, kid) {
-  // It has two names for Ed25519, and publishes the newer one.
+  // jose has two names for Ed25519, and publishes the newer one.
   const pair = await jose.generateKeyPair(alg === "EdDSA" ? "Ed25519" : alg, { extractable: true });
   const jwk = await jose.exportJWK(pair.publicKey);
   const published = { ...jwk, kid, use: "sig", alg: pair.publicKey.algorithm.name === "Ed25519" ? "Ed25519" : alg };
@@ -38,7 +38,7 @@ async function serve() {
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const origin = `http://127.0.0.1:${server.address().port}`;
-  // An issuer that ends in a slash.
+  // An issuer with a trailing slash.
   const issuer = `${origin}/`;
   const jwks_uri = `${origin}/.well-known/jwks.json`;
   documents["/.well-known/jwks.json"] = { keys: published };
@@ -104,7 +104,7 @@ async function make(issuer, keys, strangers, encryption) {
   const jwe = new jose.EncryptJWT(good).setProtectedHeader({ alg: "RSA-OAEP", enc: "A256GCM", kid: "enc" });
   add("encrypted", "RSA-OAEP", await jwe.encrypt(encryption.publicKey), "malformed_token");
 
-  // The shape that tutorials teach: no `sub`, one role as a string.
+  // As in common tutorials: no `sub`, one role as a string.
   const shape = { userId: "u-42", role: "admin", permissions: ["orders:read", "orders:write"] };
   const taught = { ...without("sub", "jti"), ...shape };
   for (const [name, changes, expect, subject] of [
@@ -122,7 +122,7 @@ async function make(issuer, keys, strangers, encryption) {
   return tokens;
 }
 
-// The issuer without its last slash is another issuer.
+// The issuer without its trailing slash is another issuer.
 const origin = (issuer) => issuer.slice(0, -1);
 
 // The same header and signature around other claims.
@@ -131,7 +131,7 @@ function tampered(token, claims) {
   return [header, jose.base64url.encode(JSON.stringify(claims)), signature].join(".");
 }
 
-// Verifies the token of each line of standard input, and answers with its subject or with why not.
+// Verifies the token of each line of standard input. Prints its subject, or the error.
 async function verify() {
   for await (const line of createInterface({ input: process.stdin })) {
     const { jwks, token, issuer, audience } = JSON.parse(line);

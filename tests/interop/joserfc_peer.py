@@ -10,7 +10,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
 import issuer
 
-# It warns of algorithms that are going out of use; they are tested because they are still in use.
+# joserfc warns of deprecated algorithms. They are tested because they are still in use.
 warnings.simplefilter("ignore", SecurityWarning)
 
 ALGORITHMS = [*issuer.KIDS, "Ed25519", "none"]
@@ -20,11 +20,11 @@ REGISTRY = jws.JWSRegistry(algorithms=ALGORITHMS)
 def generate(alg):
     members = {"kid": issuer.KIDS[alg], "use": "sig"}
     if alg == "EdDSA":
-        # Without `alg`: it would sign under one of the algorithm's two names only.
+        # Without `alg`, because joserfc would sign under only one of the algorithm's two names.
         return OKPKey.generate_key("Ed25519", members)
     members["alg"] = alg
     if alg.startswith("ES"):
-        # This one also says what it is for.
+        # This key also states its use.
         return ECKey.generate_key(f"P-{alg[2:]}", {**members, "key_ops": ["sign", "verify"]})
     return RSAKey.generate_key(2048, members)
 
@@ -45,7 +45,7 @@ def serve():
     kid = issuer.KIDS["RS256"]
     none = sign({"alg": "none", "kid": kid}, good, OctKey.import_key("unused"))
     add("none", "none", none, "algorithm_not_allowed")
-    # It refuses to sign with such a secret.
+    # joserfc refuses to sign with such a secret.
     confused = issuer.by_hand({"alg": "HS256", "kid": kid}, good, keys["RS256"].as_pem(private=False))
     add("the RSA key as a secret", "HS256", confused, "algorithm_not_allowed")
     header = {"alg": "RSA-OAEP", "enc": "A256GCM", "kid": "enc"}

@@ -12,7 +12,7 @@ ALGORITHMS = [*issuer.KIDS, "Ed25519", "HS256"]
 
 
 def generate(alg):
-    # It publishes what it is given: these keys say no more than they must.
+    # jwcrypto publishes keys unchanged: these keys have the required members only.
     members = {"kid": issuer.KIDS[alg]}
     if alg == "EdDSA":
         return JWK.generate(kty="OKP", crv="Ed25519", **members)
@@ -35,13 +35,13 @@ def main():
     published = JWKSet()
     for key in [*keys.values(), encryption]:
         published.add(key)
-    # An issuer with a path, whose metadata are where RFC 8414 has them and not where OpenID Connect does.
+    # An issuer with a path. Its metadata are at the URL of RFC 8414, not of OpenID Connect.
     metadata = "/.well-known/oauth-authorization-server/realms/demo"
     here = issuer.Issuer("/realms/demo", metadata, published.export(private_keys=False, as_dict=True))
 
     made, add, good = issuer.tokens(here.url, keys, strangers, sign)
     kid = issuer.KIDS["RS256"]
-    # It refuses to make this one.
+    # jwcrypto refuses to sign this token.
     add("none", "none", issuer.by_hand({"alg": "none", "kid": kid}, good), "algorithm_not_allowed")
     secret = JWK(kty="oct", k=issuer.base64url(keys["RS256"].export_to_pem()))
     confused = sign({"alg": "HS256", "kid": kid}, good, secret)

@@ -1,6 +1,7 @@
-//! A server that stands still, dies, and comes back empty, under a thousand requests a second.
+//! A server that is paused, killed, and restarted empty, under a thousand requests per second.
 //!
-//! It times answers, so the machine should have nothing else to do. Other tests ask the same without a stopwatch: `limits`.
+//! The test measures response times, so the machine should have no other load. `limits` tests the
+//! same behavior without measuring times.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::server::Server;
 use crate::{Limited, SECRET, ask, limited, nodes};
 
-/// Of one caller. The hot one asks twice as often, the others seldom.
+/// The quota of a caller. The hot caller sends twice as many requests, the others send few.
 const RATE: u32 = 250;
 
 const SLOW: Duration = Duration::from_millis(5);
@@ -26,7 +27,7 @@ const MOST_RECOVERY: Duration = Duration::from_secs(1);
 
 const PHASES: [&str; 5] = ["at first", "stopped", "resumed", "killed", "restarted"];
 
-/// What became of the requests of one phase.
+/// The results of the requests of one phase.
 #[derive(Default)]
 struct Phase {
     hot: AtomicU64,
@@ -116,7 +117,7 @@ async fn run(mut server: Server, policy: OnOutage, leased: bool) -> Vec<String> 
             phase.unavailable.load(Ordering::Relaxed),
             slowest_here.as_secs_f64() * 1e3,
         );
-        // What is slow before there is a fault tells of the machine.
+        // Slow responses before the first fault are caused by the machine.
         if number > 0 {
             slow += slow_here;
             slowest = slowest.max(slowest_here);
@@ -148,7 +149,7 @@ async fn run(mut server: Server, policy: OnOutage, leased: bool) -> Vec<String> 
     for (phase, seconds) in [(&traffic.phases[1], 4), (&traffic.phases[3], 3)] {
         let hot = phase.hot.load(Ordering::Relaxed);
         let (rate, burst) = (u64::from(RATE), u64::from(RATE));
-        // What the store had granted already, and the burst of what stands in for it.
+        // The permits that the store had granted, and the burst of the fallback.
         let most = match policy {
             OnOutage::LocalFallback { .. } => burst + burst / 2 + rate / 2 * (seconds + 1),
             OnOutage::Open => 500 * (seconds + 1),
@@ -167,7 +168,7 @@ async fn until_up(store: &RedisStore) -> Duration {
     began.elapsed()
 }
 
-/// One request each millisecond, whatever becomes of those before.
+/// Sends one request per millisecond, without waiting for earlier ones.
 async fn drive(traffic: Arc<Traffic>) {
     let mut ticks = interval(Duration::from_millis(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -183,7 +184,7 @@ async fn drive(traffic: Arc<Traffic>) {
         };
         let sent = Instant::now();
         tokio::spawn(async move {
-            // Where a request was sent is where it counts.
+            // A request counts in the phase in which it was sent.
             let phase = &traffic.phases[traffic.phase.load(Ordering::Relaxed) as usize];
             let status = ask(&traffic.service, &caller).await;
             phase.latencies.lock().unwrap().push(sent.elapsed());
@@ -204,7 +205,7 @@ impl Traffic {
     }
 }
 
-/// The memory of this process, looked at all the time.
+/// The peak memory of this process, sampled continuously.
 struct Memory {
     first: u64,
     most: Arc<AtomicU64>,
@@ -234,7 +235,7 @@ impl Memory {
     }
 }
 
-/// In bytes; 0 where there is no `/proc`.
+/// In bytes; 0 without `/proc`.
 fn resident() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm

@@ -1,12 +1,14 @@
-//! Many processes, one server: whatever is paused, killed and restarted, no window holds more than the bound.
+//! Many processes share one server. Processes are paused, killed and restarted, and no window
+//! contains more admissions than the bound.
 //!
-//! A node notes before and after each request what time it is. It decided somewhere between the two, so a request that took
-//! ten milliseconds or less is counted at its end, and the bound is stretched by these; one that took longer, since its process
-//! stood still, proves nothing and is left out.
+//! A node records the time before and after each request. The decision was made between these
+//! times. A request that took at most 10 ms is counted at its end, and the bound is extended by
+//! 10 ms. A request that took longer, because its process was paused, is not counted.
 //!
-//! The nodes hoard and then fire together, as an adversary would have it: they take turns to ask for what one caller's quota
-//! just gives, so that each buys for itself and leaves some, while the bucket fills again; then all ask for all they can
-//! get. Permits that were kept for longer than they may be would break the bound.
+//! The nodes first collect permits and then spend them at the same time. They take turns: each node
+//! requests slightly more than one caller's quota admits, so it keeps leased permits while the
+//! bucket refills. Then all nodes send as many requests as they can. If permits outlived their TTL,
+//! the bound would be exceeded.
 
 use std::env;
 use std::fs::{self, File};
@@ -23,15 +25,16 @@ use tokio::task::JoinSet;
 use crate::server::{Server, signal};
 use crate::{SECRET, ask, limited};
 
-/// So little that the nodes can spend a burst in no time, even where they are slow.
+/// Low, so that even slow nodes spend a burst at once.
 const RATE: u32 = 500;
 const BURST: u32 = 100;
-/// The first is the one that the nodes hoard for.
+/// The nodes collect permits of the first caller.
 const CALLERS: u64 = 17;
-/// What the node whose turn it is asks for, by the rate. Half of the nodes miss their turn: they are paused.
+/// Requests of the node whose turn it is, as a multiple of the rate. More than 1, because paused
+/// nodes miss their turns.
 const CALM: f64 = 1.2;
 const TURN: u64 = 200_000_000;
-/// Of so many turns the last is everybody's.
+/// The number of turns in a cycle. In the last turn all nodes send requests.
 const CYCLE: u64 = 15;
 const TASKS: u64 = 8;
 const RECORD: usize = 24;
@@ -42,7 +45,7 @@ struct Run {
     grants: u64,
 }
 
-/// One process of the fleet. Killed when this value goes.
+/// One process of the fleet. Killed on drop.
 struct Node {
     child: Child,
     number: usize,
@@ -68,7 +71,7 @@ fn a_large_fleet_keeps_the_bound() {
     .check();
 }
 
-/// Not a test: what a process of the fleet runs.
+/// Not a test: the program of a node.
 #[test]
 #[ignore = "started by the runs above"]
 fn a_node() {
@@ -82,10 +85,10 @@ fn a_node() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(call_for_ever(&url, &file, turn));
+    runtime.block_on(send_requests(&url, &file, turn));
 }
 
-async fn call_for_ever(url: &str, file: &Path, turn: [u64; 2]) {
+async fn send_requests(url: &str, file: &Path, turn: [u64; 2]) {
     let store = RedisStore::new(url, SECRET)
         .unwrap()
         .on_outage(OnOutage::Closed);
@@ -107,7 +110,7 @@ async fn call_for_ever(url: &str, file: &Path, turn: [u64; 2]) {
                     let after = now();
                     if status == 200 {
                         let record = [caller, before, after].map(u64::to_le_bytes).concat();
-                        // Unbuffered: what was written survives the process.
+                        // Unbuffered, so that the record survives the process.
                         file.write_all(&record).unwrap();
                     }
                     if pause > Duration::ZERO {
@@ -121,11 +124,11 @@ async fn call_for_ever(url: &str, file: &Path, turn: [u64; 2]) {
             }
         })
         .collect();
-    // None of them ends by itself.
+    // The tasks never end.
     tasks.join_next().await.unwrap().unwrap();
 }
 
-/// Whom this node asks for at this moment, and how long each of its tasks pauses then.
+/// The caller of this node's next request, and the pause of each of its tasks afterwards.
 fn plan(at: u64, [number, nodes]: [u64; 2], random: &mut Random) -> (u64, Duration) {
     let turn = at / TURN;
     if turn % CYCLE == CYCLE - 1 {
@@ -215,7 +218,7 @@ impl Run {
     }
 }
 
-/// A bucket that leaks at the rate is fullest after the window that holds most beyond the rate.
+/// A bucket that leaks at the rate is fullest at the end of the window that exceeds the rate most.
 fn most_beyond_the_rate(times: &[u64]) -> f64 {
     let (mut level, mut worst, mut last) = (0.0_f64, 0.0_f64, 0);
     for time in times {
@@ -278,7 +281,7 @@ impl Drop for Node {
     }
 }
 
-/// Where the nodes write.
+/// The folder with the records of all nodes.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -319,7 +322,7 @@ impl Drop for Folder {
     }
 }
 
-/// Splitmix64: where chance is wanted, not secrecy.
+/// SplitMix64. Its numbers need not be secret.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! What a layer does with a store that answers, and with one that does not.
+//! Limits with a store that answers, and with a store that does not.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn store(server: &Server, secret: &str) -> RedisStore {
     RedisStore::new(&server.url(), secret).unwrap()
 }
 
-/// The statuses of so many requests, told apart only by whether they passed.
+/// Sends this number of requests and returns how many were admitted.
 async fn admitted(service: &Limited, caller: &str, requests: u32) -> u32 {
     let mut admitted = 0;
     for _ in 0..requests {
@@ -24,8 +24,8 @@ async fn admitted(service: &Limited, caller: &str, requests: u32) -> u32 {
     admitted
 }
 
-/// What a caller is admitted, one service after the other. Where a deadline passed in the meantime, which happens on a busy
-/// machine, another caller takes its turn.
+/// The number of admitted requests of a new caller, per service in this order. If a call to the
+/// store times out, which happens on a busy machine, starts again with another caller.
 async fn undisturbed(turns: &[(&RedisStore, &Limited, u32)]) -> Vec<u32> {
     let errors = || -> u64 { turns.iter().map(|(store, ..)| store.status().errors).sum() };
     static CALLERS: AtomicU32 = AtomicU32::new(0);
@@ -43,10 +43,10 @@ async fn undisturbed(turns: &[(&RedisStore, &Limited, u32)]) -> Vec<u32> {
             return counts;
         }
     }
-    panic!("no attempt was left in peace: {:?}", turns[0].0.status());
+    panic!("each attempt had a timeout: {:?}", turns[0].0.status());
 }
 
-/// Asks until the store is as it should be. It takes as long as it takes.
+/// Sends requests until the store is up or down, as `is_up` requires.
 async fn until_up(store: &RedisStore, service: &Limited, is_up: bool) {
     for i in 0.. {
         if store.status().is_up == is_up {
@@ -131,7 +131,10 @@ async fn a_paused_server_is_not_called() {
     server.resume();
     until_up(&store, &service, true).await;
     let left = admitted(&service, "alice", 9).await;
-    assert!(left <= 7, "{left} of 8: nothing was forgotten");
+    assert!(
+        left <= 7,
+        "{left} of 8: earlier admissions must still count"
+    );
 }
 
 #[tokio::test]
@@ -149,7 +152,7 @@ async fn first_request_after_a_dropped_connection_passes() {
             server.kill();
             server.restart();
         }
-        // Until this process has heard of it.
+        // Until the client has noticed the end of the connection.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let before = store.status().errors;
         assert_eq!(ask(&service, "alice").await, 200, "round {round}");
@@ -176,7 +179,7 @@ async fn status_alone_notices_the_recovery() {
 }
 
 #[tokio::test]
-async fn a_service_starts_before_its_store_does() {
+async fn a_service_starts_before_its_store() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -192,7 +195,7 @@ async fn a_service_starts_before_its_store_does() {
 }
 
 #[tokio::test]
-async fn refused_logins_are_an_outage() {
+async fn a_refused_login_is_an_outage() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -266,7 +269,7 @@ async fn disconnected_clients_gain_nothing() {
                 tokio::spawn(async move {
                     let mut admitted = 0;
                     for request in 0..50 {
-                        // Before it was asked, while it was, and after the answer.
+                        // Disconnects before, during or after the call to the store.
                         let patience = Duration::from_micros((client * 50 + request) * 37 % 1_500);
                         let answer = ask(&service, caller);
                         let answer = tokio::time::timeout(patience, answer).await;

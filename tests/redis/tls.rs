@@ -12,7 +12,7 @@ use portcullis::rate_limit::{OnOutage, RedisStore};
 use crate::server::{Server, free_port};
 use crate::{SECRET, ask, limited};
 
-/// A certificate for this machine and its key, in files that go with this value.
+/// A certificate for this machine and its key, in files that are removed on drop.
 struct Certificate {
     certificate: PathBuf,
     key: PathBuf,
@@ -49,9 +49,9 @@ fn insecure_tls_is_an_error() {
     );
 }
 
-/// What a process that trusts this certificate alone gets to see.
+/// The status of a request in a process that trusts only this certificate.
 fn status(url: &str, trusted: &Certificate) -> String {
-    // A process of its own, for what it trusts is in its environment.
+    // In a separate process, because an environment variable sets the trusted certificates.
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", "tls::a_client", "--ignored", "--nocapture"])
         .env("TLS_URL", url)
@@ -66,7 +66,7 @@ fn status(url: &str, trusted: &Certificate) -> String {
     status.unwrap_or(&output).to_owned()
 }
 
-/// Not a test: what such a process runs.
+/// Not a test: the program of that process.
 #[tokio::test]
 #[ignore = "started by the test above"]
 async fn a_client() {

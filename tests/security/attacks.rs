@@ -95,7 +95,7 @@ fn rows_have_unique_ids_and_no_empty_cell() {
             "{}: use-words-like-this",
             row.id
         );
-        assert!(seen.insert(row.id.clone()), "{} stands twice", row.id);
+        assert!(seen.insert(row.id.clone()), "{} occurs twice", row.id);
         for cell in [&row.attack, &row.answer, &row.who] {
             assert!(!cell.is_empty(), "{}: a cell is empty", row.id);
         }

@@ -1,8 +1,9 @@
-//! Executes `docs/jwks-faults.md`: every row is a fault of an issuer, with the responses of the whole
-//! stack.
+//! Executes `docs/jwks-faults.md`: every row is a fault of an issuer, with the responses of the
+//! whole stack.
 //!
-//! The issuer is a raw TCP server on loopback and the clock is a manual one. The response to a token that
-//! must not wait is polled once. The runtime has one thread, so no other task runs during that poll.
+//! The issuer is a raw TCP server on loopback and the clock is a manual one. The response to a
+//! token that must not wait is polled once. The runtime has one thread, so no other task runs
+//! during that poll.
 #![cfg(unix)] // reserves a port on which no process listens
 
 mod answers;

@@ -1,8 +1,9 @@
 //! Published test vectors, and tokens that other libraries accepted, through the public API.
 //!
-//! * `wycheproof`: the JOSE vectors of C2SP/wycheproof. Each token is refused for the expected reason.
-//! * [`rfc`]: the examples of RFC 7515, 7517, 7519, 7520 and 8037. Each key is loaded or skipped, and
-//!   each token refused for the expected reason.
+//! * `wycheproof`: the JOSE vectors of C2SP/wycheproof. Each token is refused for the expected
+//!   reason.
+//! * [`rfc`]: the examples of RFC 7515, 7517, 7519, 7520 and 8037. Each key is loaded or skipped,
+//!   and each token refused for the expected reason.
 //! * [`hostile`]: valid signatures over contents that must be refused.
 //!
 //! The public API does not check the signature if the payload is not a claims set.

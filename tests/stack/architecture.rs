@@ -1,5 +1,5 @@
-//! Checks the rules of ARCHITECTURE.md in the source: which file may import which, and what occurs in
-//! one place only.
+//! Checks the rules of ARCHITECTURE.md in the source: which file may import which, and what occurs
+//! in one place only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

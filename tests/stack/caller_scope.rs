@@ -39,7 +39,7 @@ async fn a_client_inside_sends_the_token() {
         let request = Request::get("https://orders.internal/v1").body(()).unwrap();
         client.clone().oneshot(request)
     }));
-    // The second time from the token cache.
+    // The second request uses the token cache.
     for _ in 0..2 {
         let response = service
             .clone()
@@ -109,14 +109,14 @@ async fn a_response_body_has_no_caller() {
         .into_body();
     let seen = body.collect().await.unwrap().to_bytes();
     assert_eq!(seen, "Some(\"alice\") then None");
-    // A stream that needs the caller takes it along.
+    // A stream that needs the caller must keep it.
     with_caller(Some(Caller::Anonymous), async {
         assert!(current_caller().is_some());
     })
     .await;
 }
 
-/// The caller when the body was made, and when it is polled.
+/// The caller when the body was created, and when it is polled.
 struct CallerBody {
     early: Option<String>,
 }

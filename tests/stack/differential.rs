@@ -63,7 +63,8 @@ impl World {
         }
     }
 
-    /// Two issuers with a common `kid`, one issuer with one `kid` for two keys, and one with a secret.
+    /// Two issuers with a common `kid`, one issuer with one `kid` for two keys, and one with a
+    /// secret.
     fn issuers(&self) -> Vec<Trusted> {
         let mut nameless = self.ed.jwk("");
         nameless.as_object_mut().unwrap().remove("kid");
@@ -130,7 +131,8 @@ impl World {
     }
 }
 
-/// JSON with spaces, escapes and repeated members: correct libraries do not write it, but some parsers accept it.
+/// JSON with spaces, escapes and repeated members: correct libraries do not write it, but some
+/// parsers accept it.
 fn object(random: &mut Random, mut members: Vec<(String, Value)>) -> String {
     if random.one_in(40) {
         let again = members[random.below(members.len())].clone();

@@ -6,7 +6,7 @@ mod backends;
 mod caller_scope;
 mod differential;
 mod extractors;
-#[allow(dead_code)] // the attacks forge more
+#[allow(dead_code)] // the attacks use the rest
 #[path = "../support/forge.rs"]
 mod forge;
 mod guarded;

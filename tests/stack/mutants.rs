@@ -1,4 +1,5 @@
-//! Valid tokens, requests and key sets with structured damage: none is accepted, and none causes a server error.
+//! Valid tokens, requests and key sets with structured damage: none is accepted, and none causes a
+//! server error.
 
 use portcullis::{Quota, RateLimitLayer, RequireRoleLayer};
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! A second verifier, written directly from the RFCs with `serde_json` and a cryptographic library, without code of the
-//! crate. It must accept every token that the crate accepts.
+//! A second verifier, written directly from the RFCs with `serde_json` and a cryptographic library,
+//! without code of the crate. It must accept every token that the crate accepts.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{

@@ -1,4 +1,5 @@
-//! Well-known products in one layer, with metadata, keys and tokens as their documentation describes them.
+//! Well-known products in one layer, with metadata, keys and tokens as their documentation
+//! describes them.
 
 use std::collections::HashMap;
 use std::sync::Arc;

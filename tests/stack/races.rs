@@ -1,5 +1,5 @@
-//! Two threads present a cached token repeatedly while its validity ends. From that moment on, no thread may get it
-//! accepted.
+//! Two threads present a cached token repeatedly while its validity ends. From that moment on, no
+//! thread may get it accepted.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -14,7 +14,7 @@ use super::remembered::bench;
 const ROUNDS: usize = 30;
 const READERS: usize = 2;
 
-/// `end` ends the validity of the token.
+/// `end` makes the token invalid.
 fn race(auth: &JwtAuthLayer, token: &str, expected: Reason, end: impl FnOnce()) {
     let is_over = AtomicBool::new(false);
     let accepted = [const { AtomicUsize::new(0) }; READERS];

@@ -1,4 +1,5 @@
-//! Cached tokens: accepted without a signature check, and rejected as soon as they are no longer valid.
+//! Cached tokens: accepted without a signature check, and rejected as soon as they are no longer
+//! valid.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -106,7 +107,7 @@ async fn a_cached_token_ends_with_its_key() {
     let old_kid = bench.issuer.rotate();
     let new = bench.issuer.token("alice").sign();
     assert_eq!(ask(&stack, &new).await, Ok(false));
-    // The old key is published still.
+    // The old key is still published.
     assert_eq!(ask(&stack, &old).await, Ok(true));
     bench.issuer.retire(&old_kid);
     bench.keys.warm().await.unwrap();
@@ -209,7 +210,7 @@ async fn layers_with_other_settings_share_no_cache() {
     let lax = stack(bench.auth.clone());
     let token = bench.issuer.token("alice").sign();
     assert_eq!(ask(&lax, &token).await, Ok(false));
-    // The very same settings share what they know.
+    // Layers with equal settings share a cache.
     assert_eq!(ask(&stack(bench.auth.clone()), &token).await, Ok(true));
 
     let policy = Issuer::new(bench.issuer.issuer())
@@ -221,7 +222,7 @@ async fn layers_with_other_settings_share_no_cache() {
         refused("invalid_claim")
     );
 
-    // The same layer under another clock, in which the token has ended.
+    // The same layer under another clock, by which the token has expired.
     let later = ManualClock::at(1_900_000_000);
     assert_eq!(
         ask(&stack(bench.auth.clock(later)), &token).await,
@@ -284,7 +285,7 @@ async fn a_cached_token_ends_when_it_is_revoked() {
             refused("revoked"),
             "{revocation:?}"
         );
-        // Only what was named.
+        // Other tokens are refused only if the revocation covers them.
         let other = bench.issuer.token("bob").claim("iat", 1_800_000_001);
         let expected = match revocation.kind() {
             Kind::Key => refused("revoked"),

@@ -267,7 +267,7 @@ async fn reads_and_writes_require_their_own_scopes() {
         (Method::POST, "/orders", Some(&reader), 403),
         (Method::POST, "/orders", Some(&writer), 200),
         (Method::GET, "/orders", Some(&writer), 403),
-        // No rule, so no caller may.
+        // No rule, so every caller is rejected.
         (Method::TRACE, "/orders", Some(&reader), 403),
         (Method::GET, "/orders", None, 401),
         (Method::GET, "/nothing", None, 404),

@@ -1,4 +1,5 @@
-//! Settings that change which requests pass: report mode, failures only, quotas by caller, token sources, preflights.
+//! Settings that change which requests pass: report mode, failures only, quotas by caller, token
+//! sources, preflights.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -98,7 +99,7 @@ async fn failures_count_authentication_alone() {
     let (issuer, auth) = warm_auth().await;
     let failures = RateLimitLayer::new(Quota::per_hour(3)).failures_only();
     let stack = stack((failures, auth, IdentityHeadersLayer::new()));
-    // The token is valid; its role cannot be written to a header.
+    // The token is valid, but its role cannot be sent in a header.
     let odd = issuer.token("bob").role("a,b").sign();
     for _ in 0..5 {
         let answer = send(&stack, request(Some(&odd))).await;

@@ -1,4 +1,4 @@
-//! Every refusal, read as a client reads it: status, challenge, body, and the gRPC answer.
+//! Every rejection as a client sees it: status, challenge, body, and the gRPC response.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Reads one row of the contract: a request, and what it must be answered in HTTP and in gRPC.
+/// Checks one row of the contract: a request, and its responses over HTTP and over gRPC.
 #[track_caller]
 fn check(reason: &str, answer: &Answer, status: u16, challenge: Option<&str>) {
     assert_eq!(answer.status, status, "{reason}: {:?}", answer.body);

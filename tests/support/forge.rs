@@ -1,4 +1,4 @@
-//! Keys that sign whatever they are given, for tokens that no honest library would make.
+//! Keys that sign any content, for tokens that no correct library would create.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -80,7 +80,7 @@ fn der_number(bytes: &[u8]) -> Vec<u8> {
     )
 }
 
-/// An ECDSA signature as X.509 writes it.
+/// An ECDSA signature in the format of X.509 (DER).
 pub(crate) fn der_signature(fixed: &[u8]) -> Vec<u8> {
     let (r, s) = fixed.split_at(fixed.len() / 2);
     der(0x30, &[der_number(r), der_number(s)].concat())
@@ -121,7 +121,7 @@ impl Forge {
         format!("{message}.{}", encode(signature.unwrap()))
     }
 
-    /// `PUBLIC KEY`, as services are given it.
+    /// The public key in PEM (`PUBLIC KEY`).
     pub(crate) fn pem(&self) -> String {
         // SubjectPublicKeyInfo of an uncompressed P-256 point.
         let algorithm = [
@@ -178,7 +178,7 @@ impl EdForge {
         json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": encode(self.point())})
     }
 
-    /// The public key, as it is written.
+    /// The bytes of the public key.
     pub(crate) fn point(&self) -> Vec<u8> {
         self.0.public_key().as_ref().to_vec()
     }
@@ -188,7 +188,7 @@ impl EdForge {
         format!("{message}.{}", encode(self.0.sign(message.as_bytes())))
     }
 
-    /// Over the hash of the message, as signers do that cannot hold a long one.
+    /// Signs the hash of the message instead of the message.
     pub(crate) fn sign_hash(&self, header: &str, payload: &str) -> String {
         let message = message(header, payload);
         let hash = digest::digest(&digest::SHA512, message.as_bytes());

@@ -2,11 +2,11 @@
 //! answering when its keys are due.
 //!
 //! Ten thousand unknown kids per second for ten seconds, together with a thousand valid tokens per
-//! second, each with a signature to verify; before and after, the valid tokens alone. It fails unless
-//! this crate sends at most two requests to the issuer, verifies valid tokens within twice the time of
-//! the quiet seconds (99th percentile) and never uses more than 8 MiB for it; and unless valid tokens
-//! take at most twice their time while the issuer accepts connections without answering.
-//! jwks_client_rs runs under the same load, for comparison.
+//! second, each with a signature to verify; before and after, the valid tokens alone. It fails
+//! unless this crate sends at most two requests to the issuer, verifies valid tokens within twice
+//! the time of the quiet seconds (99th percentile) and never uses more than 8 MiB for it; and
+//! unless valid tokens take at most twice their time while the issuer accepts connections without
+//! answering. jwks_client_rs runs under the same load, for comparison.
 //!
 //! `cargo run --release --manifest-path benches/jwks_flood/Cargo.toml`, on an idle machine with at
 //! least two processors, one of which generates the flood.

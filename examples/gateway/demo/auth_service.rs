@@ -53,7 +53,7 @@ const USERS: [User; 2] = [
     },
 ];
 
-/// Short, because a stolen token stays valid for this long.
+/// Short, because a stolen token is valid until it expires.
 const LIFE_SECONDS: u64 = 300;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! Runs each example as a reader does, and stops it as a Unix shell does.
+//! Runs each example as a process, and stops it with a signal as a Unix shell does.
 
 mod curl;
 mod forwarding;

@@ -34,8 +34,8 @@ fn snapshot(keys: &[&Arc<Key>], valid_until: u64) -> Arc<Snapshot> {
     })
 }
 
-/// Keys that contain one key until second 10, a `seen` for that key, and the key. If `is_seen`, the key
-/// was found before.
+/// Keys that contain one key until second 10, a `seen` for that key, and the key. If `is_seen`, the
+/// key was found before.
 fn start(is_seen: bool) -> (Arc<CurrentKeys>, Arc<AtomicU64>, Arc<Key>) {
     let key = Arc::new(Key);
     let keys = Arc::new(CurrentKeys::empty());
@@ -47,8 +47,8 @@ fn start(is_seen: bool) -> (Arc<CurrentKeys>, Arc<AtomicU64>, Arc<Key>) {
     (keys, seen, key)
 }
 
-/// One thread stores `next` while another checks the key. Calls `check` with the result of that check
-/// and of one after both threads are done.
+/// One thread stores `next` while another checks the key. Calls `check` with the result of that
+/// check and of one after both threads are done.
 fn race(is_seen: bool, next: fn(&Arc<Key>) -> Arc<Snapshot>, now: Duration, check: fn(bool, bool)) {
     loom::model(move || {
         let (keys, seen, key) = start(is_seen);

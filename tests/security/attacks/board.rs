@@ -95,7 +95,7 @@ impl Board {
         }
     }
 
-    /// Holds what an attack was answered against its row.
+    /// Compares the answer to an attack with its row.
     pub(crate) fn row(&mut self, id: &str, observed: impl Into<String>) {
         let observed = observed.into();
         match self.answers.get(id) {
@@ -112,7 +112,7 @@ impl Board {
         self.executed.push(id.to_owned());
     }
 
-    /// Ends the theme: whatever differs, is missing or is left over fails.
+    /// Ends the theme. Fails if an answer differs, or if a row is missing or was not executed.
     #[track_caller]
     pub(crate) fn close(self) {
         let problems = self.problems();
@@ -128,7 +128,7 @@ impl Board {
     fn problems(&self) -> Vec<String> {
         let executed = |id: &&String| !self.executed.contains(id);
         let left = self.answers.keys().filter(executed);
-        let left = left.map(|id| format!("{id}: a row that nobody executes"));
+        let left = left.map(|id| format!("{id}: no test executes this row"));
         self.problems.iter().cloned().chain(left).collect()
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn mount(board: &mut Board) {
     stacks(board).await;
 }
 
-/// `ConfigError::Url`, or what the mistake would have protected.
+/// The name of the error, such as `ConfigError::Url`, or `built`.
 fn refusal<T>(built: Result<T, ConfigError>) -> String {
     match built {
         Ok(_) => "built".to_owned(),

@@ -1,4 +1,4 @@
-//! Tokens whose signature holds, and whose claims do not.
+//! Tokens with a valid signature and invalid claims.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub(crate) async fn mount(board: &mut Board) {
     lists(board, &site).await;
 }
 
-/// What tokens are answered that have such a value in a claim, or lack it.
+/// The answer to tokens with such a value in a claim, or without the claim.
 async fn each(board: &mut Board, site: &Site, claim: &str, rows: Vec<(&str, Option<Value>)>) {
     let stack = site.stack().await;
     for (id, value) in rows {

@@ -169,7 +169,7 @@ async fn parts(board: &mut Board, site: &Site) {
     }
 }
 
-/// The last character of 86 carries two bits only; the others must be zero.
+/// The last of 86 characters has two significant bits; the other bits must be zero.
 fn stray_bits(signature: &str) -> String {
     let (rest, last) = signature.split_at(85);
     let next = match last {

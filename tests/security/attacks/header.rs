@@ -71,7 +71,7 @@ async fn shared_secrets(board: &mut Board, site: &Site) {
     }
 }
 
-/// A key whose JWK names its algorithm verifies by no other, although it could.
+/// A key whose JWK names its algorithm verifies with this algorithm only.
 async fn bound_keys(board: &mut Board) {
     let rsa = RsaForge::new();
     let mut jwk = rsa.jwk("rsa");

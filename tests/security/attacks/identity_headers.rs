@@ -28,8 +28,8 @@ fn echo(request: Request<Body>) -> String {
     })
 }
 
-/// `removed` if nothing of the client is left, `replaced` if the header has the verified subject, or
-/// `kept`.
+/// `removed` if nothing of the client is left, `replaced` if the header has the verified subject,
+/// or `kept`.
 async fn outcome(stack: &Stack, headers: &[(&str, &str)]) -> String {
     let answer = send(stack, with(headers)).await;
     assert_eq!(answer.status, 200);

@@ -1,4 +1,4 @@
-//! JSON that two parsers read in two ways. Every token here bears a signature that holds.
+//! JSON that two parsers read differently. Every token here has a valid signature.
 
 use std::fmt::Write;
 

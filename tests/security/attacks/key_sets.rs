@@ -1,4 +1,4 @@
-//! Issuers that answer what they should not, and clients that make us ask them.
+//! Hostile responses of issuers, and clients that cause requests to issuers.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
@@ -40,7 +40,8 @@ fn behind(issuer: &TestIssuer, clock: &ManualClock, source: JwksSource) -> (Stac
     (stack(auth(policy(issuer), &keys, clock)), keys)
 }
 
-/// What the first good token is answered, and what the fetch failed of: `503 keys_unavailable (status)`.
+/// The answer to the first good token, and the error of the fetch:
+/// `503 keys_unavailable (status)`.
 async fn cold(issuer: &TestIssuer, clock: &ManualClock, source: JwksSource) -> String {
     let (stack, keys) = behind(issuer, clock, source);
     let answer = present(&stack, &issuer.token("alice").sign()).await;
@@ -54,7 +55,7 @@ fn uri(issuer: &TestIssuer) -> JwksSource {
     JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap()
 }
 
-/// What the first good token is answered where the issuer serves this for its keys.
+/// The answer to the first good token if the issuer serves this key set.
 async fn documents(board: &mut Board) {
     let (issuer, clock) = start().await;
     let good = cold(&issuer, &clock, uri(&issuer)).await;
@@ -124,7 +125,7 @@ async fn discovery(board: &mut Board) {
     }
 }
 
-/// `401 unknown_key, 2 fetches`
+/// The answer and the number of fetches: `401 unknown_key, 2 fetches`.
 fn counted(mut answers: Vec<String>, fetches: usize) -> String {
     answers.dedup();
     let plural = if fetches == 1 { "fetch" } else { "fetches" };
@@ -252,7 +253,7 @@ async fn stalls(board: &mut Board) {
     board.row("issuer-that-stalls-a-refresh", counted(answers, fetches));
 }
 
-/// What an issuer hears of the token whose key it is asked for.
+/// What an issuer learns about the token whose key is fetched.
 async fn told(board: &mut Board) {
     const KID: &str = "k?a=1&b=2#c%0d%0aX-Injected: 1";
     let key = Forge::new();
@@ -312,7 +313,8 @@ async fn freshness(board: &mut Board) {
     let asked = lasting.issuer.fetches();
     lasting.clock.advance(Duration::from_secs(3600));
     let old = lasting.issuer.token("alice").kid(&old_kid).sign();
-    // Signed by the new key under the name of the old one: known, so that only a refresh makes it unknown.
+    // Signed by the new key under the kid of the old key. The kid is known, so only a refresh
+    // replaces the key.
     assert_eq!(present(&stack, &old).await, "401 bad_signature");
     lasting.issuer.wait_for_fetches(asked + 1).await;
     // Joins the refresh that the token caused, if it has not ended.

@@ -1,4 +1,4 @@
-//! Keys that must verify nothing, and tokens that point at the wrong one.
+//! Keys that must verify nothing, and tokens that name the wrong key.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::board::Board;
 use super::site::{AUDIENCE, NOW, Site, present, stack};
 use crate::forge::{EdForge, Forge, RsaForge, encode, hs256, with_signature};
 
-/// A modulus of 2048 bits, made as the generator of CVE-2017-15361 made them.
+/// A modulus of 2048 bits with the structure of CVE-2017-15361.
 const ROCA: &str = "ynaYyDC0Mkd0lPwQKodBrsXN9werRvGeoULjzXzugLg9_kryp8KFTv6Ffm8gRMmJGnNy_Ge_O0Gs8udBmEcyGT7aZWFwCu1KMpsaKBzuHyAoyWgvALWbFDKxw1gwJYScdxfhsXnk4twKEWsgu9UCpjguBrlysmB9zLwI9wsXC5l5aNZis66JcBONXbhS604_Xsm-uFJFEnrr1pUMgXRQcv3lZmi8ZFOQ_UAdHXwOWnF1NPIroF41H2sDd0fNA0CthwABfWcSSr_YRVMo3TToQYzmVLWspacKQfY3uvHUsPjJHfIBiFrRkswZMlO6SI7bwfNPWBcV-oqV7SnroTYvDw";
 
 pub(crate) async fn mount(board: &mut Board) {
@@ -22,7 +22,8 @@ pub(crate) async fn mount(board: &mut Board) {
     withdrawn(board).await;
 }
 
-/// Publishes an unusable key next to the good ones. It spoils none of them, and its token does not pass.
+/// Publishes an unusable key next to the good keys. The good keys stay usable, and a token of the
+/// unusable key is rejected.
 async fn publish(site: &Site, keys: &str, token: &str) -> String {
     let own = site.issuer.jwks();
     let own = own.strip_suffix("]}").unwrap();
@@ -114,7 +115,8 @@ async fn weak(board: &mut Board, site: &Site) {
         let jwk = changed(rsa.jwk("bad"), members).to_string();
         board.row(id, publish(site, &jwk, &token).await);
     }
-    // The neutral element as the key and as the signature's point, and zero as its number: that fits every message.
+    // The neutral element as the key and as the signature's point, and zero as its scalar: valid
+    // for every message.
     let mut neutral = [0; 64];
     neutral[0] = 1;
     let ed = EdForge::new();
@@ -127,7 +129,7 @@ async fn weak(board: &mut Board, site: &Site) {
         "key-that-everybody-can-sign-for",
         publish(site, &jwk, &anybody).await,
     );
-    // X25519 agrees on secrets. Its keys have the same form as signing keys.
+    // X25519 is for key agreement. Its keys have the same form as signing keys.
     let ed = EdForge::new();
     let token = ed.sign(r#"{"alg":"EdDSA","kid":"bad"}"#, &site.claims(""));
     let x25519 = changed(ed.jwk("bad"), json!({"crv": "X25519"})).to_string();

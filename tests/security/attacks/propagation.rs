@@ -47,7 +47,7 @@ fn layer() -> TokenPropagationLayer {
     TokenPropagationLayer::forward_to([OWN, "https://stock.internal"]).unwrap()
 }
 
-/// Whether the token leaves for the network: `sent`, or `nothing sent`.
+/// Whether the token is sent: `sent`, or `nothing sent`.
 async fn leaves(layer: TokenPropagationLayer, request: Request<()>) -> String {
     let client = layer.layer(service_fn(|request: Request<()>| async move {
         Ok::<_, Infallible>(word(request.headers()))
@@ -194,7 +194,7 @@ async fn redirects(board: &mut Board, alice: &Caller) {
     board.row("redirect-to-another-origin", outgoing);
 }
 
-/// Ways out other than requests.
+/// Exposures of the token other than requests.
 async fn leaks(board: &mut Board, site: &Site, alice: &Caller) {
     let token = site.issuer.token("alice").sign();
     let auth = site.auth.clone().cookie("__Host-token").unwrap();

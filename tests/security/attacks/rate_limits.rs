@@ -26,7 +26,7 @@ fn once() -> RateLimitLayer {
     RateLimitLayer::new(Quota::per_hour(1)).clock(ManualClock::at(NOW))
 }
 
-/// The answer to the second of two requests of one client that may make one.
+/// The answer to the second of two requests of one client whose quota is one request.
 async fn second(stack: &Stack, first: Request<Body>, second: Request<Body>) -> String {
     assert_eq!(attempt(stack, first).await, "200", "control");
     attempt(stack, second).await
@@ -91,7 +91,7 @@ async fn in_disguise(board: &mut Board) {
     board.row("thousand-disguises", told);
 }
 
-/// A request of one IPv6 network, that claims to come from somewhere else.
+/// A request from one IPv6 network that claims another address.
 fn at_home(at: u32) -> Request<Body> {
     let made_up = format!("198.51.{}.{}", at / 256, at % 256);
     let standard = format!("for={made_up}");
@@ -147,7 +147,7 @@ async fn through_a_proxy(first: &[(&str, &str)], then: &[(&str, &str)]) -> Strin
     second(&trusting, request(first), request(then)).await
 }
 
-/// Behind a proxy, in the field that it does not write; on made-up routes; at once.
+/// Behind a proxy, in the header that the proxy does not write; on made-up routes; concurrently.
 async fn elsewhere(board: &mut Board) {
     let common = |line| ("x-forwarded-for", line);
     let standard = |line| ("forwarded", line);
@@ -304,7 +304,7 @@ async fn memory(board: &mut Board) {
         let [_, a, b, c] = at.to_be_bytes();
         let stranger = from(request(None), &format!("198.{a}.{b}.{c}:1"));
         let told = attempt(&small, stranger).await;
-        // What 64 callers have is 640 permits, and the crowd gets no more by being larger.
+        // 64 callers have 640 permits together. More callers do not get more permits.
         assert!(told == "200" || (at > 500 && told == "429 rate_limited"));
     }
     board.row(

@@ -21,7 +21,8 @@ pub(crate) async fn mount(board: &mut Board) {
     protocols(board, &site).await;
 }
 
-/// A server on loopback with the public path `/public`, and a count of the requests that reached the protected handler.
+/// A server on loopback with the public path `/public`. Counts the requests that reach the
+/// protected handler.
 async fn serve(site: &Site) -> (SocketAddr, Arc<AtomicUsize>) {
     let reached = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&reached);

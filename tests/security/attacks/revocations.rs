@@ -1,4 +1,4 @@
-//! Revoked tokens that their holders still present.
+//! Revoked tokens that clients still present.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -88,7 +88,7 @@ async fn tokens(board: &mut Board) {
     );
 }
 
-/// `n - s`, which ECDSA accepts in place of `s`: from one signature, anyone can make the other.
+/// `n - s`, which ECDSA accepts in place of `s`: each signature can be computed from the other.
 fn negated(signature: &[u8]) -> Vec<u8> {
     const ORDER: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,

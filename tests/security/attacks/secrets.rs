@@ -1,7 +1,8 @@
-//! Tokens, their parts, secrets and private keys must not occur in logs, responses or `Debug` output.
+//! Tokens, their parts, secrets and private keys must not occur in logs, responses or `Debug`
+//! output.
 //!
-//! The attacks keep a ledger of the credentials that they send, and this runs all of them while every event of every
-//! crate is written down, at every level.
+//! The attacks record the credentials that they send. These tests run all attacks and record every
+//! event of every crate, at every level.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -36,7 +37,7 @@ const LONG: usize = 32;
 /// Writes to the log of this thread.
 struct Log;
 
-/// Notes the credentials of a request before it is sent.
+/// Records the credentials of a request before it is sent.
 pub(crate) fn note(request: &Request<Body>) {
     let values = request.headers().values().map(|value| value.as_bytes());
     let values = values.chain(request.uri().query().map(str::as_bytes));
@@ -46,14 +47,14 @@ pub(crate) fn note(request: &Request<Body>) {
     }
 }
 
-/// Fails if a text holds anything that was noted.
+/// Fails if a text contains a recorded credential or a part of one.
 #[track_caller]
 pub(crate) fn assert_no_secrets(text: &str) {
     let found = LEDGER.with_borrow(|ledger| leak(text, ledger));
     assert_eq!(found, None);
 }
 
-/// What base64url and keys are made of, in one piece.
+/// The parts that consist of at least `LONG` characters of base64url.
 fn words(text: &str) -> BTreeSet<String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let words = text
@@ -65,7 +66,7 @@ fn words(text: &str) -> BTreeSet<String> {
 fn leak(text: &str, secrets: &BTreeSet<String>) -> Option<String> {
     let words = words(text);
     let is_in = |secret: &&String| words.iter().any(|word| word.contains(&**secret));
-    // A header or a payload, cut or not: `{"` in base64url.
+    // A header or a payload, possibly truncated: `{"` in base64url.
     let is_json = |word: &&String| word.contains("eyJ");
     secrets
         .iter()
@@ -74,7 +75,7 @@ fn leak(text: &str, secrets: &BTreeSet<String>) -> Option<String> {
         .cloned()
 }
 
-/// What bytes look like, by any of the usual ways to write them.
+/// The bytes in all usual text forms.
 fn spellings(secret: &[u8]) -> Vec<String> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let list = format!("{secret:?}");
@@ -98,7 +99,7 @@ impl Write for Log {
     }
 }
 
-/// Crates that know no `tracing`.
+/// Crates that do not use `tracing`.
 impl log::Log for Log {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
@@ -112,7 +113,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// Writes down what happens on this thread until the guard is dropped.
+/// Records the events of this thread until the guard is dropped.
 fn listen() -> tracing::subscriber::DefaultGuard {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

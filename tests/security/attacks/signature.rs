@@ -1,4 +1,4 @@
-//! Signatures that do not hold, by every way in which libraries have let them.
+//! Invalid signatures that other libraries have accepted.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256};
@@ -53,7 +53,8 @@ async fn ecdsa(board: &mut Board, site: &Site) {
     );
 }
 
-/// What 512 signatures are answered that each differ from a good one in a bit, if that is one answer.
+/// The answer to 512 signatures that each differ from a valid one in one bit. All answers must be
+/// equal.
 async fn any_bit(stack: &Stack, good: &str) -> String {
     let signature = signature_of(good);
     let mut answers = Vec::new();

@@ -1,4 +1,5 @@
-//! The target of the attacks: an issuer on loopback, the layers that trust it, and a handler with the body "inner".
+//! The target of the attacks: an issuer on loopback, the layers that trust it, and a handler with
+//! the body "inner".
 
 use std::fmt::Write;
 
@@ -16,7 +17,8 @@ pub(crate) use crate::support::{AUDIENCE, Answer, Stack, from, over, request, st
 /// The time of the manual clock when a site opens.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
-/// An issuer whose keys are loaded: its own, and one that signs tokens that no correct issuer signs.
+/// An issuer whose keys are loaded: its own, and one that signs tokens that no correct issuer
+/// signs.
 pub(crate) struct Site {
     pub(crate) issuer: TestIssuer,
     pub(crate) forge: Forge,
@@ -61,7 +63,8 @@ impl Site {
         }
     }
 
-    /// The layer alone, over the handler. Checks that a good token passes, because otherwise an attack proves nothing.
+    /// The layer over the handler. Checks that a good token passes, because otherwise the rejection
+    /// of an attack proves nothing.
     pub(crate) async fn stack(&self) -> Stack {
         let stack = stack(self.auth.clone());
         self.admits(&stack).await;

@@ -1,4 +1,4 @@
-//! Tokens that choose their own tenant, and so what is asked for its keys.
+//! Tokens that name their own tenant, and with it the URL of its keys.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,7 +81,7 @@ impl Realms {
         policy.audience("api://{tenant}/orders")
     }
 
-    /// A service that trusts the realms, and knows nothing of them yet.
+    /// A service that trusts the realms and has not fetched any keys.
     fn behind(&self, policy: Issuer) -> Stack {
         let clock = Clock::from(self.clock.clone());
         let source = JwksSource::discover(self.pattern()).unwrap();
@@ -90,7 +90,7 @@ impl Realms {
         stack(auth.clock(clock))
     }
 
-    /// A token of any issuer, by acme's key.
+    /// A token of any issuer, signed with acme's key.
     fn token(&self, iss: &str, audience: &str) -> String {
         self.acme
             .sign(r#"{"alg":"ES256","kid":"acme"}"#, claims(iss, audience))
@@ -100,12 +100,12 @@ impl Realms {
         self.pattern().replace("{tenant}", tenant)
     }
 
-    /// A token of acme's, were this its tenant.
+    /// A token of acme, with this name of the tenant.
     fn of(&self, tenant: &str) -> String {
         self.token(&self.realm(tenant), "api://acme/orders")
     }
 
-    /// How many requests there were since this was asked last.
+    /// The number of requests since the last call.
     fn requests(&self) -> usize {
         self.requests.swap(0, Ordering::SeqCst)
     }
@@ -191,7 +191,7 @@ async fn names(board: &mut Board) {
     }
 }
 
-/// Names of tenants that there are, or might be.
+/// Names of tenants that exist, or could exist.
 async fn others(board: &mut Board) {
     let realms = Realms::open().await;
     let stack = realms.behind(realms.policy());
@@ -289,7 +289,7 @@ async fn floods(board: &mut Board) {
         answers.push(present(&stack, &realms.of(&format!("t{tenant}"))).await);
     }
     answers.dedup();
-    // Two places where metadata may be, for each of 32.
+    // Metadata may be at two URLs for each of 32 tenants.
     let told = format!("{}, {} requests", answers.join(" or "), realms.requests());
     board.row("flood-of-made-up-tenants", told);
     let known = present(&stack, &realms.of("acme")).await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::replies::{self as reply, Keys, METADATA, Page, both, ok, ok_with, raw, set, status};
 use super::site::{Request, Step};
 
-/// How an issuer misbehaves. It published the old key before and publishes the new one from then on.
+/// How an issuer misbehaves. It published the old key before and publishes the new one from then
+/// on.
 pub(super) struct Fault {
     /// What is published before. If `None`, keys were never fetched.
     pub(super) before: Option<Page>,

@@ -92,7 +92,8 @@ fn row(line: &str) -> Row {
 }
 
 impl Row {
-    /// The time from the end of the fault until all tokens are accepted; `None` if they always were.
+    /// The time from the end of the fault until all tokens are accepted; `None` if they always
+    /// were.
     #[track_caller]
     pub(super) fn recovers_within(&self) -> Option<Duration> {
         if self.recovery == "none needed" {

@@ -17,7 +17,8 @@ path = "/orders"
 upstream = "http://127.0.0.1:3002"
 "#;
 
-/// The line to replace (or to append), its replacement, the line of the error, and part of its text.
+/// The line to replace (or to append), its replacement, the line of the error, and part of its
+/// text.
 #[rustfmt::skip]
 const INVALID: &[(usize, &str, usize, &str)] = &[
     (1, "listen = \"127.0.0.1:0\"\nlisten = \"127.0.0.1:1\"", 2, "invalid TOML: duplicate key `listen`"),
