@@ -58,7 +58,10 @@ fn race(is_seen: bool, next: fn(&Arc<Key>) -> Arc<Snapshot>, now: Duration, chec
         };
         let meanwhile = keys.is_still_valid(&Arc::downgrade(&key), now, &seen);
         writer.join().unwrap();
-        check(meanwhile, keys.is_still_valid(&Arc::downgrade(&key), now, &seen));
+        check(
+            meanwhile,
+            keys.is_still_valid(&Arc::downgrade(&key), now, &seen),
+        );
     });
 }
 
