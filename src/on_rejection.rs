@@ -168,6 +168,8 @@ fn rendered<R>(
     };
     let mut response = Response::from_parts(parts, rejection.document());
     render(&rejection, &mut response);
+    // For the layers outside, such as a rate limit of failures, if `render` made another response.
+    response.extensions_mut().insert(rejection);
     let length = HeaderValue::from(response.body().len());
     response.headers_mut().insert(CONTENT_LENGTH, length);
     response.map(|body| {

@@ -1,6 +1,6 @@
 //! The gateway's own reasons to reject a request, in addition to the reasons of the library.
 
-use http::StatusCode;
+use axum::http::StatusCode;
 use portcullis::{CustomReason, Reason};
 
 /// The path can be read in two ways.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{RwLock, Weak};
 
 use crate::identity::Identity;
 use crate::jwks::Key;
@@ -32,8 +32,9 @@ pub(super) struct TokenCache {
 /// The result of a verification, and what its validity depends on.
 pub(super) struct CachedToken {
     pub(super) identity: Identity,
-    /// The key that verified the token.
-    pub(super) key: Arc<Key>,
+    /// The key that verified the token. The issuer chooses its size, so the cache does not keep it
+    /// alive. No other key gets its address while the entry exists.
+    pub(super) key: Weak<Key>,
     /// The generation of the issuer's key set in which that key was last found.
     pub(super) key_seen: AtomicU64,
     /// The index of the issuer in the verifier.
@@ -221,7 +222,7 @@ mod tests {
         verified.expires_at = expires_at;
         CachedToken {
             identity: Identity::new(verified),
-            key: Arc::new(Key::hmac(&[7; 32]).unwrap()),
+            key: Weak::new(),
             key_seen: AtomicU64::new(0),
             issuer: 0,
             starts_at: 0,

@@ -174,7 +174,7 @@ impl Verifier {
         };
         let iss = token.identity.issuer();
         let is_key_valid = || match &issuer.keys {
-            Keys::Fixed(key) => Arc::ptr_eq(key, &token.key),
+            Keys::Fixed(key) => std::ptr::eq(Arc::as_ptr(key), token.key.as_ptr()),
             Keys::Cache(_) | Keys::Shared => match self.own_keys(token.issuer) {
                 Some(keys) => keys.is_still_valid(&token.key, &token.key_seen, reading),
                 None => self.cache_of(issuer, above).is_some_and(|cache| {
@@ -248,7 +248,7 @@ impl Verifier {
         self.check_lifetime(at, &identity, now);
         Ok(CachedToken {
             identity,
-            key,
+            key: Arc::downgrade(&key),
             key_seen: AtomicU64::new(NO_REVISION),
             issuer: at,
             starts_at,

@@ -140,7 +140,7 @@ fn invalid_requirements_are_rejected() {
     );
     require(
         "{ scope = \"a b\" }",
-        "this is more than one scope: use { all = [..] } or { any = [..] }",
+        "this is a list of scopes: use { all = [..] } or { any = [..] }",
     );
     for name in ["role", "scope", "acr"] {
         require(
@@ -160,7 +160,8 @@ fn invalid_requirements_are_rejected() {
     );
     let unknown = format!("{ROUTE}require = {{ not = {{ all = [\n{{ rol = \"a\" }}] }} }}\n");
     let invalid = read(&unknown, &[]).unwrap_err().to_string();
-    let start = "gateway.toml:8: `routes[0].require`: there is no \"rol\": use role, scope, ";
+    let start =
+        "gateway.toml:8: `routes[0].require`: unknown \"rol\": expected one of role, scope, ";
     assert!(invalid.starts_with(start), "{invalid}");
     check(
         "require_for = { post = { role = \"a\" } }",

@@ -11,11 +11,11 @@ fn identity_header_names_are_validated() {
     }
     check(
         "Authorization = \"sub\"",
-        "`identity_headers.Authorization`: messages, connections or other services depend on it: choose a name of your own",
+        "`identity_headers.Authorization`: messages, connections or other services depend on it: choose another name",
     );
     check(
         "cookie = \"sub\"",
-        "`identity_headers.cookie`: messages, connections or other services depend on it: choose a name of your own",
+        "`identity_headers.cookie`: messages, connections or other services depend on it: choose another name",
     );
     check(
         "Sec-WebSocket-Protocol = \"sub\"",
@@ -40,7 +40,7 @@ fn identity_header_names_are_validated() {
     }
     check(
         "\"x user\" = \"sub\"",
-        "`identity_headers.x user`: this is no header name",
+        "`identity_headers.x user`: use the name of a header, such as x-tenant",
     );
     check(
         "x-a = 1",
@@ -49,7 +49,7 @@ fn identity_header_names_are_validated() {
     check("x-a = []", "`identity_headers.x-a`: expected at least one");
     refuses(
         "[identity_headers]\nx-a = \"sub\"\nx_a = \"iss\"\nX-A = \"iss\"\n",
-        "gateway.toml:3: `identity_headers.x_a`: it is another spelling of a header that is set already: choose one\n\
+        "gateway.toml:3: `identity_headers.x_a`: it is another spelling of a header that is already set: choose one\n\
          gateway.toml:4: `identity_headers.X-A` is given twice in different spellings: keep one",
     );
     let configuration = accepts("[identity_headers]\nx-b = \"consumer\"\nx-a = [\"a\", \"b\"]\n");
