@@ -219,7 +219,8 @@ fn network(text: &str) -> Result<IpNet, ConfigError> {
 // === impl ClientAddress ===
 
 impl ClientAddress {
-    /// The address that [`SetClientAddressLayer`](super::SetClientAddressLayer) inserted into the extensions of a request.
+    /// Returns the address that [`SetClientAddressLayer`](super::SetClientAddressLayer) inserted
+    /// into the extensions of a request.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().copied()

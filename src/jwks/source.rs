@@ -236,13 +236,12 @@ impl JwksSource {
     ///
     /// The metadata are read before the first fetch, after a failed fetch, and once a day.
     ///
-    /// The metadata of a remote issuer must not lead to this machine or into its network:
-    /// `localhost`, and loopback, private, link-local and unspecified addresses are refused then.
-    /// If the keys are there on purpose, use [`uri`](Self::uri). This check resolves no names.
+    /// Metadata of a remote issuer must not lead to this machine or into its network: `localhost`,
+    /// and loopback, private, link-local and unspecified addresses are refused. To fetch keys from
+    /// there, use [`uri`](Self::uri). This check resolves no names.
     ///
     /// # Errors
-    /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback
-    /// addresses.
+    /// [`ConfigError::Url`] if the issuer is neither an https URL nor a loopback http URL.
     pub fn discover(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
         let issuer = issuer.as_ref();
         let mut source = Self::http(issuer, issuer, Transport::HttpsOrLoopback)?;
@@ -264,7 +263,7 @@ impl JwksSource {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError::Url`] if it is not an https URL. `http` is accepted for loopback addresses.
+    /// [`ConfigError::Url`] if `jwks_uri` is neither an https URL nor a loopback http URL.
     pub fn uri(issuer: impl AsRef<str>, jwks_uri: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::http(
             issuer.as_ref(),
