@@ -69,7 +69,7 @@ words! {
 }
 
 impl Algorithm {
-    /// Whether the key is a shared secret.
+    /// Whether the algorithm uses a shared secret (HMAC).
     #[must_use]
     pub const fn is_symmetric(self) -> bool {
         matches!(self, Self::HS256 | Self::HS384 | Self::HS512)

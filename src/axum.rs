@@ -22,16 +22,16 @@ use crate::stage::Stage;
 
 pub use router::GuardedRouter;
 
-/// The verified claims of the caller as a type of your own, which can be an argument of a handler.
+/// The verified claims of the caller, deserialized into an application type for a handler argument.
 ///
 /// * An anonymous caller is rejected with 401. `Option<Claims<T>>` is `None` for anonymous callers.
-/// * Claims that do not fit the type are a 500 `not_configured`. The token is valid, so a new login
-///   would not help: the type must fit the tokens of the issuer. The log names the field and the
-///   problem, and never contains a value of the token.
+/// * If the claims do not fit the type, the request is rejected with 500 `not_configured`. The
+///   token is valid, so a new login would not help: the type must fit the tokens of the issuer. The
+///   log names the field and the problem, and never contains a value of the token.
 ///
-/// So declare claims that a token may lack as `Option`, and require them with
-/// [`Rule::claim`](crate::Rule::claim), which rejects the caller with 403.
-/// `Result<Claims<T>, Rejection>` gives the rejection to the handler.
+/// Declare a claim that a token may lack as `Option`. To require it, use
+/// [`Rule::claim`](crate::Rule::claim), which rejects callers without the claim with 403. A handler
+/// that takes `Result<Claims<T>, Rejection>` receives the rejection.
 ///
 /// ```
 /// use portcullis::Claims;
@@ -122,9 +122,8 @@ where
     }
 }
 
-/// The response for the client of the request that an extractor or layer rejected. A rejection that
-/// a handler makes does not know its request and is rendered for HTTP; use
-/// [`render`](Rejection::render) for another protocol.
+/// Renders a rejection of a layer or an extractor for the protocol of its request. A rejection that
+/// a handler creates is rendered for HTTP; for another protocol, use [`render`](Rejection::render).
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let protocol = self.protocol();

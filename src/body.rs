@@ -1,4 +1,4 @@
-//! The body of a response: that of the inner service, or that of a rejection.
+//! Response bodies: of the inner service, or of a rejection.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -41,7 +41,7 @@ impl<B> ResponseBody<B> {
         Self { kind, guard }
     }
 
-    /// A body of these bytes. Without bytes it ends before its first frame, as a trailers-only
+    /// Creates a body from bytes. An empty body ends before its first frame, as a trailers-only
     /// gRPC response requires.
     pub(crate) fn own(bytes: Bytes) -> Self {
         let bytes = (!bytes.is_empty()).then_some(bytes);
@@ -51,8 +51,8 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// The inner service's body, for stacks that box bodies: without this, each layer would add a
-    /// box.
+    /// Returns the inner service's body, so that a stack that boxes bodies needs one box and not
+    /// one per layer.
     ///
     /// ```
     /// use portcullis::{Protocol, Reason, Rejection, ResponseBody};
@@ -64,8 +64,8 @@ impl<B> ResponseBody<B> {
     ///
     /// # Errors
     ///
-    /// Returns the body unchanged if it is that of a rejection, or if a limit of requests in flight
-    /// waits for its end.
+    /// Returns the body unchanged if it belongs to a rejection, or if it holds a permit of a limit
+    /// on requests in flight.
     pub fn into_inner(self) -> Result<B, Self> {
         match self {
             Self {

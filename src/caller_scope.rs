@@ -19,7 +19,7 @@ thread_local! {
     static CURRENT: Cell<Option<Caller>> = const { Cell::new(None) };
 }
 
-/// Whether this process uses scopes. Without any, no task can have another caller to hide.
+/// Whether this process uses scopes. If not, no task has a current caller.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// The caller of a request, while its scope is not entered; the outer caller, while it is.
@@ -78,11 +78,12 @@ pub(crate) fn use_scopes() {
     IN_USE.store(true, Ordering::Relaxed);
 }
 
-/// The caller of the request that the current task serves; `None` outside of a request, and in
-/// processes that have not built a [`TokenPropagationLayer`](crate::TokenPropagationLayer).
+/// Returns the caller of the request that the current task serves. Returns `None` outside of a
+/// request, and in processes that have not built a
+/// [`TokenPropagationLayer`](crate::TokenPropagationLayer).
 ///
-/// A server polls the response body after the future of the request has ended, so inside a body
-/// this is `None` too. Read what a stream needs before the response is returned.
+/// A server polls the response body after the future of the request has ended, so a body finds no
+/// current caller. Read the caller before the handler returns the stream.
 #[must_use]
 pub fn current_caller() -> Option<Caller> {
     CURRENT

@@ -27,8 +27,8 @@ use crate::error::ConfigError;
 /// assert_eq!(ClaimPath::from("realm_access.roles").find(&claims), None);
 /// ```
 ///
-/// As text, and with serde, a path of one name is that name, and a longer one is a list of names in
-/// JSON:
+/// As text, and with serde, a path of one name is the name itself. A longer path is a JSON list of
+/// names:
 ///
 /// ```
 /// # use portcullis::ClaimPath;
@@ -42,13 +42,13 @@ use crate::error::ConfigError;
 pub struct ClaimPath(Box<[Box<str>]>);
 
 impl ClaimPath {
-    /// The value at this path, if there is one. A path without names finds nothing.
+    /// Returns the value at this path, if there is one. A path without names finds nothing.
     #[must_use]
     pub fn find<'v>(&self, claims: &'v Value) -> Option<&'v Value> {
         self.find_by(|name| claims.as_object()?.get(name))
     }
 
-    /// As [`find`](Self::find), where `member` returns the top-level claim of a name.
+    /// Finds the value as [`find`](Self::find) does. `member` returns a top-level claim by name.
     pub(crate) fn find_by<'v>(
         &self,
         member: impl FnOnce(&str) -> Option<&'v Value>,

@@ -62,10 +62,10 @@ struct Times {
     monotonic_nanos: AtomicU64,
 }
 
-/// One reading of the system's monotonic time, shared by everything that happens in one decision.
+/// One reading of the system's monotonic time, shared by all steps of one decision.
 ///
-/// Wall time is derived from it. Deriving it costs 12 ns, reading the system clock a second time
-/// costs 106 ns, and the whole decision for a cached token a few hundred.
+/// Wall time is derived from it. That costs 12 ns; reading the system clock a second time would
+/// cost 106 ns, and the whole decision for a cached token takes a few hundred.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     at: Instant,
@@ -182,8 +182,8 @@ impl ManualClock {
     }
 }
 
-/// The time this many seconds after the Unix epoch; the end of the year 9999 for later ones, which
-/// some platforms cannot represent.
+/// Returns the time `unix_seconds` after the Unix epoch. Times after the year 9999, which some
+/// platforms cannot represent, become the end of that year.
 pub(crate) fn system_time(unix_seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(unix_seconds.min(253_402_300_799))
 }

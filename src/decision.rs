@@ -18,11 +18,12 @@ pub enum Mode {
     #[default]
     Enforce,
     /// Requests that would be rejected are counted, logged (`would_deny`, `would_limit`) and passed
-    /// on, to try a rule or a quota on real traffic. A misconfiguration is still rejected.
+    /// on. Use this mode to try a rule or a quota on real traffic. A misconfiguration is still
+    /// rejected.
     Report,
 }
 
-/// The decisions of the layers about one request, in their order.
+/// The decisions of the layers about one request, in the order in which they were made.
 ///
 /// An outer layer, such as an access log, puts an empty log into the request's extensions, keeps a
 /// clone, and reads it after the response. Clones share their records.
@@ -52,9 +53,9 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct DecisionLog(Arc<Mutex<Vec<DecisionRecord>>>);
 
-/// Whether this process ever made a log. Until then, layers skip the lookup in the extensions of
-/// each request; nothing else depends on it.
-static KEPT: AtomicBool = AtomicBool::new(false);
+/// Whether a log was ever created in this process. Until then, layers skip the lookup in the
+/// extensions of each request. Nothing else depends on this flag.
+static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// One decision of one layer.
 #[derive(Clone, Debug)]
@@ -93,7 +94,7 @@ impl DecisionLog {
     /// The log of this request, if it has one.
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         // `Relaxed` suffices: a request carries a log only after the log was made.
-        KEPT.load(Ordering::Relaxed).then(|| extensions.get())?
+        IN_USE.load(Ordering::Relaxed).then(|| extensions.get())?
     }
 
     /// The decisions so far.
@@ -109,7 +110,7 @@ impl DecisionLog {
 
 impl Default for DecisionLog {
     fn default() -> Self {
-        KEPT.store(true, Ordering::Relaxed);
+        IN_USE.store(true, Ordering::Relaxed);
         Self(Arc::default())
     }
 }

@@ -1,10 +1,10 @@
-//! The service behind every layer that decides: authentication, authorization, rate limits,
+//! The service that all deciding layers share: authentication, authorization, rate limits and
 //! identity headers.
 //!
 //! 1. The gate reads the request and admits it, rejects it, or waits (for keys, for a store).
 //! 2. An admitted request calls the inner service that was polled ready: no clone, no box.
-//! 3. Before a wait and after a rejection the readiness of the inner service is given back, so that
-//!    neither waiting nor rejected requests hold a permit of a concurrency limit below.
+//! 3. Before a wait and after a rejection, the gate gives back the readiness of the inner service,
+//!    so that neither waiting nor rejected requests hold a permit of an inner concurrency limit.
 //! 4. After a wait the gate decides again, and only then is an inner service driven to readiness.
 //! 5. Every decision is reported here, once, and every rejection is rendered here.
 
@@ -34,7 +34,7 @@ pub(crate) trait Gate: Clone {
     /// The result of a wait.
     type Answer;
 
-    /// Decides. `watch` was started just before.
+    /// Decides. `watch` was started immediately before this call.
     fn begin<B>(&self, request: &mut Request<B>, watch: Stopwatch) -> Begin<Self>;
 
     /// Decides again, after the wait that `begin` asked for.
@@ -72,7 +72,7 @@ pub(crate) trait Admitted: Sized {
     fn on_response<R>(self, _response: &mut Response<R>) {}
 }
 
-/// What a gate waits for, boxed because it outlives the call.
+/// The future that a gate waits for, boxed because it outlives the call.
 pub(crate) type Wait<A> = Pin<Box<dyn Future<Output = A> + Send>>;
 
 /// The first decision about a request.
@@ -264,7 +264,7 @@ where
                 drop(entered);
                 Poll::Ready(Ok(finish_response(admitted.take(), response)))
             }
-            // Stays pending if it is polled again after it was ready.
+            // Returns `Pending` if it is polled again after it was ready.
             StateProj::Rejected { rejection } => {
                 rejection.take().map_or(Poll::Pending, |rejection| {
                     Poll::Ready(Ok(render(rejection)))
@@ -345,7 +345,7 @@ where
 
 // === impl Admitted ===
 
-/// Nothing is done with the response.
+/// Leaves the response unchanged.
 impl Admitted for () {}
 
 #[cfg(test)]

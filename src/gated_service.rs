@@ -1,9 +1,9 @@
-//! The names of the services behind a gate.
+//! Public service types for the layers that use a gate.
 
 /// Defines the public service of a layer, `$Service<S>`, and its `ResponseFuture`.
 ///
 /// They only give `Gated` and `GateFuture` a name without private types: `call` is `Gated::call` in
-/// `gate.rs`, which asks `$Gate`.
+/// `gate.rs`, which calls `$Gate`.
 macro_rules! gated_service {
     ($(#[$doc:meta])* $Service:ident, $Gate:ty) => {
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! The caller of a request: the one type in which the layers meet.
+//! The caller of a request, which authentication provides and the other layers read.
 
 use std::any::Any;
 use std::fmt;
@@ -94,7 +94,7 @@ struct Member {
     next: OnceLock<Box<Self>>,
 }
 
-/// The credential of a request. The only type that holds the text of a token.
+/// The credential of a request. No other type holds the text of a token.
 #[derive(Clone)]
 pub(crate) struct Bearer(HeaderValue);
 
@@ -210,7 +210,7 @@ impl Identity {
 
     /// The claim at `path`.
     ///
-    /// The top-level claim that contains it is parsed once per request. To read many claims, use
+    /// The top-level claim of the path is parsed once per request. To read many claims, use
     /// [`claims`](Self::claims).
     ///
     /// ```no_run
@@ -232,11 +232,11 @@ impl Identity {
     pub(crate) fn member(&self, name: &str) -> Option<&Value> {
         let mut link = &self.read_claims().first;
         loop {
-            // The end of the list becomes this claim. Another thread may be faster with another
-            // claim.
+            // Appends this claim at the end of the list, unless another thread has appended another
+            // claim first.
             let member = link.get_or_init(|| {
-                // Verification has parsed every value of the payload, so this finds the claim or it
-                // is absent.
+                // Verification has parsed the whole payload, so this lookup cannot fail for another
+                // reason than an absent claim.
                 let payload = std::str::from_utf8(&self.verified.payload).unwrap_or_default();
                 Box::new(Member {
                     name: name.into(),
@@ -251,7 +251,7 @@ impl Identity {
         }
     }
 
-    /// The claims as a type of your own, which is read once per request.
+    /// Deserializes the claims into an application type, once per request.
     ///
     /// ```no_run
     /// #[derive(serde::Deserialize)]
@@ -284,8 +284,8 @@ impl Identity {
         Ok(claims)
     }
 
-    /// A pseudonym of the caller for logs: a keyed hash of issuer and subject. The key is new in
-    /// every process, so logs cannot be searched for a known subject.
+    /// Returns a pseudonym of the caller for logs: a keyed hash of issuer and subject. The key is
+    /// new in every process, so logs cannot be searched for a known subject.
     #[must_use]
     pub fn pseudonym(&self) -> String {
         let [half, _] = self.subject_hash();
@@ -315,7 +315,7 @@ impl Identity {
         self.verified.expires_at
     }
 
-    /// The memory that the cached part of this identity takes. Nothing is added to it later.
+    /// Returns the size of the cached part of this identity in bytes. That part never grows.
     pub(crate) fn heap_bytes(&self) -> usize {
         let verified = &*self.verified;
         let optional = [
@@ -357,14 +357,15 @@ impl fmt::Debug for Identity {
 impl Bearer {
     pub(crate) const SCHEME: &'static str = "Bearer ";
 
-    /// From an `Authorization` value: the scheme `Bearer` in any case, one space and the token.
+    /// Creates a credential from an `Authorization` value: the scheme `Bearer` in any case, one
+    /// space and the token.
     pub(crate) fn new(mut authorization: HeaderValue) -> Self {
         authorization.set_sensitive(true);
         Self(authorization)
     }
 
-    /// A copy in its own memory. The original shares the buffer that the server read the request
-    /// into, which is larger.
+    /// Copies the credential into its own memory. The original shares the larger buffer that the
+    /// server read the request into.
     pub(crate) fn copied(&self) -> Self {
         let copy = HeaderValue::from_bytes(self.0.as_bytes());
         copy.map_or_else(|_| self.clone(), Self::new)

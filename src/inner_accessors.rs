@@ -1,21 +1,21 @@
-//! The accessors of a service for the service inside it.
+//! Accessors for the inner service.
 
 /// Implements `get_ref`, `get_mut` and `into_inner` for a service with the field `inner`:
 /// `inner_accessors!(pub MyService)`.
 macro_rules! inner_accessors {
     ($vis:vis $Service:ident) => {
         impl<S> $Service<S> {
-            /// The inner service.
+            /// Returns a reference to the inner service.
             $vis fn get_ref(&self) -> &S {
                 &self.inner
             }
 
-            /// The inner service, to change it.
+            /// Returns a mutable reference to the inner service.
             $vis fn get_mut(&mut self) -> &mut S {
                 &mut self.inner
             }
 
-            /// Returns the inner service.
+            /// Consumes `self` and returns the inner service.
             $vis fn into_inner(self) -> S {
                 self.inner
             }

@@ -11,23 +11,23 @@ use serde_json::value::RawValue;
 use crate::names::Names;
 use crate::rejection::Reason;
 
-/// A JSON string, borrowed unless it holds escapes.
+/// A JSON string, borrowed unless it contains escapes.
 pub(crate) struct Text<'t>(pub(crate) Cow<'t, str>);
 
 /// A `NumericDate` (RFC 7519 section 2), in whole seconds.
 pub(crate) struct Seconds(pub(crate) u64);
 
-/// The names of an object's members read so far. Parsers differ in which of two equal members they
-/// use, so a repeated name is an error.
+/// The names of the members that were read from an object. Parsers differ in which of two equal
+/// members they use, so a repeated name is an error.
 pub(crate) struct Members<'t> {
-    /// Most objects have no more.
+    /// Large enough for most objects, so that no allocation is needed.
     first: [Cow<'t, str>; 16],
     used: usize,
     more: Vec<Cow<'t, str>>,
 }
 
-/// Validates a value that is not used yet. An unused value that this parser skips and another
-/// parser rejects would make them read two different documents.
+/// Validates a value that is not used. If this parser skipped a value that another parser rejects,
+/// the two would read different documents.
 pub(crate) struct StrictValue {
     /// How many levels of arrays and objects may still follow.
     depth: u8,
@@ -40,16 +40,16 @@ pub(crate) enum Presence {
     Something,
 }
 
-/// More members than the header or the claims of a legitimate token have.
+/// The maximum number of members in one object. Legitimate tokens have fewer.
 const MAX_MEMBERS: usize = 128;
 
-/// More levels than legitimate tokens have, and fewer than any parser refuses.
+/// The maximum nesting depth. Legitimate tokens have less, and every parser accepts more.
 const MAX_DEPTH: u8 = 32;
 
 /// 2^53: from here on, floats cannot represent every whole number.
 const MAX_SECONDS: u64 = 1 << 53;
 
-/// Syntax errors make a malformed token; a value of the wrong type is an invalid claim.
+/// Maps a syntax error to a malformed token, and a value of the wrong type to an invalid claim.
 pub(crate) fn reason_for(error: &serde_json::Error) -> Reason {
     match error.classify() {
         Category::Data => Reason::InvalidClaim,
@@ -57,7 +57,7 @@ pub(crate) fn reason_for(error: &serde_json::Error) -> Reason {
     }
 }
 
-/// Validates UTF-8 once; a parser that reads from bytes validates each string on its own.
+/// Validates UTF-8 once. A parser that reads from bytes would validate each string separately.
 pub(crate) fn text(json: &[u8]) -> Result<&str, Reason> {
     std::str::from_utf8(json).map_err(|_| Reason::MalformedToken)
 }
@@ -156,8 +156,8 @@ impl StrictValue {
         Self { depth: MAX_DEPTH }
     }
 
-    /// Validates a value that is also read by its claim. Strings and lists are read completely
-    /// there, so only the other types are validated here.
+    /// Validates a value that a claim reads too. Claims read strings and lists completely, so only
+    /// other types are validated here.
     pub(crate) fn mentioned(json: &str) -> Result<Presence, serde_json::Error> {
         match json.as_bytes().first() {
             Some(b'"' | b'[') => Ok(Presence::Something),
@@ -314,7 +314,7 @@ pub(crate) fn read_list<E: Error>(
     names: &mut Names,
 ) -> Result<(), E> {
     let json = value.get();
-    // Reserves once for usual lists.
+    // Usual lists need no second allocation.
     let separators = json.bytes().filter(|byte| b" ,".contains(byte));
     names.reserve(separators.count().min(15) + 1, json.len());
     let mut json = serde_json::Deserializer::from_str(json);

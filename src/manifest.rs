@@ -1,7 +1,7 @@
 //! Lists the layers of each route: what is authenticated, required, limited and propagated.
 //!
-//! Layers [describe](Describe) themselves, so the list is made of the layers that run. Commit the
-//! printed list and compare it in a test, and every change of a rule shows in a review:
+//! Layers [describe](Describe) themselves, so the list contains the layers that run. Commit the
+//! printed list and compare it in a test: every change of a rule then appears in code review:
 //!
 //! ```
 //! use portcullis::manifest::Manifest;
@@ -215,7 +215,7 @@ impl Entry {
         }
     }
 
-    /// The path or the name of the route.
+    /// Returns the path or the name of the route.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.route
@@ -314,7 +314,7 @@ macro_rules! pointers {
 
 pointers!(Arc Box);
 
-/// `None` is no layer.
+/// `None` adds nothing.
 impl<D: Describe> Describe for Option<D> {
     fn describe(&self, entry: &mut Entry) {
         self.iter().for_each(|layer| layer.describe(entry));

@@ -61,7 +61,7 @@ impl Names {
         self.ends.len()
     }
 
-    /// Whether there are no names.
+    /// Whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()

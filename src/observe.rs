@@ -1,8 +1,7 @@
-//! The only room that emits metrics and events.
+//! The only module that emits metrics and events.
 //!
-//! `names` lists every metric and event; `docs/observability.md` is checked against it. Each
-//! function here does nothing where its feature (`metrics`, `tracing`) is off, so that callers need
-//! no `cfg`.
+//! `names` lists every metric and event; `docs/observability.md` is checked against it. A function
+//! does nothing if its feature (`metrics`, `tracing`) is off, so callers need no `cfg`.
 
 mod decision;
 mod emit;

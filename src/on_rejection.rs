@@ -19,18 +19,18 @@ use crate::rejection::Rejection;
 
 /// Renders the rejections of all layers and extractors below it in the application's own format.
 ///
-/// The function gets the rejection and its default response: the status, the headers (with
-/// `WWW-Authenticate`, `Retry-After` and `RateLimit`) and the problem document as body. It changes
-/// what it wants to change. Status and headers that it leaves alone are sent as they are, and
-/// `Content-Length` is set afterwards.
+/// The function receives the rejection and its default response: the status, the headers (with
+/// `WWW-Authenticate`, `Retry-After` and `RateLimit`) and the problem document as body. Any part
+/// that it does not change is sent unchanged. `Content-Length` is set afterwards.
 ///
 /// * A [`Rejection`] that a handler returns is rendered too.
-/// * Responses to gRPC and gRPC-Web are left alone, because clients read their status from headers
-///   of a fixed form. So are the responses of the application that are not made of a `Rejection`.
+/// * Responses to gRPC and gRPC-Web are not changed, because clients read their status from headers
+///   of a fixed form. Responses of the application that were not made from a `Rejection` are not
+///   changed either.
 /// * Put the layer outside of the other layers of this crate, and inside of layers that compress.
 ///
-/// The function does not see the request. Where the format depends on it, write a middleware
-/// instead, which finds the `Rejection` in the extensions of the response.
+/// The function has no access to the request. If the format depends on the request, write a
+/// middleware instead: it finds the `Rejection` in the extensions of the response.
 ///
 /// ```
 /// use http::{HeaderValue, header};
@@ -168,6 +168,8 @@ fn rendered<R>(
     };
     let mut response = Response::from_parts(parts, rejection.document());
     render(&rejection, &mut response);
+    // For the layers outside, such as a rate limit of failures, if `render` made another response.
+    response.extensions_mut().insert(rejection);
     let length = HeaderValue::from(response.body().len());
     response.headers_mut().insert(CONTENT_LENGTH, length);
     response.map(|body| {

@@ -113,7 +113,7 @@ impl<'u> Origin<&'u str> {
         Ok(Self { scheme, host, port })
     }
 
-    /// Names are case-insensitive (RFC 3986 section 3.2.2) and are shown in lower case.
+    /// Names are case-insensitive (RFC 3986 section 3.2.2) and are kept in lower case.
     fn kept(&self) -> Origin {
         Origin {
             scheme: self.scheme,
@@ -202,7 +202,7 @@ impl Scheme {
 fn check_name(name: &str) -> Result<(), &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     match name {
-        "" => Err("name the host"),
+        "" => Err("add the host name"),
         name if name.contains('*') => Err("wildcards are not supported: list every origin"),
         name if name.bytes().all(is_plain) => Ok(()),
         _ => Err("write the host in ASCII, an international name in punycode"),
@@ -287,7 +287,7 @@ pub(crate) fn without_secrets(url: &str) -> String {
         return url.split(CUT).next().unwrap_or_default().to_owned();
     };
     if user.contains(CUT) {
-        // Either an `@` in the query or a `?` in the password.
+        // The `@` may be in the query, or the `?` in the password.
         return "(removed)".to_owned();
     }
     let rest = rest.split(CUT).next().unwrap_or_default();
@@ -392,8 +392,8 @@ mod tests {
         check_refused("orders.internal", "https://host");
         check_refused("//orders.internal", "https://host");
         check_refused("", "https://host");
-        check_refused("https://", "name the host");
-        check_refused("https://:443", "name the host");
+        check_refused("https://", "add the host name");
+        check_refused("https://:443", "add the host name");
         check_refused("https://orders.internal/", "path");
         check_refused("https://orders.internal/v1", "path");
         check_refused("https://orders.internal?x", "query");

@@ -57,7 +57,7 @@ pub(crate) struct Details {
     pub(crate) retry_after: Option<Duration>,
     /// The names of the exceeded quotas.
     pub(crate) violated: Vec<Arc<str>>,
-    /// For metrics: where a rate limit's answer comes from.
+    /// For metrics: the source of a rate limit's decision.
     pub(crate) source: Option<&'static str>,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     /// For the log: the configured claim that failed.
@@ -110,7 +110,7 @@ impl Rejection {
         }
     }
 
-    /// A misconfiguration. `fix` goes to the log, never to the client.
+    /// Creates the rejection for a misconfiguration. `fix` is logged and never sent to the client.
     pub(crate) fn misconfigured(fix: &'static str) -> Self {
         let mut rejection = Self::new(Reason::NotConfigured);
         rejection.details_mut().fix = Some(fix);
@@ -175,13 +175,14 @@ impl Rejection {
         self.stage
     }
 
-    /// The protocol of the request, once the rejection is rendered for one.
+    /// The protocol of the rejected request. HTTP until a layer or [`render`](Self::render) sets
+    /// it.
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// What would have been enough, if the caller lacks a right.
+    /// Returns what would have satisfied the rule, if the caller lacks a right.
     #[must_use]
     pub fn required(&self) -> Option<&str> {
         self.details()?.required.as_deref()

@@ -1,4 +1,4 @@
-//! Renders rejections. No other file makes a response.
+//! Renders rejections. No other module creates responses.
 
 use std::time::Duration;
 

@@ -24,8 +24,8 @@ pub(crate) fn template(extensions: &Extensions) -> Option<&str> {
 
 /// The method of a gRPC request (`/package.Service/Method`).
 ///
-/// Clients can invent methods, so the length and the characters are bounded, and only events may
-/// show it: it is no label of a metric and no key of a limit.
+/// Clients can invent methods, so the length and the characters are bounded, and only events
+/// contain it: it is never a metric label or the key of a limit.
 pub(crate) fn grpc_method(uri: &Uri) -> Option<&str> {
     const MAX_BYTES: usize = 128;
     let path = uri.path();

@@ -3,14 +3,14 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::iter;
 
-/// At least one shard; which one an entry belongs to follows from its hash.
+/// One or more shards. The hash of an entry selects its shard.
 #[derive(Debug)]
 pub(crate) struct Sharded<T> {
     first: Box<Padded<T>>,
     rest: Box<[Padded<T>]>,
 }
 
-/// Alone in its cache lines, so that locking one shard does not slow the next.
+/// A value on its own cache lines, so that locking one shard does not slow down its neighbor.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Padded<T>(T);
@@ -25,7 +25,7 @@ pub(crate) struct IdentityHasher(u64);
 // === impl Sharded ===
 
 impl<T> Sharded<T> {
-    /// `shards` values of `make`, at least one.
+    /// Creates `shards` shards with `make`, at least one.
     pub(crate) fn new(shards: usize, mut make: impl FnMut() -> T) -> Self {
         Self {
             first: Box::new(Padded(make())),
@@ -33,15 +33,14 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// The shard of a hash, by its highest bits. A map inside of the shard needs other bits, or all
-    /// of its entries would collide.
+    /// Returns the shard of a hash, selected by the highest bits. A map inside of the shard needs
+    /// other bits, or all of its entries would collide.
     pub(crate) fn shard(&self, hash: u64) -> &T {
         let index = scale(hash, self.rest.len() + 1);
         let rest = self.rest.get(index.wrapping_sub(1));
         &rest.unwrap_or(&*self.first).0
     }
 
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         iter::once(&*self.first)
             .chain(&self.rest)

@@ -1,8 +1,8 @@
 //! Single flight: one task does the work, and every caller that needs the result waits for it.
 //!
 //! The task is spawned, so a client that disconnects cancels nothing. If the task panics or its
-//! runtime shuts down, every waiter ends with `None`. The runtime must be running, otherwise
-//! waiters wait.
+//! runtime shuts down, every waiter ends with `None`. Waiters make progress only while that runtime
+//! runs.
 
 use std::fmt;
 use std::pin::Pin;

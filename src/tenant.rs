@@ -16,7 +16,7 @@ pub(crate) struct TenantPattern {
 }
 
 /// The placeholder.
-pub(crate) const PLACE: &str = "{tenant}";
+pub(crate) const PLACEHOLDER: &str = "{tenant}";
 
 const MAX_BYTES: usize = 128;
 
@@ -30,7 +30,7 @@ impl TenantPattern {
             url: crate::origin::without_secrets(url),
             problem,
         };
-        let (before, after) = url.split_once(PLACE).ok_or_else(|| {
+        let (before, after) = url.split_once(PLACEHOLDER).ok_or_else(|| {
             refuse("contains no `{tenant}`: add it in place of the tenant's name")
         })?;
         let (scheme, rest) = before
@@ -62,7 +62,7 @@ impl TenantPattern {
         })
     }
 
-    /// The tenant in a URL that matches the pattern.
+    /// Returns the tenant in a URL that matches the pattern.
     pub(crate) fn tenant<'n>(&self, name: &'n str) -> Option<&'n str> {
         let rest = name.strip_prefix(&*self.before)?;
         let tenant = rest.strip_suffix(&*self.after)?;
@@ -72,7 +72,7 @@ impl TenantPattern {
 
 impl fmt::Display for TenantPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{PLACE}{}", self.before, self.after)
+        write!(f, "{}{PLACEHOLDER}{}", self.before, self.after)
     }
 }
 
@@ -83,8 +83,8 @@ impl fmt::Debug for TenantPattern {
 }
 
 /// Whether `name` is `template` with the tenant's name in place of the placeholder.
-pub(crate) fn stands_for(template: &str, tenant: &str, name: &str) -> bool {
-    let Some((before, after)) = template.split_once(PLACE) else {
+pub(crate) fn fits_template(template: &str, tenant: &str, name: &str) -> bool {
+    let Some((before, after)) = template.split_once(PLACEHOLDER) else {
         return false;
     };
     let rest = name.strip_prefix(before);
@@ -110,7 +110,7 @@ mod tests {
             let pattern = TenantPattern::parse(pattern).unwrap();
             assert_eq!(pattern.tenant(name), expected, "{name}");
             if let Some(tenant) = expected {
-                assert_eq!(pattern.to_string().replace(PLACE, tenant), name);
+                assert_eq!(pattern.to_string().replace(PLACEHOLDER, tenant), name);
             }
         }
         let realms = "https://id.example.com/realms/{tenant}";
@@ -244,7 +244,7 @@ mod tests {
             ("orders", "acme", "orders", false),
         ] {
             assert_eq!(
-                stands_for(template, tenant, name),
+                fits_template(template, tenant, name),
                 expected,
                 "{template} {name}"
             );

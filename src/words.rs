@@ -1,4 +1,4 @@
-//! Enums that are spelled as one fixed word, in configuration files, logs and metrics alike.
+//! Enums that are spelled as one fixed word, in configuration files, logs and metrics.
 
 /// Implements `as_str`, `Display`, `FromStr` and, with the feature `serde`, (de)serialization for
 /// an enum from one table of words. An alias after `|` is accepted, and never written.

@@ -157,6 +157,7 @@ fn layers_add_few_allocations_to_verification() {
 
     future_sizes(auth);
     the_token_cache_keeps_its_bound();
+    runtime.block_on(the_token_cache_keeps_no_removed_key());
 }
 
 /// Fills token caches with tokens of several shapes, whose claims a rule and the handler read.
@@ -205,6 +206,35 @@ fn the_token_cache_keeps_its_bound() {
         assert!(kept <= BOUND, "{shape}: {kept} bytes");
         assert!(kept >= BOUND / 3, "{shape}: only {kept} bytes");
     }
+}
+
+/// An issuer rotates keys whose JWKs are large. Its tokens stay in the cache, its removed keys do not.
+async fn the_token_cache_keeps_no_removed_key() {
+    const ROTATIONS: usize = 32;
+    const PADDING: usize = 256 << 10;
+    let issuer = TestIssuer::start()
+        .await
+        .unwrap()
+        .with_audience("orders-api");
+    let source = JwksSource::uri(issuer.issuer(), issuer.jwks_uri()).unwrap();
+    let keys = JwksCache::new([source]).unwrap();
+    let policy = Issuer::new(issuer.issuer()).audience("orders-api");
+    let auth = JwtAuthLayer::new([policy]).unwrap();
+    let auth = auth.with_keys(keys.clone()).unwrap();
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..ROTATIONS {
+        let retired = issuer.key_ring().signing_kid();
+        issuer.rotate();
+        issuer.retire(&retired);
+        let mut set: Value = serde_json::from_str(&issuer.jwks()).unwrap();
+        set["keys"][0]["padding"] = "x".repeat(PADDING).into();
+        issuer.serve_raw(set.to_string());
+        keys.warm().await.unwrap();
+        auth.verify(&issuer.token("alice").sign()).await.unwrap();
+    }
+    let change = region.change();
+    let kept = change.bytes_allocated - change.bytes_deallocated;
+    assert!(kept <= ROTATIONS * PADDING / 4, "{kept} bytes");
 }
 
 const ISSUER: &str = "https://id.example.com/";

@@ -15,12 +15,13 @@ use crate::require::RequireLayer;
 
 /// An axum router on which every route has a rule or is declared public.
 ///
-/// 1. A path without a route is 404. The token is not read.
+/// 1. A path without a route is answered with 404. The token is not read.
 /// 2. A [`public`](Self::public) route is called without any of the layers.
 /// 3. Every other route is behind the layers given to [`new`](Self::new), usually `JwtAuthLayer`
 ///    first, and behind its own rule.
-/// 4. A method without a handler is 405 with `Allow`: the layers decide, the rule is not asked. A
-///    handler for all methods (`any`, `MethodRouter::fallback`) is behind the rule.
+/// 4. A method without a handler is answered with 405 and `Allow`: the layers run, and the rule is
+///    not evaluated. A handler for all methods (`any`, `MethodRouter::fallback`) is behind the
+///    rule.
 ///
 /// ```
 /// use axum::Router;
@@ -164,7 +165,7 @@ where
         self.route(path, any_service(service), rule)
     }
 
-    /// Adds a public route: it is called without any of the layers, and there is no caller.
+    /// Adds a public route. No layer runs for it, and its requests have no caller.
     ///
     /// # Panics
     ///
@@ -180,7 +181,7 @@ where
     /// Adds the routes of `other` below `path`.
     ///
     /// The guarded routes of `other` are behind the layers of `self` first, then behind its own
-    /// layers: the modules of a service need their rules only, and the outermost router
+    /// layers. The modules of a service therefore declare rules only, and the outermost router
     /// authenticates. [`Rules::path`](crate::Rules::path) of a nested route is compared with the
     /// path below `path`.
     ///
@@ -270,7 +271,7 @@ where
     <L::Service as Service<Request>>::Future: Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    /// The routes behind their layers, as an axum router.
+    /// Converts this router into an axum router, with every guarded route behind its layers.
     ///
     /// # Panics
     ///

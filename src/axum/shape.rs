@@ -64,7 +64,7 @@ impl fmt::Display for Misfit {
 impl std::error::Error for Misfit {}
 
 impl Error for Misfit {
-    /// A text of the type's own making may quote the value.
+    /// A custom message of the type may quote the value.
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self::new("the value does not fit the type")
     }
@@ -76,7 +76,7 @@ impl Error for Misfit {
         ))
     }
 
-    /// `expected` is mostly written by hand here, so it may quote the value.
+    /// `expected` is usually written by hand here, so it may quote the value.
     fn invalid_value(found: Unexpected<'_>, _: &dyn Expected) -> Self {
         Self::new(format!("invalid value: {}", kind(found)))
     }

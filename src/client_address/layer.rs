@@ -8,6 +8,7 @@ use tower::{Layer, Service};
 
 use super::proxies::TrustedProxies;
 use super::reader::AddressReader;
+use crate::inner_accessors::inner_accessors;
 use crate::manifest::{Describe, Entry};
 
 /// Inserts a [`ClientAddress`](super::ClientAddress) into the extensions of each request.
@@ -86,22 +87,7 @@ impl Describe for SetClientAddressLayer {
 
 // === impl SetClientAddress ===
 
-impl<S> SetClientAddress<S> {
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner_accessors!(pub SetClientAddress);
 
 impl<S, B> Service<Request<B>> for SetClientAddress<S>
 where

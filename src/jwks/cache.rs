@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::driver::{IssuerKeys, Waiter};
@@ -274,7 +274,7 @@ impl JwksCache {
     pub(crate) fn is_still_valid(
         &self,
         issuer: &str,
-        key: &Arc<Key>,
+        key: &Weak<Key>,
         seen: &AtomicU64,
         reading: Reading,
     ) -> bool {

@@ -1,7 +1,7 @@
 //! The key set that verifies tokens: read for every token, replaced by every successful fetch.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::atomics::{ArcSwapOption, AtomicU64, Ordering};
@@ -78,7 +78,7 @@ impl CurrentKeys {
     ///
     /// `seen` caches the revision in which the key was last found. If the revision is still the
     /// current one, the key is still valid. A new `seen` starts with [`NO_REVISION`].
-    pub(super) fn is_still_valid(&self, key: &Arc<Key>, now: Duration, seen: &AtomicU64) -> bool {
+    pub(super) fn is_still_valid(&self, key: &Weak<Key>, now: Duration, seen: &AtomicU64) -> bool {
         // Loaded in the opposite order of the stores in `put`: the time limit of a new snapshot is
         // never applied to the one before it. If another snapshot is stored between the loads,
         // `seen` keeps a revision that is no longer current.
@@ -91,7 +91,8 @@ impl CurrentKeys {
             return true;
         }
         let snapshot = self.load();
-        let is_valid = snapshot.as_ref().is_some_and(|s| s.keys.holds(key));
+        let held = snapshot.as_ref().zip(key.upgrade());
+        let is_valid = held.is_some_and(|(snapshot, key)| snapshot.keys.holds(&key));
         if is_valid {
             seen.store(revision, Ordering::Relaxed);
         }

@@ -134,7 +134,7 @@ impl IssuerKeys {
     /// Whether exactly this key is still valid. See [`CurrentKeys::is_still_valid`].
     pub(crate) fn is_still_valid(
         self: &Arc<Self>,
-        key: &Arc<Key>,
+        key: &Weak<Key>,
         seen: &AtomicU64,
         reading: Reading,
     ) -> bool {

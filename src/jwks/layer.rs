@@ -6,6 +6,7 @@ use http::Request;
 use tower::{Layer, Service};
 
 use super::cache::JwksCache;
+use crate::inner_accessors::inner_accessors;
 use crate::manifest::{Describe, Entry};
 
 /// Inserts a [`JwksCache`] into the extensions of every request, for the layers and handlers below.
@@ -60,22 +61,7 @@ impl<S> Layer<S> for JwksCacheLayer {
 
 // === impl ShareJwks ===
 
-impl<S> ShareJwks<S> {
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, mutably.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Returns the inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner_accessors!(pub ShareJwks);
 
 impl<S, B> Service<Request<B>> for ShareJwks<S>
 where

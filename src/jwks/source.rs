@@ -21,7 +21,7 @@ use super::state::KeyState;
 use super::tenants::Tenants;
 use crate::clock::Clock;
 use crate::error::ConfigError;
-use crate::tenant::{PLACE, TenantPattern};
+use crate::tenant::{PLACEHOLDER, TenantPattern};
 
 /// Where the keys of one issuer come from, and how long they are kept.
 ///
@@ -192,8 +192,8 @@ impl JwksSource {
         }
         self.settings.check()?;
         let (issuer, settings, clock) = (self.issuer, self.settings, self.clock);
-        let has_place = issuer.contains(PLACE);
-        let pattern = has_place
+        let has_placeholder = issuer.contains(PLACEHOLDER);
+        let pattern = has_placeholder
             .then(|| TenantPattern::parse(&issuer))
             .transpose()?;
         let (fetch, is_per_tenant) = match self.location {
@@ -208,7 +208,7 @@ impl JwksSource {
             }
             #[cfg(any(feature = "reqwest", feature = "reqwest-client"))]
             Location::Http(location) => {
-                let is_per_tenant = location.url.contains(PLACE);
+                let is_per_tenant = location.url.contains(PLACEHOLDER);
                 (location.connect(clock.clone())?, is_per_tenant)
             }
         };
@@ -326,7 +326,7 @@ impl JwksSource {
     }
 
     fn http(issuer: &str, url: &str, transport: Transport) -> Result<Self, ConfigError> {
-        if url.contains(PLACE) {
+        if url.contains(PLACEHOLDER) {
             TenantPattern::parse(url)?;
         } else {
             Endpoint::parse(url, transport)?;
@@ -367,10 +367,10 @@ impl HttpLocation {
     /// Builds one client for all tenants. Sends nothing.
     fn connect(self, clock: Clock) -> Result<MakeFetch, ConfigError> {
         let Self { url, transport, .. } = self;
-        let example = Endpoint::parse(&url.replace(PLACE, "tenant"), transport)?;
+        let example = Endpoint::parse(&url.replace(PLACEHOLDER, "tenant"), transport)?;
         let client = Client::new(&example, self.client)?;
         Ok(Box::new(move |issuer, tenant| {
-            let endpoint = Endpoint::parse(&url.replace(PLACE, tenant), transport).ok()?;
+            let endpoint = Endpoint::parse(&url.replace(PLACEHOLDER, tenant), transport).ok()?;
             let (client, clock) = (client.clone(), clock.clone());
             Some(match self.is_discovered {
                 true => Arc::new(Discovery::new(client, endpoint, Arc::clone(issuer), clock)),

@@ -2,7 +2,7 @@
 //! once.
 //!
 //! 1. Only verified tokens are inserted, and the whole text of a token is compared on lookup.
-//! 2. A cached result may be outdated. The caller checks what can change: the time, the key and
+//! 2. A cached result may be outdated. The verifier checks what can change: the time, the key and
 //!    revocations.
 //! 3. The memory is bounded in bytes. Expired tokens are evicted first, then tokens that were not
 //!    used recently.
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{RwLock, Weak};
 
 use crate::identity::Identity;
 use crate::jwks::Key;
@@ -32,8 +32,9 @@ pub(super) struct TokenCache {
 /// The result of a verification, and what its validity depends on.
 pub(super) struct CachedToken {
     pub(super) identity: Identity,
-    /// The key that verified the token.
-    pub(super) key: Arc<Key>,
+    /// The key that verified the token. The issuer chooses its size, so the cache does not keep it
+    /// alive. No other key gets its address while the entry exists.
+    pub(super) key: Weak<Key>,
     /// The generation of the issuer's key set in which that key was last found.
     pub(super) key_seen: AtomicU64,
     /// The index of the issuer in the verifier.
@@ -62,8 +63,8 @@ struct Entry {
 
 const SHARDS: usize = 64;
 
-/// The memory of an entry beyond its identity: its place in the table, and what the allocator
-/// rounds up.
+/// The memory of an entry beyond its identity: its slot in the table, and the rounding of the
+/// allocator.
 const OVERHEAD: usize = 512;
 
 // === impl TokenCache ===
@@ -80,16 +81,16 @@ impl TokenCache {
         }
     }
 
-    /// An empty cache of the same size.
+    /// Creates an empty cache of the same size.
     pub(super) fn emptied(&self) -> Self {
         Self::new(self.max_bytes)
     }
 
     /// The identity and the issuer of a cached token, if `is_still_valid` accepts it.
     ///
-    /// The check runs under the read lock of the shard, so that a cache hit clones no reference
-    /// count but the identity's: all threads that verify one token would write to the same
-    /// counters.
+    /// The check runs under the read lock of the shard, so that a cache hit clones the identity's
+    /// `Arc` only. Every other clone would be a write that all threads with the same token contend
+    /// for.
     pub(super) fn find(
         &self,
         token: &[u8],
@@ -102,7 +103,7 @@ impl TokenCache {
         if cached.identity.bearer().token() != token || !is_still_valid(cached) {
             return None;
         }
-        // A write only if it changes something keeps the cache line shared.
+        // The flag is written only if it changes, so that the cache line stays shared.
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
@@ -149,8 +150,8 @@ impl TokenCache {
         (product >> 64) as u64 ^ product as u64
     }
 
-    /// The table inside a shard uses the highest and the lowest bits, so the shard is chosen by the
-    /// middle ones.
+    /// The middle bits select the shard, because the table inside a shard uses the highest and the
+    /// lowest bits.
     fn shard(&self, hash: u64) -> &RwLock<Table> {
         self.shards.shard(hash.rotate_left(32))
     }
@@ -221,7 +222,7 @@ mod tests {
         verified.expires_at = expires_at;
         CachedToken {
             identity: Identity::new(verified),
-            key: Arc::new(Key::hmac(&[7; 32]).unwrap()),
+            key: Weak::new(),
             key_seen: AtomicU64::new(0),
             issuer: 0,
             starts_at: 0,
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_larger_than_a_shard_is_not_cached() {
+    fn token_larger_than_a_shard_is_not_cached() {
         let cache = TokenCache::new(64 * 1024);
         cache.insert(cached(&"x".repeat(4096), 100), 0);
         assert!(!contains(&cache, &"x".repeat(4096)));

@@ -15,15 +15,15 @@ use crate::json::{
 use crate::names::Names;
 use crate::rejection::Reason;
 
-/// The claims in which an issuer states what the registered claims do not.
+/// The names of the claims that an issuer uses for the properties of an identity.
 #[derive(Clone, Debug)]
 pub(super) struct ClaimMapping {
     pub(super) subject: ClaimPath,
     pub(super) roles: Option<ClaimPath>,
     pub(super) permissions: Option<ClaimPath>,
-    /// All of them are read, because issuers use `scope` or `scp`.
+    /// All are read, because issuers use `scope` or `scp`.
     pub(super) scopes: Vec<ClaimPath>,
-    /// The claims for the client. The first one that is present counts.
+    /// The claims for the client. The first claim that is present is used.
     pub(super) clients: Vec<Box<str>>,
     /// `aud`, or the claim that replaces it.
     pub(super) audience: Box<str>,
@@ -42,7 +42,7 @@ pub(super) struct ClaimError {
     pub(super) claim: Option<Arc<str>>,
 }
 
-/// The claims that are checked, and the claims of the identity.
+/// The claims that verification checks, and the claims that the identity contains.
 #[derive(Default)]
 pub(super) struct Claims<'t> {
     pub(super) issuer: Option<Cow<'t, str>>,
@@ -203,7 +203,7 @@ impl ClaimMapping {
     }
 
     /// Reads one top-level claim. Returns how many demands (required claims, and claims with a
-    /// fixed text) it meets, and how many there are for it.
+    /// fixed text) it meets, and how many demands concern it.
     fn read_member<'de, A: MapAccess<'de>>(
         &self,
         name: &str,
@@ -224,7 +224,7 @@ impl ClaimMapping {
             presence = map.next_value_seed(StrictValue::new())?;
         }
         let is_present = presence == Presence::Something;
-        // The client has to prove possession of a key as well (RFC 7800 section 3).
+        // The client must also prove possession of a key (RFC 7800 section 3).
         if is_present && name == "cnf" && !self.bound {
             return Err(A::Error::custom("the token is bound to a key"));
         }
@@ -262,8 +262,7 @@ impl ClaimMapping {
         self.clients.iter().position(|own| **own == *name)
     }
 
-    /// Reads one claim for every purpose that it has. Returns how many of the fixed texts it
-    /// matches.
+    /// Reads one claim for each of its purposes. Returns how many of the fixed texts it matches.
     fn read<'de, E: Error>(
         &self,
         name: &str,

@@ -16,7 +16,7 @@ use crate::rejection::Reason;
 /// The parts of a token, decoded.
 pub(super) struct Parts<'t> {
     pub(super) payload: Vec<u8>,
-    /// What the signature covers.
+    /// The bytes that the signature covers.
     pub(super) signed: &'t [u8],
     /// The header, then the signature.
     rest: Vec<u8>,
@@ -39,21 +39,21 @@ pub(super) struct Header<'t> {
     pub(super) typ: Option<Cow<'t, str>>,
 }
 
-/// The members that are used.
+/// The members that verification uses.
 struct Raw<'t> {
     alg: Option<Cow<'t, str>>,
     kid: Option<Cow<'t, str>>,
     typ: Option<Cow<'t, str>>,
 }
 
-/// A longer key ID is not looked up.
+/// The maximum length of a key ID. A longer key ID is not looked up.
 const MAX_KID: usize = 256;
 
 // === impl Parts ===
 
 impl<'t> Parts<'t> {
-    /// Decodes the three parts. A token that cannot be decoded is malformed; without the characters
-    /// of a credential (`token68`), the request is malformed.
+    /// Decodes the three parts. A token that cannot be decoded is malformed. If it contains
+    /// characters that no credential may contain (`token68`), the request is malformed.
     pub(super) fn decode(token: &'t [u8]) -> Result<Self, Reason> {
         Self::strictly(token).map_err(|reason| {
             if is_token68(token) {

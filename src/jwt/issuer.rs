@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 use crate::jwks::JwksSource;
 use crate::jwks::{JwksCache, Key};
 use crate::revoke::MAX_LEEWAY;
-use crate::tenant::{PLACE, TenantPattern};
+use crate::tenant::{PLACEHOLDER, TenantPattern};
 
 /// An issuer whose tokens are accepted, and the requirements for its tokens.
 ///
@@ -73,7 +73,7 @@ pub(super) enum Keys {
 // === impl Issuer ===
 
 impl Issuer {
-    /// An issuer by the exact value of its `iss` claim.
+    /// Creates an issuer from the exact value of its `iss` claim.
     ///
     /// Its keys come from one of the `with_` setters, from [the
     /// layer](crate::JwtAuthLayer::with_keys), or from a [`JwksCacheLayer`](crate::JwksCacheLayer)
@@ -94,8 +94,8 @@ impl Issuer {
         this.token_types(Profile::Generic.types())
     }
 
-    /// An issuer whose keys are discovered by its URL (OpenID Connect Discovery, otherwise RFC
-    /// 8414).
+    /// Creates an issuer whose keys are discovered by its URL (OpenID Connect Discovery, otherwise
+    /// RFC 8414).
     ///
     /// Nothing is fetched here. The first token, or [`JwksCache::warm`], fetches the keys.
     ///
@@ -109,15 +109,16 @@ impl Issuer {
         Ok(Self::new(issuer).with_keys(keys))
     }
 
-    /// The issuers of all tenants whose names fit a pattern: an https URL with `{tenant}` as one
-    /// segment of its path, such as `https://login.example.com/{tenant}/v2.0`. Scheme, host, port
-    /// and the rest of the path are fixed.
+    /// Creates an issuer for all tenants whose names fit a pattern: an https URL with `{tenant}` as
+    /// one segment of its path, such as `https://login.example.com/{tenant}/v2.0`. Scheme, host,
+    /// port and the rest of the path are fixed.
     ///
     /// A tenant's name has up to 128 letters, digits, `-`, `_` and `.`, and does not begin with a
-    /// dot. [`allow_tenants`](Self::allow_tenants) restricts the names. Everyone who can register a
-    /// tenant at the issuer can have tokens issued. So an audience may contain `{tenant}`, which
-    /// then matches the tenant of the token only. [`Identity::issuer`](crate::Identity::issuer) is
-    /// the issuer of the tenant; a subject is unique within it only.
+    /// dot. [`allow_tenants`](Self::allow_tenants) restricts the names. Any organization that can
+    /// register a tenant at the issuer can obtain tokens. To bind tokens to their tenant, use
+    /// `{tenant}` in an audience: it matches the tenant of the token only.
+    /// [`Identity::issuer`](crate::Identity::issuer) is the issuer of the tenant. A subject is
+    /// unique within that issuer only.
     ///
     /// The keys come from [sources](crate::JwksSource#tenants) with the same pattern. If the layer
     /// also has an issuer with the full name of a tenant, the settings of that issuer apply.
@@ -140,7 +141,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Url`] if it is not such a pattern.
+    /// [`ConfigError::Url`] if `pattern` is not such a URL.
     pub fn tenants(pattern: impl AsRef<str>) -> Result<Self, ConfigError> {
         let mut this = Self::new(pattern.as_ref());
         this.pattern = Some(TenantPattern::parse(&this.name)?);
@@ -156,8 +157,8 @@ impl Issuer {
         self
     }
 
-    /// Verifies with a secret that the issuer shares with this service: HS256 from 32 bytes, HS384
-    /// from 48 and HS512 from 64, and no other algorithm (RFC 7518 section 3.2).
+    /// Verifies with a secret that the issuer shares with this service. Accepts HS256 from 32
+    /// bytes, HS384 from 48 and HS512 from 64, and no other algorithm (RFC 7518 section 3.2).
     ///
     /// Every service that can verify such a token can also issue one. Prefer public keys.
     ///
@@ -194,8 +195,8 @@ impl Issuer {
         self
     }
 
-    /// Reads tokens as this product issues them, and rejects the other tokens that it issues.
-    /// Resets every claim and `typ`, so call it before the setters for single claims.
+    /// Applies the claim names and the accepted tokens of a product. Resets every claim and `typ`,
+    /// so call it before the setters for single claims.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.mapping = profile.mapping();
         self.token_types(profile.types())
@@ -222,14 +223,14 @@ impl Issuer {
         self
     }
 
-    /// How far the clock of the issuer may differ from the local clock, at most 10 minutes.
+    /// Sets how far the clock of the issuer may differ from the local clock, at most 10 minutes.
     /// Default: 60 seconds.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// The maximum length of a token in bytes. Default: 8192.
+    /// Sets the maximum length of a token in bytes. Default: 8192.
     pub fn max_token_bytes(mut self, bytes: usize) -> Self {
         self.max_token_bytes = bytes;
         self
@@ -258,26 +259,26 @@ impl Issuer {
         self
     }
 
-    /// The claim that replaces `sub`: a string, or a whole number.
+    /// Sets the claim that replaces `sub`: a string, or a whole number.
     pub fn subject_claim(mut self, claim: impl Into<ClaimPath>) -> Self {
         self.mapping.subject = claim.into();
         self
     }
 
-    /// The claim with the roles, a string or a list of strings. Default: `roles`.
+    /// Sets the claim with the roles, a string or a list of strings. Default: `roles`.
     pub fn roles_claim(mut self, claim: impl Into<ClaimPath>) -> Self {
         self.mapping.roles = Some(claim.into());
         self
     }
 
-    /// The claim with the permissions, a string or a list of strings. Default: `permissions`.
+    /// Sets the claim with the permissions, a string or a list of strings. Default: `permissions`.
     pub fn permissions_claim(mut self, claim: impl Into<ClaimPath>) -> Self {
         self.mapping.permissions = Some(claim.into());
         self
     }
 
-    /// The claim with the scopes, a string with spaces or a list of strings. Default: `scope` and
-    /// `scp`.
+    /// Sets the claim with the scopes, a string with spaces or a list of strings. Default: `scope`
+    /// and `scp`.
     pub fn scopes_claim(mut self, claim: impl Into<ClaimPath>) -> Self {
         self.mapping.scopes = vec![claim.into()];
         self
@@ -288,7 +289,7 @@ impl Issuer {
         matches!(self.keys, Keys::Shared)
     }
 
-    /// The cache with the keys; `shared` is the cache for issuers without their own.
+    /// Returns the cache with the keys. `shared` is the cache for issuers without their own.
     pub(super) fn key_cache<'a>(&'a self, shared: Option<&'a JwksCache>) -> Option<&'a JwksCache> {
         match &self.keys {
             Keys::Cache(cache) => Some(cache),
@@ -339,7 +340,7 @@ impl Issuer {
         let accepted = self.accepted_algorithms();
         let is_secret = usable.iter().all(Algorithm::is_symmetric);
         if accepted.is_empty() {
-            Some("name at least one")
+            Some("list at least one")
         } else if is_secret && !accepted.minus(usable).is_empty() {
             Some(
                 "a secret verifies HS256 from 32 bytes, HS384 from 48 and HS512 from 64, and nothing else",
@@ -356,21 +357,21 @@ impl Issuer {
     /// A setting and what to change.
     fn setting_problem(&self) -> Option<(&'static str, &'static str)> {
         let is_single = self.pattern.is_none();
-        if is_single && self.name.contains(PLACE) {
+        if is_single && self.name.contains(PLACEHOLDER) {
             Some(("issuer", "it contains `{tenant}`: use `Issuer::tenants`"))
-        } else if is_single && self.audiences.iter().any(|name| name.contains(PLACE)) {
+        } else if is_single && self.audiences.iter().any(|name| name.contains(PLACEHOLDER)) {
             Some(("audience", "`{tenant}` requires `Issuer::tenants`"))
         } else if is_single && self.allowed.is_some() {
             Some(("allow_tenants", "it requires `Issuer::tenants`"))
         } else if self.leeway > MAX_LEEWAY {
             Some((
                 "leeway",
-                "set at most 10 minutes; a larger one hides a broken clock",
+                "use at most 10 minutes: a larger leeway hides a broken clock",
             ))
         } else if self.mapping.is_reserved() {
             Some((
                 "claim path",
-                "`aud`, `exp`, `nbf` and `iat` have a meaning of their own; name another claim",
+                "`aud`, `exp`, `nbf` and `iat` have fixed meanings: use another claim",
             ))
         } else {
             None

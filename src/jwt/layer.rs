@@ -48,8 +48,8 @@ impl JwtAuthLayer {
         Self::new([Issuer::discover(issuer)?.audience(audience)])
     }
 
-    /// Accepts the tokens of several issuers. A token is verified by the settings of the issuer
-    /// that it names.
+    /// Accepts the tokens of several issuers. A token is verified with the settings of the issuer
+    /// in its `iss` claim.
     ///
     /// ```
     /// use portcullis::{Issuer, JwtAuthLayer};
@@ -82,11 +82,11 @@ impl JwtAuthLayer {
         Ok(self)
     }
 
-    /// The caches with the keys of the issuers, for readiness probes, status pages and
+    /// Returns the caches with the keys of the issuers, for readiness probes, status pages and
     /// [`JwksCache::purge`].
     ///
-    /// A readiness probe asks [`JwksCache::is_ready`], which also starts the fetches that are due.
-    /// Without that, a service that gets no tokens before it is ready would never fetch its keys.
+    /// A readiness probe calls [`JwksCache::is_ready`], which also starts the fetches that are due.
+    /// Otherwise, a service that receives no tokens before it is ready would never fetch its keys.
     ///
     /// ```
     /// use http::StatusCode;
@@ -125,8 +125,8 @@ impl JwtAuthLayer {
         self
     }
 
-    /// Rejects nothing and reports what would be rejected, to try the settings of an issuer with
-    /// real traffic.
+    /// Reports what would be rejected, and rejects nothing. Use it to try the settings of an issuer
+    /// on real traffic.
     ///
     /// **Every request passes.** A request that would be rejected passes as
     /// [`Caller::Anonymous`](crate::Caller::Anonymous), without its token and without the claims of
@@ -137,7 +137,7 @@ impl JwtAuthLayer {
         self
     }
 
-    /// The protection space in challenges (RFC 9110 section 11.5). Default: `api`.
+    /// Sets the realm of challenges (RFC 9110 section 11.5). Default: `api`.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl JwtAuthLayer {
     ///
     /// # Errors
     ///
-    /// If it is not the name of a cookie (RFC 6265 section 4.1.1).
+    /// If `name` is not a valid cookie name (RFC 6265 section 4.1.1).
     pub fn cookie(mut self, name: &str) -> Result<Self, ConfigError> {
         // Names of cookies and of headers have the same characters.
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -172,7 +172,7 @@ impl JwtAuthLayer {
     ///
     /// # Errors
     ///
-    /// If it is not the name of a header, or the header has another meaning.
+    /// If `name` is not a valid header name, or the header has another meaning.
     pub fn header(mut self, name: &str) -> Result<Self, ConfigError> {
         let taken = ["authorization", "cookie", "host", "sec-websocket-protocol"];
         let problem = |problem| ConfigError::Header {
@@ -182,7 +182,7 @@ impl JwtAuthLayer {
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| problem("use the name of a header, such as `x-access-token`"))?;
         if taken.contains(&header.as_str()) {
-            return Err(problem("it has a meaning of its own; name another"));
+            return Err(problem("it has another meaning: use another header"));
         }
         self.gate.settings_mut().sources.header = Some(header);
         Ok(self)
@@ -198,8 +198,8 @@ impl JwtAuthLayer {
 
     /// Also reads tokens from the query parameter `name`, for example `access_token`.
     ///
-    /// Proxies, browsers and access logs store URLs, and so the token. RFC 9700 section 4.3.2
-    /// forbids it. The parameter is removed before inner services see the URL.
+    /// Proxies, browsers and access logs store URLs, and with them the token. RFC 9700 section
+    /// 4.3.2 forbids this. The parameter is removed before inner services see the URL.
     ///
     /// # Errors
     ///
@@ -233,8 +233,8 @@ impl JwtAuthLayer {
         self
     }
 
-    /// The maximum memory of the token cache in bytes. Default: 64 MiB. Zero switches the cache
-    /// off.
+    /// Sets the maximum memory of the token cache in bytes. Default: 64 MiB. Zero switches the
+    /// cache off.
     ///
     /// A cache hit skips the signature check, but still checks the times, revocations, and that the
     /// key is still valid. The whole token is compared. Clones of a layer share the cache.
@@ -244,14 +244,14 @@ impl JwtAuthLayer {
         self
     }
 
-    /// The clock for the times of tokens. Default: the system clock.
+    /// Sets the clock for the times of tokens. Default: the system clock.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.gate.settings_mut().verifier.set_clock(clock.into());
         self
     }
 
-    /// Whether the layer is active. If not, requests pass unchanged, and layers below find no
-    /// caller.
+    /// Switches the layer on or off. If it is off, requests pass unchanged, and inner layers find
+    /// no caller.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
@@ -260,8 +260,8 @@ impl JwtAuthLayer {
     /// Whether the bearer token in the `Authorization` header is in the token cache and still
     /// valid.
     ///
-    /// Waits for nothing and changes nothing in the request. A rate limit uses it to pass good
-    /// tokens from an address that is over its limit of failures.
+    /// Neither waits nor changes the request. A rate limit uses it to pass valid tokens from an
+    /// address that is over its limit of failures.
     #[must_use]
     pub fn is_cached(&self, headers: &HeaderMap) -> bool {
         let verifier = &self.gate.settings().verifier;
@@ -293,8 +293,8 @@ impl JwtAuthLayer {
     ///
     /// # Errors
     ///
-    /// The rejection that the layer answers a request with this token with.
-    /// [`Reason::KeysUnavailable`] is temporary: try the token again later.
+    /// The rejection that the layer would return for a request with this token.
+    /// [`Reason::KeysUnavailable`] is temporary: try again later.
     pub async fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
         let mut verified = self.verify_with(&bearer, LookupMode::MayWait);

@@ -2,12 +2,12 @@
 //!
 //! A request is decided in these steps:
 //!
-//! 1. The token is taken out of the request: one `Authorization` header with the scheme `Bearer`
+//! 1. The token is removed from the request: one `Authorization` header with the scheme `Bearer`
 //!    and at most 8 KiB. Without that header, or with another scheme, the request has no token. A
 //!    [cookie](JwtAuthLayer::cookie), another [header](JwtAuthLayer::header),
 //!    [`Sec-WebSocket-Protocol`](JwtAuthLayer::websocket_protocol) and the
-//!    [query](JwtAuthLayer::dangerous_query_parameter) are read if enabled. Two tokens are a
-//!    malformed request (400), so that a bad token never falls through to another source.
+//!    [query](JwtAuthLayer::dangerous_query_parameter) are read if enabled. A request with two
+//!    tokens is malformed (400), so that an invalid token never falls through to another source.
 //! 2. The token has three parts in strict base64url. Its header has an accepted `alg` and `typ`, no
 //!    `crit` and no keys.
 //! 3. `iss` selects the [`Issuer`], and `kid` selects the key of that issuer. If the keys must be

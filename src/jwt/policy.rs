@@ -7,10 +7,10 @@ use super::claims::{ClaimError, Claims};
 use super::header::Header;
 use super::issuer::Issuer;
 use crate::rejection::Reason;
-use crate::tenant::{self, PLACE};
+use crate::tenant::{self, PLACEHOLDER};
 
 impl Issuer {
-    /// Whether `iss` is this issuer, or one of its tenants.
+    /// Whether `iss` is this issuer or one of its tenants.
     pub(super) fn is_named(&self, iss: &str) -> bool {
         match &self.pattern {
             None => *self.name == *iss,
@@ -41,7 +41,8 @@ impl Issuer {
         Ok(())
     }
 
-    /// The checks after the signature was verified. `iss` is the issuer that the key was chosen by.
+    /// The checks after the signature was verified. `iss` is the issuer whose key verified the
+    /// signature.
     pub(super) fn check_claims(
         &self,
         claims: &Claims<'_>,
@@ -106,7 +107,7 @@ impl Issuer {
 
     fn accepts_audience(&self, iss: &str, name: &str) -> bool {
         self.audiences.iter().any(|own| match self.tenant(iss) {
-            Some(tenant) if own.contains(PLACE) => tenant::stands_for(own, tenant, name),
+            Some(tenant) if own.contains(PLACEHOLDER) => tenant::fits_template(own, tenant, name),
             _ => **own == *name,
         })
     }

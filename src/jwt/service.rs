@@ -1,4 +1,4 @@
-//! The service: glue between the decision and the gate.
+//! The service, and the gate that decides by the verifier.
 
 use std::sync::Arc;
 
@@ -22,8 +22,6 @@ use crate::stage::Stage;
 gated_service! {
     /// A service behind [`JwtAuthLayer`](super::JwtAuthLayer), in the scope of the caller of each
     /// request.
-    ///
-    /// `call` asks `JwtGate::begin`, and `JwtGate::finish` after a wait for keys.
     ///
     /// tonic's `NamedService` cannot be implemented here without a dependency on tonic. To layer
     /// one service of a server, use tonic's own `LayerExt`, which keeps the name:
@@ -123,8 +121,8 @@ impl JwtGate {
         })
     }
 
-    /// In report mode the request is passed on, so its credential is removed and its caller is
-    /// anonymous.
+    /// Rejects the request. In report mode it is passed on anyway, so its credential is removed and
+    /// its caller is anonymous.
     fn reject<B>(&self, rejection: impl Into<Rejection>, request: &mut Request<B>) -> Rejection {
         let rejection = rejection.into();
         if self.0.mode == Mode::Report {

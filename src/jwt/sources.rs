@@ -1,4 +1,4 @@
-//! Takes the token out of a request, from the mapping where a layer reads tokens.
+//! Removes the token from a request, wherever the layer reads tokens.
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
@@ -16,7 +16,7 @@ pub(super) struct TokenSources {
     pub(super) query: Option<Box<str>>,
 }
 
-/// A token, and what its source requires of the response.
+/// A token, and the change to the response that its source requires.
 pub(super) struct Credential {
     pub(super) bearer: Bearer,
     pub(super) reply: SubprotocolReply,
@@ -40,8 +40,8 @@ const ANNOUNCEMENT: &str = "bearer";
 impl TokenSources {
     /// Removes the token from the request and returns it, so that no inner service sees it.
     ///
-    /// Two tokens are a malformed request, whatever their sources: otherwise a bad token would fall
-    /// through to the next.
+    /// A request with two tokens is malformed, whatever their sources. Otherwise, an invalid token
+    /// would fall through to the next source.
     pub(super) fn take<B>(
         &self,
         request: &mut Request<B>,
@@ -77,12 +77,12 @@ impl TokenSources {
         Ok(found)
     }
 
-    /// Removes everything from the mapping where tokens are read, well-formed or not. Called after
-    /// `take` failed.
+    /// Removes every credential from the places where tokens are read, well-formed or not. Called
+    /// after `take` failed.
     pub(super) fn discard<B>(&self, request: &mut Request<B>) {
         if let Some(name) = &self.query {
             let uri = request.uri_mut();
-            if pairs(uri).any(|pair| stands_for(pair, name)) {
+            if pairs(uri).any(|pair| is_parameter(pair, name)) {
                 *uri = without(uri, name).unwrap_or_default();
             }
         }
@@ -118,9 +118,9 @@ impl SubprotocolReply {
 
 /// Takes the credential of the scheme `Bearer`.
 ///
-/// Returns `None` without an `Authorization` header, and for other schemes, whose credential stays
-/// in the request. The characters of the token are not checked here: a cached token has the right
-/// ones, and decoding any other is stricter.
+/// Returns `None` if there is no `Authorization` header, or if it has another scheme; that
+/// credential stays in the request. The characters of the token are not checked here: a cached
+/// token is known to be valid, and decoding checks any other token strictly.
 fn take_authorization(headers: &mut HeaderMap, max_bytes: usize) -> Result<Option<Bearer>, Reason> {
     let lines = headers.len();
     // Removes all lines of the header and returns the first.
@@ -222,7 +222,8 @@ fn put_back(headers: &mut HeaderMap, name: HeaderName, rest: &str) {
     }
 }
 
-/// Takes a cookie. An empty one is no token: that is how servers delete cookies.
+/// Takes a cookie. An empty cookie is no token, because servers delete a cookie by setting it to
+/// the empty string.
 fn take_cookie(headers: &mut HeaderMap, name: &str) -> Result<Option<String>, Reason> {
     // Cookies in other encodings are an error only if the request has this one.
     let mut cookies = headers.get_all(COOKIE).iter();
@@ -280,8 +281,8 @@ fn take_header(headers: &mut HeaderMap, name: &HeaderName) -> Result<Option<Stri
     Ok(found)
 }
 
-/// Takes `bearer, <token>` out of the list of subprotocols. Neither is a protocol that the server
-/// speaks.
+/// Removes `bearer, <token>` from the list of subprotocols. Neither entry is a subprotocol of the
+/// server.
 fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
     let mut offered: Vec<&str> = lines(headers, &SEC_WEBSOCKET_PROTOCOL)?
         .iter()
@@ -305,8 +306,8 @@ fn take_protocol(headers: &mut HeaderMap) -> Result<Option<String>, Reason> {
 
 /// Takes `name=<token>`. The rest of the query keeps its bytes.
 fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
-    // Another reader of the query may see a token in such a pair, and perhaps not the one that is
-    // verified here.
+    // Another reader of the query may find a token in such a pair that differs from the verified
+    // token.
     if pairs(uri).any(|pair| is_disguised(pair, name)) {
         return Err(Reason::InvalidRequest);
     }
@@ -321,7 +322,9 @@ fn take_query(uri: &mut Uri, name: &str) -> Result<Option<String>, Reason> {
 }
 
 fn without(uri: &Uri, name: &str) -> Option<Uri> {
-    let rest: Vec<&str> = pairs(uri).filter(|pair| !stands_for(pair, name)).collect();
+    let rest: Vec<&str> = pairs(uri)
+        .filter(|pair| !is_parameter(pair, name))
+        .collect();
     let separator = if rest.is_empty() { "" } else { "?" };
     let path_and_query = format!("{}{separator}{}", uri.path(), rest.join("&"));
     let mut parts = uri.clone().into_parts();
@@ -337,8 +340,8 @@ fn value<'p>(pair: &'p str, name: &str) -> Option<&'p str> {
     pair.strip_prefix(name)?.strip_prefix('=')
 }
 
-/// Whether other readers find the parameter in this pair, although the pair does not begin with its
-/// name: the name has escapes, or it follows a `;`, which some form decoders read as `&`.
+/// Whether other readers find the parameter in this pair although the pair does not begin with its
+/// name. The name may have escapes, or follow a `;`, which some form decoders read as `&`.
 fn is_disguised(pair: &str, name: &str) -> bool {
     pair.split(';').enumerate().any(|(at, part)| {
         let (own, _) = part.split_once('=').unwrap_or((part, ""));
@@ -347,7 +350,7 @@ fn is_disguised(pair: &str, name: &str) -> bool {
 }
 
 /// Whether any reader finds the parameter in this pair.
-fn stands_for(pair: &str, name: &str) -> bool {
+fn is_parameter(pair: &str, name: &str) -> bool {
     value(pair, name).is_some() || is_disguised(pair, name)
 }
 
@@ -364,7 +367,7 @@ mod tests {
         }
     }
 
-    /// What is taken, and what is left of the headers.
+    /// Compares the token that is taken and the headers that are left.
     #[track_caller]
     fn check(
         given: &[(&str, &str)],
@@ -566,7 +569,7 @@ mod tests {
         assert_eq!(token, expected.as_ref().map(|b| *b));
         let left: Vec<_> = headers.values().map(HeaderValue::as_bytes).collect();
         match taken {
-            Ok(None) => assert_eq!(left, values, "another's credential stays"),
+            Ok(None) => assert_eq!(left, values, "another scheme's credential stays"),
             _ => assert!(left.is_empty(), "the credential is moved, not copied"),
         }
     }
@@ -629,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_token_is_refused_before_it_is_read() {
+    fn large_token_is_refused_before_reading() {
         check_authorization(&[b"Bearer 01234567890123456"], Err(Reason::TokenTooLarge));
         check_authorization(&[b"Bearer 0123456789012345"], Ok(Some(b"0123456789012345")));
     }

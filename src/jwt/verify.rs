@@ -22,7 +22,8 @@ use crate::revoke::{Facts, Revocations};
 #[derive(Clone)]
 pub(super) struct Verifier {
     pub(super) issuers: Arc<[Issuer]>,
-    /// The keys of each issuer; `None` for tenants, fixed keys, and keys from a layer above.
+    /// The keys of each issuer; `None` for tenants, for fixed keys, and for keys from an outer
+    /// layer.
     keys: Arc<[Option<Arc<IssuerKeys>>]>,
     shared_keys: Option<JwksCache>,
     /// The largest `max_token_bytes` of the issuers.
@@ -44,7 +45,7 @@ pub(super) enum VerifyError {
     Wait(Waiter),
 }
 
-/// A year after the epoch. A clock before this time was never set, and every token would look
+/// One year after the epoch. A clock before this time was never set, and every token would look
 /// unexpired.
 const EARLIEST: Duration = Duration::from_secs(365 * 86_400);
 
@@ -103,7 +104,8 @@ impl Verifier {
         self.cache = (max_bytes > 0).then(|| Arc::new(TokenCache::new(max_bytes)));
     }
 
-    /// Results of a verifier with other settings, such as a clone of this one, do not count.
+    /// Replaces the cache by an empty one, because results under other settings must not be used.
+    /// Clones of this verifier keep the old cache.
     fn empty_cache(&mut self) {
         let empty = self.cache.as_ref().map(|cache| cache.emptied());
         self.cache = empty.map(Arc::new);
@@ -160,8 +162,8 @@ impl Verifier {
         found.is_some()
     }
 
-    /// Checks everything that may have changed since the token was verified. If the result is
-    /// false, full verification follows and finds the reason.
+    /// Whether a cached token is still valid: checks everything that may have changed since it was
+    /// verified. If not, full verification follows and finds the reason.
     fn is_still_valid(
         &self,
         token: &CachedToken,
@@ -174,7 +176,7 @@ impl Verifier {
         };
         let iss = token.identity.issuer();
         let is_key_valid = || match &issuer.keys {
-            Keys::Fixed(key) => Arc::ptr_eq(key, &token.key),
+            Keys::Fixed(key) => std::ptr::eq(Arc::as_ptr(key), token.key.as_ptr()),
             Keys::Cache(_) | Keys::Shared => match self.own_keys(token.issuer) {
                 Some(keys) => keys.is_still_valid(&token.key, &token.key_seen, reading),
                 None => self.cache_of(issuer, above).is_some_and(|cache| {
@@ -248,7 +250,7 @@ impl Verifier {
         self.check_lifetime(at, &identity, now);
         Ok(CachedToken {
             identity,
-            key,
+            key: Arc::downgrade(&key),
             key_seen: AtomicU64::new(NO_REVISION),
             issuer: at,
             starts_at,
@@ -336,7 +338,7 @@ impl Verifier {
             Lookup::Key(_) | Lookup::UnknownKey => Err(Reason::UnknownKey.into()),
             Lookup::Wait(waiter) => Err(VerifyError::Wait(waiter)),
             Lookup::UnknownTenant => Err(ClaimError::new(Reason::WrongIssuer, "iss").into()),
-            // Tenant names that clients invent are not an outage.
+            // Invented tenant names do not indicate an outage.
             Lookup::AtCapacity { .. } if issuer.is_open() => {
                 Err(ClaimError::new(Reason::WrongIssuer, "iss").into())
             }

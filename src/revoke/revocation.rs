@@ -1,9 +1,10 @@
 //! One revocation: what it revokes, and up to when.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
+use crate::clock::system_time;
 use crate::duration::seconds_rounded_up;
 use crate::words::words;
 
@@ -216,9 +217,4 @@ impl Kind {
     pub(super) const fn has_not_before(self) -> bool {
         matches!(self, Self::Subject | Self::Client | Self::Issuer)
     }
-}
-
-/// `seconds` since the Unix epoch, at most the year 9999, which every platform can represent.
-pub(super) fn system_time(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799))
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::memory::{Memory, Slot};
-use super::revocation::{Kind, Revocation, RevokeError, system_time};
-use crate::clock::Clock;
+use super::revocation::{Kind, Revocation, RevokeError};
+use crate::clock::{Clock, system_time};
 use crate::duration::seconds_rounded_up;
 use crate::error::ConfigError;
 use crate::observe;

@@ -588,3 +588,16 @@ async fn own_rendering_keeps_challenge_and_leaves_grpc_alone() {
     let answer = send(&stack, grpc(None)).await;
     check_grpc("missing_token", &answer, "16", "credentials are required");
 }
+
+#[tokio::test]
+async fn replaced_response_counts_as_failure() {
+    let (_issuer, auth) = warm_auth().await;
+    let own = OnRejectionLayer::new(|rejection, response| {
+        *response = http::Response::default();
+        *response.status_mut() = rejection.reason().status();
+    });
+    let failures = RateLimitLayer::new(Quota::per_hour(1)).failures_only();
+    let stack = stack((failures, own, auth));
+    assert_eq!(send(&stack, request(Some("a.b.c"))).await.status, 401);
+    assert_eq!(send(&stack, request(Some("a.b.c"))).await.status, 429);
+}

@@ -122,7 +122,7 @@ fn a_claim_name_may_be_written_with_escapes() {
 }
 
 #[test]
-fn a_number_may_replace_the_subject_but_not_sub() {
+fn subject_claim_may_be_a_number_sub_not() {
     let mut mapping = mapping();
     mapping.subject = "userId".into();
     let claims = Claims::read(r#"{"userId":42}"#, &mapping).unwrap();
@@ -194,8 +194,8 @@ fn members_after_the_issuer_are_validated_later() {
 
 #[test]
 fn unused_values_are_validated() {
-    // Each of these would be skipped here and trip the next parser, and a claim that cannot be read
-    // looks absent.
+    // A lenient reader would skip each of these, but the next parser would fail, and an unreadable
+    // claim would look absent.
     for value in [
         r#""Bob \ud83d""#,
         r#"{"\ud83d":1}"#,
@@ -232,7 +232,7 @@ fn bound_tokens_are_rejected_unless_accepted() {
         refused(&payload, Reason::InvalidClaim);
         assert!(Claims::read(&payload, &lax).is_ok(), "{payload}");
     }
-    // Nothing is named, so nothing has to be proved.
+    // A null `cnf` names no key, so no proof is required.
     assert!(Claims::read(r#"{"cnf":null}"#, &mapping()).is_ok());
 }
 

@@ -4,7 +4,7 @@ use super::super::claims::Claims;
 use super::*;
 use crate::rejection::Reason;
 
-/// What is read of a token: subject, client, audiences, roles, scopes, permissions.
+/// Compares what is read from a token: subject, client, audiences, roles, scopes, permissions.
 #[track_caller]
 fn check(profile: Profile, claims: &Value, expected: [&str; 6]) {
     let payload = claims.to_string();
@@ -196,7 +196,7 @@ fn rfc_9068_requires_all_of_its_claims() {
 }
 
 #[test]
-fn a_claim_with_a_fixed_text_is_a_string() {
+fn claim_with_fixed_text_is_a_string() {
     for value in [json!(["Bearer"]), json!(null), json!({"Bearer": 1})] {
         let mut claims = keycloak();
         claims["typ"] = value;

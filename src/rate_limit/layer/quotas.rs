@@ -6,7 +6,7 @@ use super::RateLimitLayer;
 use crate::claim_path::ClaimPath;
 use crate::error::ConfigError;
 use crate::identity::Identity;
-use crate::rate_limit::headers;
+use crate::policy_name::policy_name;
 use crate::rate_limit::policy::{Plans, QuotaChoice};
 use crate::rate_limit::quota::Quota;
 
@@ -111,20 +111,18 @@ impl RateLimitLayer {
     }
 }
 
+/// Checks a name, and that no other quota of the layer has it.
 pub(super) fn check_name<'q>(
     name: &str,
     mut others: impl Iterator<Item = &'q (Arc<str>, Quota)>,
 ) -> Result<Arc<str>, ConfigError> {
     let setting = "name of a rate limit";
-    if !headers::is_name(name) {
-        let problem = "use 1 to 64 ASCII letters, digits, `-`, `_`, `.`, `:` and `/`";
-        return Err(ConfigError::Setting { setting, problem });
-    }
+    let checked = policy_name(setting, name)?;
     if others.any(|(other, _)| **other == *name) {
         let problem = "another quota of the layer has this name: choose another";
         return Err(ConfigError::Setting { setting, problem });
     }
-    Ok(Arc::from(name))
+    Ok(checked)
 }
 
 fn table<S: AsRef<str>>(plans: impl IntoIterator<Item = (S, Quota)>) -> Plans {

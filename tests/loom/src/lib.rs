@@ -42,7 +42,7 @@ fn start(is_seen: bool) -> (Arc<CurrentKeys>, Arc<AtomicU64>, Arc<Key>) {
     keys.put(snapshot(&[&key], 10));
     let seen = Arc::new(AtomicU64::new(NO_REVISION));
     if is_seen {
-        assert!(keys.is_still_valid(&key, EARLY, &seen));
+        assert!(keys.is_still_valid(&Arc::downgrade(&key), EARLY, &seen));
     }
     (keys, seen, key)
 }
@@ -56,9 +56,9 @@ fn race(is_seen: bool, next: fn(&Arc<Key>) -> Arc<Snapshot>, now: Duration, chec
             let (keys, key) = (Arc::clone(&keys), Arc::clone(&key));
             thread::spawn(move || keys.put(next(&key)))
         };
-        let meanwhile = keys.is_still_valid(&key, now, &seen);
+        let meanwhile = keys.is_still_valid(&Arc::downgrade(&key), now, &seen);
         writer.join().unwrap();
-        check(meanwhile, keys.is_still_valid(&key, now, &seen));
+        check(meanwhile, keys.is_still_valid(&Arc::downgrade(&key), now, &seen));
     });
 }
 
@@ -100,12 +100,12 @@ fn seen_never_has_a_revision_without_the_key() {
         };
         let reader = {
             let (keys, seen, key) = (Arc::clone(&keys), Arc::clone(&seen), Arc::clone(&key));
-            thread::spawn(move || keys.is_still_valid(&key, EARLY, &seen))
+            thread::spawn(move || keys.is_still_valid(&Arc::downgrade(&key), EARLY, &seen))
         };
-        let also = keys.is_still_valid(&key, EARLY, &seen);
+        let also = keys.is_still_valid(&Arc::downgrade(&key), EARLY, &seen);
         let other = reader.join().unwrap();
         writer.join().unwrap();
-        assert!(!keys.is_still_valid(&key, EARLY, &seen));
+        assert!(!keys.is_still_valid(&Arc::downgrade(&key), EARLY, &seen));
         assert!(also || other || seen.load(Ordering::Relaxed) == NO_REVISION);
     });
 }

@@ -115,7 +115,7 @@ fn named_claims_override_the_profile() {
 fn library_errors_name_the_issuers_line() {
     check(
         "leeway = \"11m\"",
-        "gateway.toml:4: `issuers[0].leeway`: set at most 10 minutes; a larger one hides a broken clock",
+        "gateway.toml:4: `issuers[0].leeway`: use at most 10 minutes: a larger leeway hides a broken clock",
     );
     check(
         "[issuers.jwks]\nmin_ttl = \"2h\"",
