@@ -88,7 +88,7 @@ impl TrustedProxies {
     }
 
     /// Finds the client of a request that came through a connection from `peer`, as the
-    /// [module](self) describes.
+    /// [module](crate::client_address) describes.
     ///
     /// ```
     /// use http::HeaderMap;
@@ -219,7 +219,7 @@ fn network(text: &str) -> Result<IpNet, ConfigError> {
 // === impl ClientAddress ===
 
 impl ClientAddress {
-    /// The address that [`SetClientAddressLayer`] inserted into the extensions of a request.
+    /// The address that [`SetClientAddressLayer`](super::SetClientAddressLayer) inserted into the extensions of a request.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().copied()
