@@ -282,7 +282,10 @@ mod tests {
                 "secret-custom" => Err(D::Error::custom(format!("bad {text}"))),
                 "secret-type" => {
                     let expected = format!("anything but {text}");
-                    Err(D::Error::invalid_type(Unexpected::Other(text), &&*expected))
+                    Err(D::Error::invalid_type(
+                        Unexpected::Other(&text),
+                        &&*expected,
+                    ))
                 }
                 text => {
                     let expected = format!("anything but {text}");
