@@ -149,7 +149,8 @@ impl JwksSource {
         self
     }
 
-    /// The time in which unknown kids cause at most two fetches. At least 1 second. Default: 30 s.
+    /// Sets the time in which unknown kids cause at most two fetches. At least 1 second. Default:
+    /// 30 s.
     ///
     /// It also limits the recovery after an outage: while requests wait for keys, the next fetch
     /// starts within one cooldown, or within 5 seconds if the cooldown is shorter.
@@ -172,9 +173,10 @@ impl JwksSource {
         self
     }
 
-    /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the
-    /// least used tenant is evicted and fetched again when its next token arrives. The keys of one
-    /// tenant may take about 1 MiB of memory, those of all tenants 128 KiB on average. Default: 1000.
+    /// Sets the maximum number of tenants whose keys are kept, if each tenant has its own keys.
+    /// Beyond that, the least used tenant is evicted, and its keys are fetched again when its next
+    /// token arrives. The keys of one tenant may take about 1 MiB of memory, and the average over
+    /// all tenants may be 128 KiB. Default: 1000.
     pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
         self.settings.max_tenants = tenants;
         self
