@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let seed = numbers.get(1).copied().unwrap_or(7519);
 
     let start = Instant::now();
-    let report = mutants::World::new().run_all(seed, count);
+    let report = mutants::Fixture::new().run_all(seed, count);
     let seconds = start.elapsed().as_secs_f64();
 
     println!("{count} mutants by seed {seed} in {seconds:.1} s");

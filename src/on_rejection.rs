@@ -14,6 +14,7 @@ use tower::{Layer, Service};
 
 use crate::body::ResponseBody;
 use crate::inner_accessors::inner_accessors;
+use crate::manifest::{Describe, Entry};
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
 
@@ -90,6 +91,11 @@ impl<S> Layer<S> for OnRejectionLayer {
         let render = Arc::clone(&self.render);
         OnRejection { render, inner }
     }
+}
+
+impl Describe for OnRejectionLayer {
+    /// It decides nothing, so a manifest does not list it.
+    fn describe(&self, _: &mut Entry) {}
 }
 
 impl fmt::Debug for OnRejectionLayer {

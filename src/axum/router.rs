@@ -7,10 +7,11 @@ use ::axum::Router;
 use ::axum::extract::Request;
 use ::axum::response::IntoResponse;
 use ::axum::routing::{MethodRouter, Route, any_service};
-use http::StatusCode;
 use tower::{Layer, Service};
 
 use crate::manifest::{Describe, Manifest};
+use crate::protocol::Protocol;
+use crate::rejection::{Reason, Rejection};
 use crate::require::RequireLayer;
 
 /// An axum router on which every route has a rule or is declared public.
@@ -304,8 +305,8 @@ where
 }
 
 /// axum adds `Allow`.
-async fn method_not_allowed() -> StatusCode {
-    StatusCode::METHOD_NOT_ALLOWED
+async fn method_not_allowed(request: Request) -> Rejection {
+    Rejection::new(Reason::MethodNotAllowed).answering(Protocol::of(&request))
 }
 
 impl<L, S> fmt::Debug for GuardedRouter<L, S> {

@@ -26,7 +26,25 @@ pub(super) struct Misfit {
 /// Reads `claims` as a `T`, which is expected to fail.
 pub(super) fn explain<T: DeserializeOwned>(claims: &Value) -> Misfit {
     let fits = || Misfit::custom("");
-    T::deserialize(Claim(claims)).err().unwrap_or_else(fits)
+    let misfit = T::deserialize(Claim(claims)).err().unwrap_or_else(fits);
+    if quotes(&misfit.problem, claims) {
+        let problem = Misfit::custom("").problem;
+        return Misfit { problem, ..misfit };
+    }
+    misfit
+}
+
+/// Whether `problem` contains a value of the token. An expectation may be written by hand, and only
+/// short values occur in one by chance.
+fn quotes(problem: &str, claims: &Value) -> bool {
+    let is_quoted = |value: &str| value.len() > 3 && problem.contains(value);
+    match claims {
+        Value::Null | Value::Bool(_) => false,
+        Value::Number(number) => is_quoted(&number.to_string()),
+        Value::String(text) => is_quoted(text),
+        Value::Array(list) => list.iter().any(|value| quotes(problem, value)),
+        Value::Object(members) => members.values().any(|value| quotes(problem, value)),
+    }
 }
 
 // === impl Misfit ===
@@ -262,6 +280,13 @@ mod tests {
             let text = String::deserialize(deserializer)?;
             match &*text {
                 "secret-custom" => Err(D::Error::custom(format!("bad {text}"))),
+                "secret-type" => {
+                    let expected = format!("anything but {text}");
+                    Err(D::Error::invalid_type(
+                        Unexpected::Other(&text),
+                        &&*expected,
+                    ))
+                }
                 text => {
                     let expected = format!("anything but {text}");
                     Err(D::Error::invalid_value(Unexpected::Str(text), &&*expected))
@@ -367,6 +392,11 @@ mod tests {
             ),
             (
                 org("picky", json!("secret-custom")),
+                "org.picky",
+                "the value does not fit the type",
+            ),
+            (
+                org("picky", json!("secret-type")),
                 "org.picky",
                 "the value does not fit the type",
             ),

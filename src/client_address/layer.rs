@@ -40,8 +40,8 @@ pub struct SetClientAddress<S> {
 // === impl SetClientAddressLayer ===
 
 impl SetClientAddressLayer {
-    /// Believes these proxies. With [`TrustedProxies::default`], the address is always that of the
-    /// connection.
+    /// Creates a layer that trusts these proxies. With [`TrustedProxies::default`], the address is
+    /// always the address of the connection.
     #[must_use]
     pub fn new(proxies: TrustedProxies) -> Self {
         Self {

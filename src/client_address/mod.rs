@@ -1,4 +1,4 @@
-//! The client's address: that of the connection, or the one that a trusted proxy names.
+//! The client's address: the address of the connection, or an address from a trusted proxy.
 //!
 //! How [`TrustedProxies::client`] decides:
 //!
@@ -7,15 +7,15 @@
 //! 2. Otherwise `X-Forwarded-For` and `Forwarded` (RFC 7239) are read from the right. Each trusted
 //!    proxy vouches for the entry to its left, and the first address that is not a trusted proxy
 //!    is the client's. A malformed entry ends the walk at the proxy that wrote it.
-//! 3. A proxy writes one of the two fields, or both alike, and forwards what the client wrote into
-//!    the other. If the two name different clients, neither is believed, and the address of the
-//!    connection counts.
+//! 3. A proxy may write only one of the two fields and forward the client's value of the other. If
+//!    the two fields name different clients, both are ignored, and the address of the connection is
+//!    used.
 //!
 //! [`SetClientAddressLayer`] decides once per request and inserts a [`ClientAddress`] into the
 //! extensions. Rate limits, events, and handlers then read the same address.
 //!
-//! Deployment: name only networks in which every host is a proxy of yours. A host in such a
-//! network can choose any address for its clients.
+//! Deployment: trust only networks in which every host is your own proxy. A host in a trusted
+//! network can claim any client address.
 //!
 //! ```
 //! use http::{Request, Response};

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::error::ConfigError;
 use crate::words::words;
 
-/// The networks of the proxies that are believed. The default is none.
+/// The networks of the trusted proxies. The default is none.
 ///
 /// `FromStr` reads addresses and CIDR networks, separated by commas. With the feature `serde`, it
 /// is a list of strings.
@@ -219,7 +219,8 @@ fn network(text: &str) -> Result<IpNet, ConfigError> {
 // === impl ClientAddress ===
 
 impl ClientAddress {
-    /// The address that [`SetClientAddressLayer`](super::SetClientAddressLayer) inserted into the extensions of a request.
+    /// Returns the address that [`SetClientAddressLayer`](super::SetClientAddressLayer) inserted
+    /// into the extensions of a request.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().copied()
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_the_client_do_not_hide_the_proxys() {
+    fn client_bytes_do_not_hide_the_proxy_entry() {
         check("10.0.0.1", &["\u{ff}, 203.0.113.7"], "203.0.113.7");
         check("10.0.0.1", &["\u{ff}", "203.0.113.7"], "203.0.113.7");
         check("10.0.0.1", &["203.0.113.7, \u{ff}"], "10.0.0.1");

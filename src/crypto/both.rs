@@ -1,4 +1,4 @@
-//! Judges every signature with both backends and requires the same answer.
+//! Verifies every signature with both backends and requires the same result.
 //!
 //! Unit tests use it when both features are enabled. All other tests use it under
 //! `--cfg both_backends`, which `.ci/both-backends` sets.

@@ -3,7 +3,7 @@
 //! The generator takes its primes from `k * M + (65537^a mod M)`, where `M` is the product of the
 //! first small primes. Modulo each of these, the modulus of the key is then a power of 65537, and
 //! such a key can be factored. Each of its keys with 2048 bits or more has this property for the
-//! first 126 primes. Another key has it with a probability below 2^-150.
+//! first 126 primes. Any other key has it with a probability below 2^-150.
 
 /// The number of primes to check.
 const PRIMES: usize = 126;

@@ -1,4 +1,4 @@
-//! Keys to sign with, generated once for all unit tests: an RSA key takes its time.
+//! Signing keys, generated once for all unit tests because RSA keys are slow to generate.
 
 use std::sync::LazyLock;
 

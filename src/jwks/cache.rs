@@ -54,10 +54,10 @@ const MAX_RESTORED_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 // === impl JwksCache ===
 
 impl JwksCache {
-    /// The keys of these sources. Does no I/O, starts no task and needs no runtime.
+    /// Creates a cache for these sources. Does no I/O, starts no task and needs no runtime.
     ///
     /// # Errors
-    /// If there is no source, two for one issuer, or a setting that would protect nothing.
+    /// If there is no source, if an issuer has two sources, or if a setting is out of its range.
     pub fn new(sources: impl IntoIterator<Item = JwksSource>) -> Result<Self, ConfigError> {
         let mut all = Providers::default();
         for source in sources {
@@ -92,10 +92,11 @@ impl JwksCache {
     /// Fetches the keys of every issuer now, even if they are fresh. Skips fixed keys and tenants
     /// with their own keys.
     ///
-    /// Called at the start, it spares the first request the wait. A service that must start while
-    /// its issuer is down logs the error and continues: the first token fetches again. Called
-    /// later, it makes a change at the issuer effective at once. It ignores backoff and cooldown,
-    /// so do not let clients trigger it. For a readiness probe use [`is_ready`](Self::is_ready).
+    /// Call it at startup so that the first request does not wait. If the service must start while
+    /// its issuer is down, log the error and continue: the first token starts another fetch. A
+    /// later call applies a change at the issuer immediately. This method ignores backoff and
+    /// cooldown, so clients must not be able to trigger it. For a readiness probe use
+    /// [`is_ready`](Self::is_ready).
     ///
     /// ```
     /// # async fn start() -> Result<(), portcullis::ConfigError> {
@@ -135,7 +136,7 @@ impl JwksCache {
     ///
     /// Tenants with their own keys count as ready.
     pub fn is_ready(&self) -> bool {
-        // All of them are asked, so that all fetches start.
+        // Every issuer is checked, so that every due fetch starts.
         let not_ready = self.0.shared().filter(|keys| !keys.is_ready());
         not_ready.count() == 0
     }

@@ -1,4 +1,4 @@
-//! From an issuer to the URL of its keys: OpenID Connect Discovery 1.0 and RFC 8414.
+//! Finds the URL of an issuer's keys: OpenID Connect Discovery 1.0 and RFC 8414.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

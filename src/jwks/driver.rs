@@ -355,7 +355,7 @@ impl FetchTask {
         self.result.send_replace(Some(result));
     }
 
-    /// Lets the gauge grow until the next fetch starts or the keys are dropped: both close the
+    /// Updates the age gauge until the next fetch starts or the keys are dropped. Both close the
     /// channel.
     async fn report_age(&self) {
         #[cfg(feature = "metrics")]

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::sync::lock;
 
-/// Without TLS of ours there are no certificates.
+/// Without the feature `reqwest`, there are no certificates to trust.
 #[cfg(not(feature = "reqwest"))]
 type Certificate = std::convert::Infallible;
 

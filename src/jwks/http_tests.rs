@@ -216,7 +216,7 @@ async fn unchanged_set_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn status_304_is_limited_and_not_for_new_kids() {
+async fn status_304_is_limited_and_ignored_for_kids() {
     let server = Server::start().await;
     let published = Arc::new(Mutex::new(json(["a"])));
     let now = published.clone();

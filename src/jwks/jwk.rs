@@ -11,7 +11,7 @@ use crate::algorithm::{Algorithm, Algorithms};
 use crate::crypto::{Material, strip_zeros};
 use crate::json::not_null;
 
-/// What a JWK states about itself, checked.
+/// The checked metadata of a JWK.
 pub(super) struct Jwk {
     pub(super) kid: Option<Box<str>>,
     /// Its `alg`, or every algorithm of its kind.
@@ -26,9 +26,9 @@ pub(super) struct Jwk {
 pub enum Skipped {
     /// Not a JWK, or a member has the wrong type or appears twice.
     Unparsable,
-    /// A shared secret (`oct`). Everyone who can read the key set could sign with it.
+    /// A shared secret (`oct`). Anyone with access to the key set could sign with it.
     Symmetric,
-    /// The JWK has private members. Everyone who can read the key set could sign with it.
+    /// The JWK has private members. Anyone with access to the key set could sign with it.
     Private,
     /// `use` is not `sig`.
     Use,
@@ -50,8 +50,8 @@ pub enum Skipped {
     DuplicateKid,
 }
 
-/// The members that decide. A key is skipped if one of them has the wrong type, is null or appears
-/// twice. Other members are ignored.
+/// The members that decide whether a key is used. A key is skipped if one of them has the wrong
+/// type, is null or appears twice. Other members are ignored.
 #[derive(Deserialize)]
 struct Members {
     kty: String,

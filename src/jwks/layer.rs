@@ -45,7 +45,7 @@ impl JwksCacheLayer {
     }
 }
 
-/// Keys alone protect nothing.
+/// Adds nothing to the manifest, because keys alone protect no route.
 impl Describe for JwksCacheLayer {
     fn describe(&self, _: &mut Entry) {}
 }

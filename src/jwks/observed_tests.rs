@@ -76,7 +76,7 @@ fn age_grows_without_requests_and_without_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn age_report_ends_with_the_next_fetch_and_with_the_cache() {
+async fn age_report_ends_with_fetch_or_cache() {
     let tasks = || {
         tokio::runtime::Handle::current()
             .metrics()

@@ -149,7 +149,8 @@ impl JwksSource {
         self
     }
 
-    /// The time in which unknown kids cause at most two fetches. At least 1 second. Default: 30 s.
+    /// Sets the time in which unknown kids cause at most two fetches. At least 1 second. Default:
+    /// 30 s.
     ///
     /// It also limits the recovery after an outage: while requests wait for keys, the next fetch
     /// starts within one cooldown, or within 5 seconds if the cooldown is shorter.
@@ -172,9 +173,10 @@ impl JwksSource {
         self
     }
 
-    /// The most tenants whose keys are kept, if each tenant has its own. If there are more, the
-    /// least used tenant is evicted and fetched again when its next token arrives. The keys of one
-    /// tenant may take about 1 MiB of memory, those of all tenants 128 KiB on average. Default: 1000.
+    /// Sets the maximum number of tenants whose keys are kept, if each tenant has its own keys.
+    /// Beyond that, the least used tenant is evicted, and its keys are fetched again when its next
+    /// token arrives. The keys of one tenant may take about 1 MiB of memory, and the average over
+    /// all tenants may be 128 KiB. Default: 1000.
     pub fn max_tenants(mut self, tenants: NonZeroUsize) -> Self {
         self.settings.max_tenants = tenants;
         self
@@ -234,13 +236,12 @@ impl JwksSource {
     ///
     /// The metadata are read before the first fetch, after a failed fetch, and once a day.
     ///
-    /// The metadata of a remote issuer must not lead to this machine or into its network:
-    /// `localhost`, and loopback, private, link-local and unspecified addresses are refused then.
-    /// If the keys are there on purpose, use [`uri`](Self::uri). This check resolves no names.
+    /// Metadata of a remote issuer must not lead to this machine or into its network: `localhost`,
+    /// and loopback, private, link-local and unspecified addresses are refused. To fetch keys from
+    /// there, use [`uri`](Self::uri). This check resolves no names.
     ///
     /// # Errors
-    /// [`ConfigError::Url`] if the issuer is not an https URL. `http` is accepted for loopback
-    /// addresses.
+    /// [`ConfigError::Url`] if the issuer is neither an https URL nor a loopback http URL.
     pub fn discover(issuer: impl AsRef<str>) -> Result<Self, ConfigError> {
         let issuer = issuer.as_ref();
         let mut source = Self::http(issuer, issuer, Transport::HttpsOrLoopback)?;
@@ -262,7 +263,7 @@ impl JwksSource {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError::Url`] if it is not an https URL. `http` is accepted for loopback addresses.
+    /// [`ConfigError::Url`] if `jwks_uri` is neither an https URL nor a loopback http URL.
     pub fn uri(issuer: impl AsRef<str>, jwks_uri: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::http(
             issuer.as_ref(),

@@ -8,8 +8,8 @@
 //! 2. A fetch is due at about 75 % of the time to live, or after the backoff if the last fetch
 //!    failed. At most one fetch runs at a time.
 //! 3. An unknown kid may wait for the fetch under way or start another: two per cooldown, one while
-//!    fetches fail. A kid that such a fetch did not bring is in the negative cache until the
-//!    cooldown or the snapshot ends.
+//!    fetches fail. If such a fetch did not contain the kid, the kid is in the negative cache until
+//!    the cooldown or the snapshot ends.
 //! 4. The backoff doubles from 1 to 60 s. Once a request waits for keys, it is at most the
 //!    cooldown, or 5 s if the cooldown is shorter.
 //! 5. A failed fetch removes no key. A successful fetch replaces the snapshot, without the purged
@@ -57,7 +57,7 @@ struct Refetch {
     /// A keyed hash, so that the length of a kid does not decide how much memory it takes.
     kid_hash: u64,
     at: Duration,
-    /// The generation that this fetch brings if it succeeds.
+    /// The generation of the snapshot that this fetch creates if it succeeds.
     generation: u64,
 }
 
@@ -193,7 +193,7 @@ impl KeyState {
         (!self.is_fetching).then(|| self.start(FetchKind::IfChanged))
     }
 
-    /// The fetch under way brought these keys. `random` is between 0 and 1.
+    /// Applies the keys of the fetch under way. `random` is between 0 and 1.
     pub(super) fn fetched(&mut self, fetched: &KeySet, now: Duration, random: f64) -> KeyChange {
         let ttl = self.settings.ttl(fetched.fresh_for());
         let (keys, change, generation) = {
@@ -227,7 +227,7 @@ impl KeyState {
         change
     }
 
-    /// The fetch under way failed. `random` is between 0 and 1.
+    /// Applies the failure of the fetch under way. `random` is between 0 and 1.
     pub(super) fn failed(&mut self, error: &FetchError, now: Duration, random: f64) {
         let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(6));
         let spread = doubled.min(MAX_BACKOFF).mul_f64(0.75 + 0.5 * random);

@@ -1,7 +1,7 @@
-//! Tenants whose issuers have one pattern, and each of which has its own keys.
+//! The keys of tenants whose issuers share a pattern, one key set per tenant.
 //!
-//! Tenant names come from unverified tokens. So a name must cost little and push no other tenant
-//! out:
+//! Tenant names come from unverified tokens. So an unverified name must be cheap, and must not
+//! evict another tenant:
 //!
 //! 1. A tenant is *verified* once one of its tokens was verified. Verified tenants are found
 //!    without a lock. If there are more than `max_tenants`, or their keys take too much memory, the
@@ -11,9 +11,10 @@
 //!    other names are refused.
 //! 3. A failed first fetch is kept in the place and not repeated before the place is free.
 //! 4. Evicted tenants are remembered by a hash of their names. They have separate places, so that
-//!    made-up names cannot keep them out. If those are taken too, it is unavailable, never unknown.
+//!    made-up names cannot keep them out. If those places are taken too, an evicted tenant is
+//!    unavailable (503), never unknown (401).
 //!
-//! Many honest tenants at once, as after a restart, get through as fast as their tokens are
+//! After a restart, many tenants return at once. They are admitted as fast as their tokens are
 //! verified.
 
 use std::collections::{HashMap, HashSet};
@@ -290,7 +291,8 @@ impl Tenants {
         Some(Arc::new(keys.of_tenant(Arc::clone(&self.name), waiters)))
     }
 
-    /// How long an unverified tenant keeps its place: longer than its fetch can take.
+    /// Returns how long an unverified tenant keeps its place, which is longer than its fetch can
+    /// take.
     fn stay(&self) -> Duration {
         let longest_fetch = self.settings.deadline().saturating_add(A_MOMENT);
         self.settings.cooldown.max(longest_fetch)
@@ -312,7 +314,7 @@ impl Verified {
         self.keys.update(|state| state.bytes())
     }
 
-    /// The least used tenant has the least.
+    /// The order of eviction: the least used tenant has the smallest value.
     fn order(&self) -> (u64, u64) {
         let weight = self.weight.load(Ordering::Relaxed);
         (weight, self.used_at.load(Ordering::Relaxed))

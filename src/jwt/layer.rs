@@ -294,7 +294,9 @@ impl JwtAuthLayer {
     /// # Errors
     ///
     /// The rejection that the layer would return for a request with this token.
-    /// [`Reason::KeysUnavailable`] is temporary: try again later.
+    /// [`Reason::KeysUnavailable`] is temporary: try again later. [`Reason::UnknownKey`] may be
+    /// temporary if the issuer has just rotated its keys: unknown keys cause at most two fetches per
+    /// [`cooldown`](crate::JwksSource::cooldown), so keep a message of a queue for that long.
     pub async fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let bearer = self.bearer(token)?;
         let mut verified = self.verify_with(&bearer, LookupMode::MayWait);

@@ -1,4 +1,4 @@
-//! What the rooms report besides decisions: keys, stores, propagation, caches, revocations.
+//! Events and metrics besides decisions: keys, stores, propagation, caches, revocations.
 
 use std::error::Error;
 use std::fmt::Display;

@@ -1,5 +1,5 @@
-//! Propagates the identity of the caller, to the services that this one calls and to the service
-//! behind it.
+//! Propagates the identity of the caller to the services that this service calls, and to an
+//! upstream service.
 //!
 //! # Outgoing: [`TokenPropagationLayer`]
 //!
@@ -12,15 +12,15 @@
 //! 3. The caller is the [`Caller`](crate::Caller) in the extensions of the request, otherwise the
 //!    caller of the task ([`current_caller`]), which `JwtAuthLayer` sets for every request.
 //! 4. The token of a verified caller replaces `Authorization` and is marked as sensitive. For an
-//!    anonymous caller the request is sent as it is. Without any caller too, with a warning the
-//!    first time.
+//!    anonymous caller the request is sent unchanged. If there is no caller, the request is sent
+//!    unchanged too, and the first such request logs a warning.
 //!
-//! The client of this service sees nothing of it.
+//! The client of this service observes no difference.
 //!
-//! A redirect that is followed *outside* of this layer is a new decision. A client that follows
-//! redirects by itself must be configured not to;
-//! [`reqwest_client`](TokenPropagationLayer::reqwest_client) does so. If the client uses a proxy, a
-//! request to a plain `http` origin, loopback included, sends the token to the proxy.
+//! A redirect that is followed *outside* of this layer is a new decision. Configure the inner
+//! client to follow no redirects, as [`reqwest_client`](TokenPropagationLayer::reqwest_client)
+//! does. If the client uses a proxy, a request to a plain `http` origin, loopback included, sends
+//! the token to the proxy.
 //!
 //! ```
 //! use std::convert::Infallible;

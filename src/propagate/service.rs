@@ -1,4 +1,4 @@
-//! The client that the layer makes of another client.
+//! The client that the layer wraps around another client.
 
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll};

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_leaves_at_most_two_bursts_of_debt() {
+    fn charge_leaves_at_most_two_bursts_of_debt() {
         let mut caller = Caller::new(Quota::per_second(1).burst(4));
         let three = NonZeroU32::new(3).unwrap();
         let mut debt = Vec::new();

@@ -15,7 +15,7 @@ use super::store::{Source, Verdicts};
 use crate::duration::{nanos, seconds_rounded_up};
 use crate::rejection::{Reason, Rejection};
 
-/// Which fields responses have. Every rejection has `Retry-After` too.
+/// The rate limit fields of responses. Every rejection also has `Retry-After`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderStyle {
@@ -25,8 +25,8 @@ pub enum HeaderStyle {
     #[default]
     Draft,
     /// Also `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds until
-    /// there is one more permit), for clients that know those. They describe the quota of which
-    /// least is left. If an inner limit has set them, they are kept.
+    /// there is one more permit), for clients that support only these. They describe the quota with
+    /// the fewest permits left. If an inner limit has set them, they are kept.
     Legacy,
 }
 
@@ -34,7 +34,7 @@ crate::words::words! {
     HeaderStyle: "header style" { None => "none", Draft => "draft", Legacy => "legacy" }
 }
 
-/// The fields of one or several policies, as far as all responses share them.
+/// The parts of the fields that do not change between responses under the same policies.
 #[derive(Debug)]
 pub(super) struct Fields {
     policy: HeaderValue,
@@ -43,7 +43,7 @@ pub(super) struct Fields {
 
 #[derive(Debug)]
 struct Member {
-    /// The begin of the state: `"burst";r=`.
+    /// The start of the state: `"burst";r=`.
     begin: Box<[u8]>,
     size: u32,
 }
@@ -67,7 +67,7 @@ static LEGACY: [HeaderName; 3] = [
 /// The name of the limit of requests in flight.
 const IN_FLIGHT: &str = "in-flight";
 
-/// `Retry-After` of a request in excess of those in flight: when one of them ends is unknown.
+/// `Retry-After` of a request over the limit of requests in flight, whose ends cannot be predicted.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
 // === impl HeaderStyle ===
@@ -98,7 +98,7 @@ impl HeaderStyle {
         }
     }
 
-    /// The rejection of requests in excess of a quota.
+    /// Rejects a request over a quota.
     #[cold]
     pub(super) fn refusal(
         self,
@@ -119,7 +119,7 @@ impl HeaderStyle {
         }
     }
 
-    /// The rejection of requests in excess of those in flight.
+    /// Rejects a request over the limit of requests in flight.
     #[cold]
     pub(super) fn refusal_in_flight(self, in_flight: &InFlight) -> Refusal {
         let mut headers = HeaderMap::new();
@@ -145,7 +145,8 @@ fn fields_of(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
 impl Refusal {
     /// `random` spreads clients over the jitter; clients must not be able to predict it.
     pub(super) fn rejection(self, jitter: Duration, random: u64) -> Rejection {
-        // Multiplied by the golden ratio, so that the low bits, which differ most, count most.
+        // Multiplied by the golden ratio, so that the low bits, which differ most, affect the high
+        // bits.
         let random = u128::from(random.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let extra = Duration::from_nanos(((random * u128::from(nanos(jitter))) >> 64) as u64);
         let after = self.retry_after.saturating_add(extra);
@@ -193,7 +194,7 @@ impl Fields {
         let lengths = members
             .clone()
             .map(|(begin, permits, seconds)| begin.len() + digits(permits) + 4 + digits(seconds));
-        // Exactly as many bytes as there will be, so that the value takes them without a copy.
+        // The exact length, so that the header value takes the buffer without a copy.
         let length = lengths.sum::<usize>().saturating_sub(1);
         let mut text = Vec::with_capacity(length);
         for (begin, permits, seconds) in members {
@@ -208,7 +209,7 @@ impl Fields {
         value(text)
     }
 
-    /// The legacy fields of the policy of which least is left.
+    /// Returns the legacy fields of the policy with the fewest permits left.
     fn legacy(
         &self,
         left: impl Iterator<Item = Left>,

@@ -67,7 +67,7 @@ pub(crate) enum KeyKind {
     Custom(Arc<CustomKey>),
 }
 
-/// Hashes what a function of the user finds in a request; `None` if it finds nothing.
+/// A custom function that hashes values of a request; `None` if it finds none.
 type CustomKey = dyn Fn(&HeaderMap, &Extensions, &mut KeyHasher) -> Option<()> + Send + Sync;
 
 /// A hash under a secret: of this process, or of all processes that share a store.
@@ -208,7 +208,7 @@ impl KeyConfig {
         }
         let mut hasher = hasher.clone();
         if self.is_per_route() {
-            // Requests without a route have one count: there is no handler behind them.
+            // Requests without a route share one count, because no handler serves them.
             let route = route::template(extensions).unwrap_or_default();
             hasher.field(Tag::Route, route.as_bytes());
         }
@@ -338,7 +338,7 @@ impl KeyHasher {
     }
 }
 
-/// For what a function of the user hashes.
+/// For the values that a custom key function hashes.
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.state.write(bytes);

@@ -116,8 +116,8 @@ impl RateLimitLayer {
 
     /// Also counts expired tokens, if the layer counts [`failures_only`](Self::failures_only).
     ///
-    /// The signature of an expired token is good: its sender is a client that did not refresh it,
-    /// or an attacker who replays it. By default it does not count.
+    /// The signature of an expired token is valid: the sender is either a client that did not
+    /// refresh the token, or an attacker that replays it. By default it does not count.
     pub fn count_expired(mut self) -> Self {
         self.count_expired = true;
         self
@@ -143,7 +143,7 @@ impl RateLimitLayer {
         self
     }
 
-    /// Charges a request when its response is there, by status and headers. A cost of 0 is free.
+    /// Charges a request once its response is known, by status and headers. A cost of 0 is free.
     ///
     /// A request is admitted while one permit is left. Its whole cost is charged afterwards, as a
     /// debt if necessary, of up to one more burst: concurrent requests of one caller may exceed the
@@ -174,9 +174,9 @@ impl RateLimitLayer {
         self
     }
 
-    /// What a request costs that is dropped before its response, if the layer
-    /// [charges afterwards](Self::charge_after): 1 by default. With 0, a client that always
-    /// disconnects early is not limited.
+    /// Sets the cost of a request that is dropped before its response, if the layer [charges
+    /// afterwards](Self::charge_after). The default is 1. With 0, a client that always disconnects
+    /// early is not limited.
     pub fn cost_if_dropped(mut self, permits: u32) -> Self {
         self.cost_if_dropped = permits;
         self
@@ -238,9 +238,9 @@ impl RateLimitLayer {
     /// Memory grows with the number of callers up to this maximum. Callers without debt are
     /// forgotten. When the table is full, which begins at three quarters of the number, newcomers
     /// replace the callers with the least debt, and take over that debt. So no caller gets more
-    /// than its quota by being replaced; newcomers have a shorter first burst, and are refused if
-    /// there are more than the table can count. The layer starts a count separate from that of its
-    /// clones.
+    /// than its quota by being replaced. In return, newcomers have a smaller first burst, and are
+    /// refused if more arrive than the table can count. The layer starts a count separate from that
+    /// of its clones.
     pub fn max_keys(mut self, keys: NonZeroUsize) -> Self {
         self.states = States::Memory(Arc::new(Memory::new(keys)));
         self
@@ -263,7 +263,7 @@ impl RateLimitLayer {
         self
     }
 
-    /// Which fields responses have. The default is [`HeaderStyle::Draft`].
+    /// Sets the rate limit fields of responses. The default is [`HeaderStyle::Draft`].
     ///
     /// ```
     /// use portcullis::rate_limit::HeaderStyle;

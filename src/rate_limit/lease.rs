@@ -4,15 +4,16 @@
 //! 2. It spends the oldest permits first. Permits that are left when their TTL ends are lost.
 //! 3. It requests more, ahead of need, when a quarter is left. One request per caller is in
 //!    progress at a time.
-//! 4. After a refusal the node refuses by itself until the store could grant again, but asks anew
-//!    after [`RECHECK`]: an operator may have deleted or repaired the key.
+//! 4. After a refusal, the node refuses requests without a call until the store could grant again.
+//!    After [`RECHECK`] it calls the store in any case, because an operator may have deleted or
+//!    repaired the key.
 //!
 //! Every admitted request spends a permit that the store granted at most one TTL earlier. So all
 //! nodes together admit, in any window, at most the bound of the quota plus what is refilled in one
 //! TTL ([`LeaseTerms::excess`]), however many nodes there are. The TTL begins when the request is
 //! *sent*, so a node drops its permits no later than the store assumes.
 //!
-//! If a lease would be a single permit, the store is asked for each request; only step 4 remains.
+//! If a lease would be a single permit, each request calls the store, and only step 4 applies.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::gcra::{Gcra, Left, Verdict};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseTerms {
     gcra: Gcra,
-    /// The most permits of one request.
+    /// The maximum number of permits in one lease request.
     max: u32,
     /// How long permits are kept, in nanoseconds; 0 if nothing is leased.
     ttl: u64,
@@ -34,7 +35,7 @@ pub(crate) struct LeaseTerms {
     backoff: u64,
 }
 
-/// What one node holds, and knows, of one caller's quota.
+/// The permits that one node holds of one caller's quota, and its knowledge of the store's state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lease {
     batches: VecDeque<Batch>,

@@ -13,7 +13,7 @@ use super::in_flight::{InFlight, Permit};
 use super::key::{Key, KeyConfig, KeyHasher};
 use super::memory::Memory;
 use super::prepared::{PreparedPolicy, QuotaSelector};
-use super::store::{Asking, Check, Outcome, Purpose, Source, Store, StoreError, Verdicts};
+use super::store::{Check, Outcome, OutcomeFuture, Purpose, Source, Store, StoreError, Verdicts};
 use crate::clock::Clock;
 use crate::decision::Mode;
 use crate::duration::nanos;
@@ -106,7 +106,7 @@ pub(super) struct Asked {
 /// How a limit answers a request.
 pub(super) enum Decided {
     Now(Result<Admission, Rejection>),
-    Later(Asking, Asked),
+    Later(OutcomeFuture, Asked),
 }
 
 // === impl Limit ===

@@ -7,7 +7,7 @@
 //! 4. At the maximum the newcomer replaces the state with the least debt, and the group keeps the
 //!    largest debt that was replaced, its *floor*. A caller that is not found in the group is
 //!    assumed to have that debt. So the table never assumes less debt than there is, and no caller
-//!    gets more than its quota by being replaced. In return newcomers have a shorter first burst
+//!    gets more than its quota by being replaced. In return, newcomers have a smaller first burst
 //!    while the table is full, and are refused if more arrive than the slots can admit at their
 //!    rate.
 
@@ -59,11 +59,11 @@ struct Place {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SlotState {
-    /// It holds this state.
+    /// The slot holds this state.
     Found,
-    /// It holds no debt.
+    /// The slot holds no debt.
     Vacant,
-    /// It holds another state, with a debt.
+    /// The slot holds another state, with a debt.
     Taken,
 }
 
@@ -242,7 +242,7 @@ impl Table {
                 least = Some((index, slot.tat));
             }
             if slot.tat == 0 {
-                // No state is beyond, because slots are reused but never emptied.
+                // No state follows an unused slot, because slots are reused but never emptied.
                 break;
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! 1. The key of the caller is found: the client's address, or the verified subject, client or
 //!    claim that `JwtAuthLayer` put into the request. An anonymous caller is counted by address. If
-//!    the request lacks what is needed, it is rejected as a misconfiguration and the log names the
-//!    fix; callers are never counted together by accident.
+//!    the request has no such key, it is rejected as a misconfiguration and the log names the fix.
+//!    Callers are never counted together by accident.
 //! 2. The state of the caller, one point in time per [quota](Quota), is looked up under a keyed
 //!    hash. The name of the caller is not kept.
 //! 3. The quotas decide (generic cell rate algorithm): a burst at once, then the rate. No window

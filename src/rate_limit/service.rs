@@ -1,4 +1,4 @@
-//! The service: glue between the limit and the gate.
+//! The service, and the gate that asks the limit.
 
 use std::sync::Arc;
 
@@ -15,8 +15,6 @@ use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`RateLimitLayer`](super::RateLimitLayer).
-    ///
-    /// `call` asks `LimitGate::begin`, and `LimitGate::finish` once a shared store has answered.
     RateLimit, LimitGate
 }
 

@@ -1,4 +1,4 @@
-//! Where the states of callers are kept: in memory, or in a store that several processes share.
+//! The storage of the callers' states: memory, or a store that several processes share.
 //!
 //! Memory is not a [`Store`]: it always decides at once, so the limit calls it directly. A store is
 //! asked in this order:
@@ -32,7 +32,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Decides by the shared state, within a deadline.
     ///
     /// A call that may have charged the caller is never repeated.
-    fn ask(&self, check: &Check<'_>) -> Asking;
+    fn ask(&self, check: &Check<'_>) -> OutcomeFuture;
 
     /// Charges permits that were used already, which may leave the caller in debt.
     ///
@@ -42,7 +42,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 }
 
 /// The pending answer of a store.
-pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Outcome, StoreError>> + Send>>;
+pub(crate) type OutcomeFuture = Pin<Box<dyn Future<Output = Result<Outcome, StoreError>> + Send>>;
 
 /// One question: may this caller have `cost` permits of *each* of its policies?
 ///

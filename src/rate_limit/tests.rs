@@ -596,7 +596,7 @@ fn keys_are_read_and_written() {
 }
 
 #[tokio::test]
-async fn a_request_is_in_flight_until_its_body_ends() {
+async fn request_is_in_flight_until_body_ends() {
     let two = NonZeroU32::new(2).unwrap();
     let (layer, _clock) = layer(Quota::UNLIMITED);
     let layer = layer.max_in_flight(two);
@@ -701,7 +701,7 @@ async fn quotas_follow_plan_role_or_claim() {
             .to_owned()
     }
     let own = || RateLimitLayer::new(Quota::per_minute(7)).by_subject();
-    let own_told = r#""default";q=7;w=60"#;
+    let own_quota = r#""default";q=7;w=60"#;
 
     let plans = own().plans(
         ["shop", "plan"],
@@ -710,35 +710,39 @@ async fn quotas_follow_plan_role_or_claim() {
             ("free", Quota::per_minute(9)),
         ],
     );
-    for (claim, told) in [
+    for (claim, expected) in [
         (r#"{"shop":{"plan":"free"}}"#, r#""default";q=9;w=60"#),
         (
             r#"{"shop":{"plan":["free","pro"]}}"#,
             r#""default";q=90;w=60"#,
         ),
-        (r#"{"shop":{"plan":"gold"}}"#, own_told),
-        (r#"{"shop":{"plan":{"pro":1}}}"#, own_told),
-        ("{}", own_told),
+        (r#"{"shop":{"plan":"gold"}}"#, own_quota),
+        (r#"{"shop":{"plan":{"pro":1}}}"#, own_quota),
+        ("{}", own_quota),
     ] {
-        assert_eq!(quota(&plans, caller("", claim)).await, told, "{claim}");
+        assert_eq!(quota(&plans, caller("", claim)).await, expected, "{claim}");
     }
-    assert_eq!(quota(&plans, Caller::Anonymous).await, own_told);
+    assert_eq!(quota(&plans, Caller::Anonymous).await, own_quota);
 
     let roles = own().plans_by_role([("staff", Quota::per_minute(50))]);
     let staff = quota(&roles, caller("staff", "{}")).await;
     assert_eq!(staff, r#""default";q=50;w=60"#);
-    assert_eq!(quota(&roles, caller("guest", "{}")).await, own_told);
+    assert_eq!(quota(&roles, caller("guest", "{}")).await, own_quota);
 
     let claimed = own().quota_claim("rpm", Quota::per_minute(600).burst(50));
-    for (claim, told) in [
+    for (claim, expected) in [
         (r#"{"rpm":100}"#, r#""default";q=50;w=30"#),
         (r#"{"rpm":20}"#, r#""default";q=20;w=60"#),
         (r#"{"rpm":99999999999}"#, r#""default";q=50;w=5"#),
-        (r#"{"rpm":-1}"#, own_told),
-        (r#"{"rpm":1.5}"#, own_told),
-        (r#"{"rpm":"600"}"#, own_told),
+        (r#"{"rpm":-1}"#, own_quota),
+        (r#"{"rpm":1.5}"#, own_quota),
+        (r#"{"rpm":"600"}"#, own_quota),
     ] {
-        assert_eq!(quota(&claimed, caller("", claim)).await, told, "{claim}");
+        assert_eq!(
+            quota(&claimed, caller("", claim)).await,
+            expected,
+            "{claim}"
+        );
     }
     let nothing = own().quota_claim("rpm", Quota::per_minute(600));
     assert_eq!(status(&nothing, by(caller("", r#"{"rpm":0}"#))).await, 429);

@@ -1,4 +1,4 @@
-//! Where a server is: the URL, and the stream that it leads to.
+//! The address of a server, and the stream that is connected to it.
 
 use std::fmt;
 use std::io;

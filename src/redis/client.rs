@@ -1,5 +1,5 @@
-//! One server, as one process knows it: every call has a deadline, and a server that keeps failing
-//! is not called.
+//! A client of one server. Every call has a deadline, and a server that keeps failing is not
+//! called.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub(crate) struct RedisClient {
 pub(crate) struct Events {
     /// Calls stop, because of this error.
     pub(crate) down: fn(&'static str),
-    /// Calls go on.
+    /// Calls resume.
     pub(crate) up: fn(),
     /// For how long calls were stopped, in total. Reported after each probe.
     pub(crate) degraded: fn(Duration),
@@ -94,8 +94,8 @@ impl RedisClient {
         nanos(self.clock.monotonic())
     }
 
-    /// Whether the server is to be called. While it is not, this starts a probe from time to time,
-    /// in a task of its own.
+    /// Whether the server may be called. While it is not, this starts a probe from time to time, in
+    /// a separate task.
     pub(crate) fn is_up<P, F>(self: &Arc<Self>, now: u64, probe: impl FnOnce() -> P) -> bool
     where
         P: FnOnce(MultiplexedConnection) -> F + Send + 'static,
@@ -195,14 +195,15 @@ impl RedisClient {
             }
             Err(error) => {
                 self.breaker.failed(self.now(), error);
-                // A server that moved away in silence would be waited for until TCP gives up.
+                // If the server moved without closing the connection, calls on it would wait for
+                // the timeout of TCP.
                 *lock(&self.current) = None;
             }
         }
         (self.events.degraded)(self.stats().degraded);
     }
 
-    /// The open connection, or a new one. Concurrent callers share one attempt, which goes on when
+    /// The open connection, or a new one. Concurrent callers share one attempt, which continues if
     /// they give up.
     async fn connection(self: &Arc<Self>) -> Result<Connection, &'static str> {
         if let Some(connection) = &*lock(&self.current) {

@@ -1,4 +1,4 @@
-//! The connection to a Redis or Valkey server. It knows nothing of what is stored there.
+//! The connection to a Redis or Valkey server. It is independent of the stored data.
 //!
 //! * [`Address`](address::Address) reads the URL and opens a stream: TCP, a Unix socket, or TLS.
 //! * [`RedisClient`] keeps one connection, bounds every call, and reconnects.

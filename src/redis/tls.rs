@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Shakes hands on `stream` and verifies that the server is `host`.
+/// Performs the TLS handshake on `stream` and verifies that the server is `host`.
 pub(super) async fn connect(host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let host = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(config()?);
     connector.connect(host, stream).await
 }
 
-/// Read once: the certificates of a system are many.
+/// Returns the configuration, which is built once because a system has many certificates.
 fn config() -> io::Result<Arc<ClientConfig>> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if let Some(config) = CONFIG.get() {
@@ -27,7 +27,7 @@ fn config() -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::clone(CONFIG.get_or_init(|| config)))
 }
 
-/// Trusts the certificates of the system, or those of `SSL_CERT_FILE`.
+/// Trusts the certificates of the system, or the certificates in `SSL_CERT_FILE`.
 fn new_config() -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

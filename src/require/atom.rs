@@ -123,7 +123,7 @@ pub(super) enum Source {
     Fixed,
 }
 
-/// How far the issuer's clock may be ahead of ours, in seconds.
+/// How far the issuer's clock may be ahead of the local clock, in seconds.
 const LEEWAY: u64 = 60;
 
 // === impl Atom ===

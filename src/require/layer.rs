@@ -73,7 +73,7 @@ macro_rules! layer {
                 self
             }
 
-            /// Whether the layer decides at all. If `false`, every request passes.
+            /// Switches the layer on or off. If it is off, every request passes.
             pub fn enabled(mut self, enabled: bool) -> Self {
                 self.enabled = enabled;
                 self

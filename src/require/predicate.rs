@@ -39,7 +39,7 @@ pub(super) enum Test {
 
 /// For error messages.
 pub(super) const TESTS: &str =
-    "say what the claim must be: is, contains, at_least, at_most or exists";
+    "add what the claim must be: is, contains, at_least, at_most or exists";
 
 // === impl Test ===
 
@@ -161,7 +161,7 @@ impl<T: Into<Value>> From<T> for Predicate {
     }
 }
 
-/// Whether two values are equal. Values of two types cannot be compared.
+/// Whether two values are equal. If their types differ, the answer is unknown.
 fn same(value: &Value, claim: &Value) -> Truth {
     match (value, claim) {
         // JSON has one type of numbers: 7 and 7.0 are equal.
@@ -182,7 +182,7 @@ fn same(value: &Value, claim: &Value) -> Truth {
     }
 }
 
-/// Two whole numbers are compared as such: converted to floats, two large ones may be equal.
+/// Whole numbers are not converted to floats, because two different large numbers may become equal.
 fn are_whole(own: &Number, number: &Number) -> bool {
     !own.is_f64() && !number.is_f64()
 }

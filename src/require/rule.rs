@@ -42,7 +42,7 @@ use crate::identity::Identity;
 /// A rule has three answers: it holds, it does not hold, or the answer is unknown because the token
 /// lacks a claim. Only a rule that holds admits a caller. If the token has no claim `tenant`,
 /// neither `claim(tenant is "acme")` nor `not(claim(tenant is "acme"))` admits the caller. Roles,
-/// scopes, permissions and the client are always known: a token that names none has none.
+/// scopes, permissions and the client are always known: if a token names none, the caller has none.
 ///
 /// Anonymous callers are admitted only by a rule that contains [`anonymous`](Self::anonymous).
 #[derive(Clone, PartialEq, Eq)]

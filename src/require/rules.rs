@@ -72,7 +72,7 @@ const WRITES: [Method; 4] = [Method::POST, Method::PUT, Method::PATCH, Method::D
 // === impl Rules ===
 
 impl Rules {
-    /// Every request is refused.
+    /// Creates rules that refuse every request.
     pub fn new() -> Self {
         Self::from(Rule::nobody())
     }

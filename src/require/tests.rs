@@ -425,7 +425,7 @@ fn configuration_syntax_is_strict() {
         r#"{ claim = "a", is = 1, contains = 1 }"#,
         Err("give one form in each table"),
     );
-    check(r#"{ claim = "a" }"#, Err("say what the claim must be"));
+    check(r#"{ claim = "a" }"#, Err("add what the claim must be"));
     check(r#"{ is = "a" }"#, Err("name the claim"));
     check(
         r#"{ claim = "a", exists = false }"#,
@@ -476,7 +476,7 @@ fn parse_error_names_position_and_problem() {
         ("role:\"a", 5, "JSON value"),
         ("max_age:5m", 9, "one rule"),
         ("max_age:soon", 8, "whole seconds"),
-        ("claim(a)", 7, "say what the claim must be"),
+        ("claim(a)", 7, "add what the claim must be"),
         ("claim(a is b)", 11, "JSON value"),
         ("claim([1] is 1)", 9, "list of names"),
         ("claim(a at_least 1.5)", 20, "whole number"),

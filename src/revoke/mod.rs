@@ -18,7 +18,7 @@
 //!
 //! | kind | ends ten minutes after |
 //! |---|---|
-//! | token, session, key | the given end, which is believed up to ten years ahead |
+//! | token, session, key | the given end, at most ten years ahead |
 //! | subject, client, issuer | its not-before plus [`max_token_lifetime`](Revocations::max_token_lifetime) |
 //!
 //! Only a keyed hash of each name is kept, so [`Revocations::entries`] lists kinds and ends but no

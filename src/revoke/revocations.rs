@@ -62,7 +62,7 @@ const LEEWAY: u64 = 600;
 
 const DAY: u64 = 24 * 3600;
 
-/// How far ahead an explicit end is believed: ten years.
+/// The maximum distance of an explicit end: ten years. A later end is reduced to it.
 const MAX_AHEAD: u64 = 3653 * DAY;
 
 // === impl Revocations ===
@@ -73,7 +73,7 @@ impl Revocations {
         None => NonZeroUsize::MIN,
     };
 
-    /// Nothing is revoked.
+    /// Creates an empty list of revocations.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -106,8 +106,8 @@ impl Revocations {
     /// The longest life of a token, `exp` minus `iat`, for this handle and later clones of it. The
     /// default: 24 hours.
     ///
-    /// A not-before stays in force for that long. An explicit end (`expires_at`, `until`) is
-    /// believed even if it is later.
+    /// A not-before stays in force for that long. An explicit end (`expires_at`, `until`) is used
+    /// even if it is later.
     ///
     /// # Errors
     ///
@@ -242,7 +242,8 @@ impl Revocations {
             find(Kind::Client, token.client),
             find(Kind::Issuer, Some("")),
         ];
-        // The latest of the three counts. In CVE-2026-8922 and CVE-2026-18218 one hid another.
+        // The latest of the three counts. In CVE-2026-8922 and CVE-2026-18218, one not-before hid
+        // another.
         let not_before = not_before.iter().flatten().map(|slot| slot.not_before);
         let latest = not_before.max();
         latest.is_some_and(|latest| token.issued_at.is_none_or(|issued_at| issued_at <= latest))

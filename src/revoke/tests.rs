@@ -198,7 +198,7 @@ fn each_ends_by_itself() {
         301,
     );
     check(Revocation::session(ISSUER, "s-1", ends_soon), 300);
-    // An explicit end is believed, however long other tokens live.
+    // An explicit end is used, however long other tokens live.
     for days in [7, 30, 3653] {
         let end = at(NOW + days * DAY);
         check(Revocation::token(ISSUER, "t-1", end), days * DAY);

@@ -42,7 +42,7 @@ const STRICTER: &[(&str, &str)] = &[
 ];
 
 /// The signers.
-struct World {
+struct Fixture {
     p256: Forge,
     other_p256: Forge,
     double: [Forge; 2],
@@ -51,7 +51,7 @@ struct World {
     ed: EdForge,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         Self {
             p256: Forge::new(),
@@ -347,13 +347,13 @@ fn layer(issuers: &[Trusted]) -> JwtAuthLayer {
 
 #[test]
 fn a_second_verifier_accepts_every_accepted_token() {
-    let world = World::new();
-    let issuers = world.issuers();
+    let fixture = Fixture::new();
+    let issuers = fixture.issuers();
     let layer = layer(&issuers);
     let mut accepted = 0;
     let mut stricter = BTreeMap::<&str, u64>::new();
     for number in 0..CASES {
-        let token = world.token(&mut Random::new(7519, number));
+        let token = fixture.token(&mut Random::new(7519, number));
         let plain = naive::verify(&token, &issuers, AUDIENCE, NOW as f64);
         match (layer.verify_now(&token), plain) {
             (Ok(identity), Ok(claims)) => {

@@ -8,7 +8,9 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
 use http::{HeaderValue, Method, StatusCode};
 use portcullis::manifest::{Describe, Entry, Manifest, Undescribed};
-use portcullis::{GuardedRouter, Identity, RequireLayer, RequireRoleLayer, Rule, Rules};
+use portcullis::{
+    GuardedRouter, Identity, Reason, Rejection, RequireLayer, RequireRoleLayer, Rule, Rules,
+};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::service_fn;
 use tower_http::timeout::TimeoutLayer;
@@ -209,6 +211,12 @@ async fn unnamed_method_is_405_after_authentication() {
     }
     let response = call(&app, "DELETE", "/a", Some(&guest)).await;
     assert_eq!(response.headers()["allow"], "GET,HEAD,PUT");
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.reason(), Reason::MethodNotAllowed);
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ async fn verify_now_fetches_a_rotated_key_in_the_background() {
     assert_eq!(rejection.reason(), Reason::KeysUnavailable);
     assert!(rejection.retry_after().is_some());
     issuer.wait_for_fetches(2).await;
-    auth.verify(&new).await.unwrap(); // until the fetch has ended
+    auth.verify(&new).await.unwrap(); // until the fetch ends
     assert_eq!(auth.verify_now(&new).unwrap().subject(), "bob");
     assert_eq!(issuer.fetches(), 2);
 }

@@ -7,14 +7,14 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::*;
-use crate::mutated::{Mutant, Random, World};
+use crate::mutated::{Fixture, Mutant, Random};
 
 /// Every failure prints its seed. The same seed makes the same mutants.
 const SEED: u64 = 7519;
 
 #[test]
 fn damaged_tokens_are_rejected_as_client_errors() {
-    let report = World::new().run_all(SEED, 100_000);
+    let report = Fixture::new().run_all(SEED, 100_000);
     println!("{report}");
     assert!(report.breaches.is_empty(), "{report}");
     assert!(
@@ -36,21 +36,21 @@ fn damaged_tokens_are_rejected_as_client_errors() {
 
 #[tokio::test]
 async fn damaged_requests_are_rejected_as_client_errors() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let limit = RateLimitLayer::new(Quota::per_second(1_000_000)).by_subject();
-    let auth = world.layer.clone();
+    let auth = fixture.layer.clone();
     let stack = stack((auth, limit, RequireRoleLayer::any(["reader"])));
-    for token in &world.honest {
+    for token in &fixture.honest {
         assert_eq!(send(&stack, request(Some(token))).await.status, 200);
     }
     let mut sent = 0;
     for number in 0..10_000 {
-        let Mutant { token, damage } = world.mutant(&mut Random::new(SEED, number));
+        let Mutant { token, damage } = fixture.mutant(&mut Random::new(SEED, number));
         let Ok(value) = http::HeaderValue::try_from(format!("Bearer {token}")) else {
             continue; // cannot be sent
         };
         // Trailing spaces are not sent, and a twin is valid.
-        if world.honest.iter().any(|honest| honest == token.trim()) || damage == Mutant::TWIN {
+        if fixture.honest.iter().any(|honest| honest == token.trim()) || damage == Mutant::TWIN {
             continue;
         }
         let is_grpc = number % 4 == 0;

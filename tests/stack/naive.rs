@@ -18,7 +18,7 @@ pub(super) struct Trusted {
     pub(super) secret: Option<Vec<u8>>,
 }
 
-/// The claims of a token that is valid at this time, with a minute of leeway.
+/// Returns the claims if the token is valid at this time, with a minute of leeway.
 pub(super) fn verify(
     token: &str,
     issuers: &[Trusted],

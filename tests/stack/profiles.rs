@@ -259,7 +259,7 @@ fn clock() -> Clock {
     ManualClock::at(NOW).into()
 }
 
-fn told(identity: &Identity) -> [String; 5] {
+fn summary(identity: &Identity) -> [String; 5] {
     let joined = |names: Vec<&str>| names.join(" ");
     [
         identity.subject().to_owned(),
@@ -291,7 +291,7 @@ async fn each_issuer_is_read_by_its_own_profile() {
             verified.map_err(|rejection| rejection.reason())
         };
         let own = verify(&provider.header, provider.claims.clone()).unwrap();
-        assert_eq!(told(&own), provider.expected, "{:?}", provider.profile);
+        assert_eq!(summary(&own), provider.expected, "{:?}", provider.profile);
         assert_eq!(own.issuer(), iss);
         // Tokens other than access tokens.
         for typ in ["logout+jwt", "dpop+jwt", "secevent+jwt"] {
@@ -348,6 +348,6 @@ async fn entra_tenants_share_one_key_set() {
             Some(reason) => assert_eq!(told_issuer, Err(&reason), "{tenant} {kid}"),
         }
     }
-    let roles = told(&verify("77e0", KID).unwrap());
+    let roles = summary(&verify("77e0", KID).unwrap());
     assert_eq!(roles[2..4], ["Orders.Admin", "Orders.Read Orders.Write"]);
 }

@@ -73,9 +73,9 @@ async fn records_state_whether_token_was_cached() {
         asked.extensions_mut().insert(log.clone());
         assert_eq!(send(&stack, asked).await.status, 200);
         let records = log.records();
-        let told: Vec<_> = records.iter().map(|own| (own.layer, own.cached)).collect();
+        let summary: Vec<_> = records.iter().map(|own| (own.layer, own.cached)).collect();
         let layers = ["authentication", "rate_limit", "authorization"];
-        assert_eq!(told, layers.map(|layer| (layer, cached)));
+        assert_eq!(summary, layers.map(|layer| (layer, cached)));
     }
 }
 

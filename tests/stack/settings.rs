@@ -38,12 +38,12 @@ async fn report_mode_passes_and_reports_the_rejection() {
     let answer = send(&stack, second).await;
     assert_eq!(status(&answer), 200);
     let records = log.records();
-    let told: Vec<_> = records
+    let summary: Vec<_> = records
         .iter()
         .map(|r| (r.event, r.reason, r.mode))
         .collect();
     assert_eq!(
-        told,
+        summary,
         [
             ("auth.success", None, "enforce"),
             ("ratelimit.would_limit", Some(Reason::RateLimited), "report"),
@@ -188,8 +188,8 @@ async fn the_quota_belongs_to_the_caller() {
             if plan == Some("pro") {
                 assert_eq!(answer.header("ratelimit-policy"), r#""default";q=3;w=3600"#);
             }
-            let told = answer.headers.contains_key("ratelimit");
-            assert_eq!(told, plan != Some("ours"));
+            let has_fields = answer.headers.contains_key("ratelimit");
+            assert_eq!(has_fields, plan != Some("ours"));
         }
         assert_eq!(passed, admitted, "{plan:?}");
     }
@@ -237,7 +237,7 @@ async fn preflights_pass_only_if_enabled() {
     let (_issuer, auth) = warm_auth().await;
     let role = || RequireRoleLayer::any(["admin"]);
     let strict = stack((auth.clone(), role()));
-    let told = stack((
+    let enabled = stack((
         auth.clone().pass_cors_preflight(),
         role().pass_cors_preflight(),
     ));
@@ -253,7 +253,7 @@ async fn preflights_pass_only_if_enabled() {
             .insert("access-control-request-method", "POST".parse().unwrap());
         request
     };
-    assert_eq!(status(&send(&told, preflight()).await), 200);
+    assert_eq!(status(&send(&enabled, preflight()).await), 200);
     assert_eq!(status(&send(&strict, preflight()).await), 401);
     assert_eq!(status(&send(&half, preflight()).await), 401);
     for damage in ["method", "origin", "access-control-request-method"] {
@@ -262,7 +262,7 @@ async fn preflights_pass_only_if_enabled() {
             "method" => *request.method_mut() = Method::GET,
             name => drop(request.headers_mut().remove(name)),
         }
-        assert_eq!(status(&send(&told, request).await), 401, "{damage}");
+        assert_eq!(status(&send(&enabled, request).await), 401, "{damage}");
     }
 }
 

@@ -30,7 +30,7 @@ const TENANT: &str = "https://login.example.com/acme/v2.0";
 const NOW: u64 = 1_800_000_000;
 
 /// Issuers, their tokens, and the layer that accepts them.
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) layer: JwtAuthLayer,
     pub(crate) honest: Vec<String>,
     /// Everything that an attacker can read: whole tokens, single members, decoded parts.
@@ -71,7 +71,7 @@ pub(crate) struct Report {
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub(crate) struct Random(u64);
 
-type Damage = fn(&World, &mut Random, &str) -> String;
+type Damage = fn(&Fixture, &mut Random, &str) -> String;
 
 const DAMAGES: &[(&str, Damage)] = &[
     ("a bit of a decoded part", flip_decoded),
@@ -135,9 +135,9 @@ impl Random {
     }
 }
 
-// === impl World ===
+// === impl Fixture ===
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let (own, strangers) = (Signers::new(), Signers::new());
         let es384 = KeyRing::generate(Algorithm::ES384).unwrap();
@@ -357,7 +357,7 @@ fn object(part: &str) -> Value {
     serde_json::from_slice(&decode(part)).unwrap()
 }
 
-fn flip_decoded(_: &World, random: &mut Random, token: &str) -> String {
+fn flip_decoded(_: &Fixture, random: &mut Random, token: &str) -> String {
     let mut parts = parts(token).map(decode);
     let part = &mut parts[random.below(3)];
     for _ in 0..=random.below(2) {
@@ -367,14 +367,14 @@ fn flip_decoded(_: &World, random: &mut Random, token: &str) -> String {
     parts.map(encode).join(".")
 }
 
-fn flip_text(_: &World, random: &mut Random, token: &str) -> String {
+fn flip_text(_: &Fixture, random: &mut Random, token: &str) -> String {
     let mut text = token.as_bytes().to_vec();
     let at = random.below(text.len());
     text[at] ^= 1 << random.below(7);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn replace_character(_: &World, random: &mut Random, token: &str) -> String {
+fn replace_character(_: &Fixture, random: &mut Random, token: &str) -> String {
     let mut text: Vec<char> = token.chars().collect();
     let at = random.below(text.len());
     text[at] = random
@@ -387,7 +387,7 @@ fn replace_character(_: &World, random: &mut Random, token: &str) -> String {
     text.into_iter().collect()
 }
 
-fn cut_and_paste(_: &World, random: &mut Random, token: &str) -> String {
+fn cut_and_paste(_: &Fixture, random: &mut Random, token: &str) -> String {
     let mut text: Vec<char> = token.chars().collect();
     let start = random.below(text.len());
     let end = (start + 1 + random.below(8)).min(text.len());
@@ -404,7 +404,7 @@ fn cut_and_paste(_: &World, random: &mut Random, token: &str) -> String {
     text.into_iter().collect()
 }
 
-fn shuffle_parts(_: &World, random: &mut Random, token: &str) -> String {
+fn shuffle_parts(_: &Fixture, random: &mut Random, token: &str) -> String {
     let parts = parts(token);
     let count = [1, 2, 3, 3, 3, 4, 5, 6][random.below(8)];
     let chosen: Vec<&str> = (0..count)
@@ -413,16 +413,16 @@ fn shuffle_parts(_: &World, random: &mut Random, token: &str) -> String {
     chosen.join(".")
 }
 
-fn splice(world: &World, random: &mut Random, token: &str) -> String {
+fn splice(fixture: &Fixture, random: &mut Random, token: &str) -> String {
     let whole = parts(token);
-    let mut donor = || parts(&world.honest[random.below(world.honest.len())]);
+    let mut donor = || parts(&fixture.honest[random.below(fixture.honest.len())]);
     let donors = [whole, donor(), donor()];
     [0, 1, 2]
         .map(|at| donors[random.below(donors.len())][at])
         .join(".")
 }
 
-fn respell(_: &World, random: &mut Random, token: &str) -> String {
+fn respell(_: &Fixture, random: &mut Random, token: &str) -> String {
     let mut parts = parts(token).map(str::to_owned);
     let part = &mut parts[random.below(3)];
     match random.below(6) {
@@ -492,13 +492,13 @@ const HEADER_NAMES: &[&str] = &[
     "alg", "kid", "typ", "cty", "crit", "jwk", "jku", "x5u", "x5c", "x5t", "b64", "zip", "enc", "a",
 ];
 
-fn edit_header(_: &World, random: &mut Random, token: &str) -> String {
+fn edit_header(_: &Fixture, random: &mut Random, token: &str) -> String {
     let [header, payload, signature] = parts(token);
     let header = edit(random, &mut object(header), HEADER_NAMES);
     format!("{}.{payload}.{signature}", encode(header))
 }
 
-fn edit_claims(_: &World, random: &mut Random, token: &str) -> String {
+fn edit_claims(_: &Fixture, random: &mut Random, token: &str) -> String {
     const NAMES: &[&str] = &[
         "iss",
         "sub",
@@ -520,7 +520,7 @@ fn edit_claims(_: &World, random: &mut Random, token: &str) -> String {
     format!("{header}.{}.{signature}", encode(payload))
 }
 
-fn rewrite_json(_: &World, random: &mut Random, token: &str) -> String {
+fn rewrite_json(_: &Fixture, random: &mut Random, token: &str) -> String {
     let mut parts = parts(token).map(str::to_owned);
     let part = &mut parts[random.below(2)];
     let json = object(part);
@@ -535,7 +535,7 @@ fn rewrite_json(_: &World, random: &mut Random, token: &str) -> String {
     parts.join(".")
 }
 
-fn swap_algorithm(_: &World, random: &mut Random, token: &str) -> String {
+fn swap_algorithm(_: &Fixture, random: &mut Random, token: &str) -> String {
     let [header, payload, signature] = parts(token);
     let mut header = object(header);
     let names = [
@@ -552,13 +552,13 @@ fn swap_algorithm(_: &World, random: &mut Random, token: &str) -> String {
     format!("{}.{payload}.{signature}", encode(header.to_string()))
 }
 
-fn sign_by_stranger(world: &World, random: &mut Random, token: &str) -> String {
+fn sign_by_stranger(fixture: &Fixture, random: &mut Random, token: &str) -> String {
     let [header, payload, _] = parts(token);
     let mut header = object(header);
     let claims = decode(payload);
-    let stranger = &world.strangers;
+    let stranger = &fixture.strangers;
     match random.below(6) {
-        0 => world.forged[random.below(world.forged.len())].clone(),
+        0 => fixture.forged[random.below(fixture.forged.len())].clone(),
         1 => {
             header["alg"] = json!("ES256");
             header["jwk"] = stranger.p256.jwk("p256");
@@ -590,7 +590,7 @@ fn decode_text(token: &str) -> String {
     String::from_utf8(decode(parts(token)[0])).unwrap()
 }
 
-fn sign_with_public_key(world: &World, random: &mut Random, token: &str) -> String {
+fn sign_with_public_key(fixture: &Fixture, random: &mut Random, token: &str) -> String {
     let mut header = object(parts(token)[0]);
     header["alg"] = json!("HS256");
     let claims = String::from_utf8(decode(parts(token)[1])).unwrap();
@@ -598,11 +598,11 @@ fn sign_with_public_key(world: &World, random: &mut Random, token: &str) -> Stri
         true => claims.replace(PUBLIC, SECRET),
         false => claims,
     };
-    let secret = &world.public[random.below(world.public.len())];
+    let secret = &fixture.public[random.below(fixture.public.len())];
     hs256(&header.to_string(), &claims, secret)
 }
 
-fn change_signature(world: &World, random: &mut Random, token: &str) -> String {
+fn change_signature(fixture: &Fixture, random: &mut Random, token: &str) -> String {
     let old = signature_of(token);
     let length = old.len();
     let new = match random.below(14) {
@@ -626,13 +626,13 @@ fn change_signature(world: &World, random: &mut Random, token: &str) -> String {
             let s = sum[sum.len() - 32..].iter().rev();
             [&old[..32], &s.copied().collect::<Vec<_>>()].concat()
         }
-        _ if length == 256 => add(&old, &world.modulus),
+        _ if length == 256 => add(&old, &fixture.modulus),
         _ => Vec::new(),
     };
     with_signature(token, new)
 }
 
-fn sign_what_is_wrong(world: &World, random: &mut Random, token: &str) -> String {
+fn sign_what_is_wrong(fixture: &Fixture, random: &mut Random, token: &str) -> String {
     let mut claims = object(parts(token)[1]);
     let is_secret = claims["iss"] == SECRET;
     let mut header = match (is_secret, random.below(2)) {
@@ -708,9 +708,9 @@ fn sign_what_is_wrong(world: &World, random: &mut Random, token: &str) -> String
     let claims = format!("{{{repeated}{}", &claims.to_string()[1..]);
     let header = header.to_string();
     match alg.as_str().unwrap() {
-        "HS256" => hs256(&header, &claims, &world.own.secret),
-        "ES256" => world.own.p256.sign(&header, &claims),
-        _ => world.own.ed.sign(&header, &claims),
+        "HS256" => hs256(&header, &claims, &fixture.own.secret),
+        "ES256" => fixture.own.p256.sign(&header, &claims),
+        _ => fixture.own.ed.sign(&header, &claims),
     }
 }
 
@@ -719,7 +719,7 @@ fn one_of<const N: usize>(random: &mut Random, values: [Value; N]) -> Value {
     values.into_iter().nth(at).unwrap()
 }
 
-fn noise(_: &World, random: &mut Random, token: &str) -> String {
+fn noise(_: &Fixture, random: &mut Random, token: &str) -> String {
     let mut parts = parts(token).map(str::to_owned);
     let length = 1 + random.below(60);
     parts[random.below(3)] = match random.below(4) {
@@ -735,8 +735,8 @@ fn noise(_: &World, random: &mut Random, token: &str) -> String {
     parts.join(".")
 }
 
-fn twin(world: &World, _: &mut Random, _: &str) -> String {
-    let token = &world.honest[0];
+fn twin(fixture: &Fixture, _: &mut Random, _: &str) -> String {
+    let token = &fixture.honest[0];
     let old = signature_of(token);
     with_signature(
         token,

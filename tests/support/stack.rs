@@ -95,7 +95,7 @@ pub(crate) fn request(token: Option<&str>) -> Request<Body> {
     }
 }
 
-/// A request with these headers, whatever their bytes are.
+/// A request with these headers, which may contain any bytes.
 pub(crate) fn with(headers: &[(&str, &str)]) -> Request<Body> {
     let mut request = Request::get("/orders").body(Body::empty()).unwrap();
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! What is printed, and what is kept.
+//! The printed report, and the saved results.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use crate::fixture::Algorithm;
 use crate::growth::Scaling;
 use crate::measure::Row;
 
-/// Everything that one run found.
+/// The results of one run.
 pub struct Report {
     pub rows: Vec<Row>,
     pub scalings: Vec<Scaling>,
@@ -36,7 +36,7 @@ impl Report {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// The least that any other crate takes for a request with a token of this algorithm.
+    /// The time of the fastest other crate for a request with a token of this algorithm.
     pub fn fastest_other(&self, algorithm: Algorithm) -> Option<&Row> {
         let ending = format!("/request/{}", algorithm.as_str());
         let requests = self.rows.iter().filter(|row| row.name.ends_with(&ending));
@@ -109,7 +109,7 @@ impl Report {
         Ok(())
     }
 
-    /// One JSON object a line. Where nothing was measured, it holds 0.
+    /// One JSON object per line. 0 means that nothing was measured.
     pub fn write_json(&self, path: &Path) -> io::Result<()> {
         let number = |value: f64| {
             if value.is_nan() {
@@ -136,7 +136,7 @@ impl Report {
     }
 }
 
-/// Where, when and with what this was measured.
+/// The machine, the time and the versions of the measurement.
 pub fn machine() -> String {
     let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = about

@@ -73,7 +73,7 @@ impl Configuration {
         writeln!(f, "\n[identity_headers]")?;
         for header in &self.identity_headers {
             let name = header.name.as_str();
-            writeln!(f, "{} = {}", Quoted(name), told(&header.value))?;
+            writeln!(f, "{} = {}", Quoted(name), value_text(&header.value))?;
         }
         for consumer in &self.consumers {
             writeln!(f, "\n[[consumers]]\nname = {}", Quoted(&consumer.name))?;
@@ -187,7 +187,7 @@ fn store(f: &mut fmt::Formatter<'_>, own: &RateLimitStore) -> fmt::Result {
     writeln!(f, "expected_nodes = {}", own.expected_nodes)
 }
 
-fn told(value: &IdentityValue) -> String {
+fn value_text(value: &IdentityValue) -> String {
     let word = match value {
         IdentityValue::Subject => "sub",
         IdentityValue::Issuer => "iss",

@@ -1,4 +1,4 @@
-//! What survives a restart and what must not.
+//! Which keys a restart restores, and which it must not restore.
 
 use std::time::Duration;
 

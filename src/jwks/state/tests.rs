@@ -272,7 +272,7 @@ fn waiting_request_shortens_the_backoff_that_runs() {
 }
 
 #[test]
-fn stale_keys_are_used_until_max_stale_is_over() {
+fn stale_keys_are_used_until_max_stale() {
     let down = [Tick(0), Fetched(0), Tick(450), Failed(450)];
     let then = |now| {
         down.into_iter()

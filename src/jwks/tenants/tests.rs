@@ -119,7 +119,7 @@ async fn every_tenant_has_its_own_keys() {
 }
 
 #[tokio::test]
-async fn made_up_tenants_cause_few_fetches_and_evict_none() {
+async fn invented_tenants_cause_few_fetches_evict_none() {
     let site = Site::new(2);
     assert_eq!(site.token("t1").await, Outcome::Verified);
     assert_eq!(site.token("t2").await, Outcome::Verified);
@@ -309,7 +309,7 @@ fn duplicate_and_open_patterns_are_refused() {
 
 #[cfg(feature = "reqwest")]
 #[test]
-fn tenant_in_the_url_needs_one_in_the_issuer() {
+fn tenant_in_url_requires_tenant_in_issuer() {
     let at = |issuer: &str, uri: &str| {
         let source = JwksSource::uri(issuer, uri);
         source.and_then(|source| JwksCache::new([source])).is_ok()

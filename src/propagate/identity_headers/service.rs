@@ -1,4 +1,4 @@
-//! The service: glue between the headers and the gate.
+//! The service, and the gate that writes the headers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,8 +16,6 @@ use crate::stage::Stage;
 
 gated_service! {
     /// A service behind [`IdentityHeadersLayer`](crate::IdentityHeadersLayer).
-    ///
-    /// `call` asks `HeadersGate::begin`, which never waits.
     IdentityHeaders, HeadersGate
 }
 

@@ -112,9 +112,9 @@ impl RateLimitLayer {
     /// Counts each value that `read` finds in a request separately, and requests in which it finds
     /// none by address.
     ///
-    /// Read what the client cannot choose: what another layer put into the extensions, for example
-    /// the [`Caller`](crate::Caller), or a header that a trusted proxy sets. A client that chooses
-    /// its own key has no limit.
+    /// Read what the client cannot choose: values that another layer put into the extensions, for
+    /// example the [`Caller`](crate::Caller), or a header that a trusted proxy sets. A client that
+    /// chooses its own key has no limit.
     ///
     /// ```
     /// use portcullis::{Caller, Quota, RateLimitLayer};

@@ -21,7 +21,7 @@ fn terms() -> LeaseTerms {
 }
 
 #[test]
-fn the_ttl_is_the_refill_time_up_to_a_second() {
+fn ttl_is_refill_time_up_to_a_second() {
     check(Quota::per_second(1_000), 25, (250, 250, 25, 50));
     check(Quota::per_second(10_000), 25, (2_500, 250, 250, 50));
     check(Quota::per_second(100), 10, (10, 100, 1, 25));

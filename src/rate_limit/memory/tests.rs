@@ -151,7 +151,7 @@ fn keys_without_debt_are_overwritten() {
 }
 
 #[test]
-fn a_refused_stranger_is_not_remembered() {
+fn refused_newcomer_takes_no_slot() {
     let none = policies(&[Quota::per_second(0)]);
     let memory = memory(1_000);
     for name in 0..100 {
@@ -161,7 +161,7 @@ fn a_refused_stranger_is_not_remembered() {
 }
 
 #[test]
-fn a_look_leaves_nothing() {
+fn peek_changes_nothing() {
     let one = policies(&[Quota::per_hour(1)]);
     let memory = memory(1_000);
     let look = Check {
@@ -180,7 +180,7 @@ fn a_slot_is_as_large_as_documented() {
 }
 
 #[test]
-fn what_one_policy_refuses_no_policy_charges() {
+fn refusal_of_one_policy_charges_none() {
     let both = policies(&[Quota::per_second(2), Quota::per_day(3)]);
     let memory = memory(1_000);
     let ask = |now| {

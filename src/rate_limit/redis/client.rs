@@ -1,4 +1,4 @@
-//! The store of one process: the permits that it holds first, then the server, then the fallback.
+//! The store of one process. It uses its own permits first, then the server, then the fallback.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -15,7 +15,7 @@ use crate::rate_limit::gcra::Verdict;
 use crate::rate_limit::key::Key;
 use crate::rate_limit::lease::LeaseRequest;
 use crate::rate_limit::policy::Policies;
-use crate::rate_limit::store::{Asking, Check, Outcome, Purpose, Source, Store, StoreError};
+use crate::rate_limit::store::{Check, Outcome, OutcomeFuture, Purpose, Source, Store, StoreError};
 use crate::redis::DEADLINE;
 use crate::single_flight::Waiter;
 
@@ -31,19 +31,19 @@ struct Parts {
 
 /// A [`Check`] that outlives its request.
 #[derive(Clone)]
-struct Question {
+struct OwnedCheck {
     key: Key,
     policies: Arc<Policies>,
     cost: NonZeroU32,
     purpose: Purpose,
 }
 
-/// How a request goes on.
+/// The next step of a request.
 enum Step {
     Decided(Outcome),
     /// It waits for the purchase in progress.
     Wait(Waiter<Purchase>, Buyer),
-    /// It asks the server for itself alone.
+    /// It asks the server for its own permits only.
     Ask,
 }
 
@@ -54,7 +54,8 @@ enum Buyer {
     Another,
 }
 
-/// How many purchases a request waits for, within one deadline, before it asks for itself alone.
+/// How many purchases a request waits for, within one deadline, before it asks for its own permits
+/// only.
 const MAX_PURCHASES: u32 = 4;
 
 // === impl LeaseClient ===
@@ -90,12 +91,12 @@ impl Store for LeaseClient {
         self.0.fallback.decide(&Check { now, ..*check }).ok()
     }
 
-    fn ask(&self, check: &Check<'_>) -> Asking {
-        let (parts, question) = (Arc::clone(&self.0), Question::of(check));
+    fn ask(&self, check: &Check<'_>) -> OutcomeFuture {
+        let (parts, question) = (Arc::clone(&self.0), OwnedCheck::of(check));
         let runtime = Handle::try_current()
             .ok()
             .filter(|_| !parts.backend.stats().is_open);
-        // A separate task: what was charged is kept even if the client disconnects.
+        // In a separate task, so that granted permits are kept even if the client disconnects.
         let task = runtime.map(|runtime| {
             let (parts, question) = (Arc::clone(&parts), question.clone());
             runtime.spawn(async move { parts.ask(&question).await })
@@ -115,7 +116,7 @@ impl Store for LeaseClient {
         if let Ok(runtime) = Handle::try_current()
             && self.0.backend.is_up(now)
         {
-            let (parts, question) = (Arc::clone(&self.0), Question::of(check));
+            let (parts, question) = (Arc::clone(&self.0), OwnedCheck::of(check));
             runtime.spawn(async move {
                 let answer = parts.run(Action::Charge, &question);
                 if answer.await.is_err() {
@@ -156,14 +157,14 @@ impl Parts {
         if let Some(requests) = caller.requests_ahead(now)
             && self.backend.is_up(now)
         {
-            let question = Question::of(check);
+            let question = OwnedCheck::of(check);
             let buy = || Arc::clone(self).buy(id, question, requests);
             caller.purchase.start_or_join(buy);
         }
         Some(outcome)
     }
 
-    async fn ask(self: Arc<Self>, question: &Question) -> Result<Outcome, StoreError> {
+    async fn ask(self: Arc<Self>, question: &OwnedCheck) -> Result<Outcome, StoreError> {
         let (policies, cost) = (&question.policies, question.cost.get());
         if question.purpose == Purpose::Peek || !self.leases.leases(policies, cost) {
             return self.ask_exactly(question).await;
@@ -175,11 +176,11 @@ impl Parts {
     }
 
     /// Waits for purchases, this request's own or another's, until one leaves permits for this
-    /// request. If none does, it asks for itself alone.
+    /// request. If none does, the request asks for its own permits only.
     async fn purchase(
         self: &Arc<Self>,
         id: Id,
-        question: &Question,
+        question: &OwnedCheck,
     ) -> Result<Outcome, StoreError> {
         for _ in 0..MAX_PURCHASES {
             let (waiter, buyer) = match self.step(id, question) {
@@ -204,7 +205,7 @@ impl Parts {
         self.ask_exactly(question).await
     }
 
-    fn step(self: &Arc<Self>, id: Id, question: &Question) -> Step {
+    fn step(self: &Arc<Self>, id: Id, question: &OwnedCheck) -> Step {
         let now = self.backend.now();
         let (check, cost) = (question.check(now), question.cost.get());
         self.leases.open(id, &question.policies, |caller, opened| {
@@ -228,7 +229,7 @@ impl Parts {
         })
     }
 
-    fn spend_or_reject(&self, id: Id, question: &Question) -> Option<Outcome> {
+    fn spend_or_reject(&self, id: Id, question: &OwnedCheck) -> Option<Outcome> {
         let now = self.backend.now();
         let check = question.check(now);
         self.leases.find(id, |caller| {
@@ -240,11 +241,11 @@ impl Parts {
     async fn buy(
         self: Arc<Self>,
         id: Id,
-        question: Question,
+        question: OwnedCheck,
         requests: Box<[LeaseRequest]>,
     ) -> Purchase {
         let sent = self.backend.now();
-        let Question { key, policies, .. } = question;
+        let OwnedCheck { key, policies, .. } = question;
         let reply = self
             .backend
             .run(Action::Acquire, key, &policies, &requests)
@@ -261,7 +262,7 @@ impl Parts {
         bought.unwrap_or(Purchase::Full)
     }
 
-    async fn ask_exactly(&self, question: &Question) -> Result<Outcome, StoreError> {
+    async fn ask_exactly(&self, question: &OwnedCheck) -> Result<Outcome, StoreError> {
         let action = match question.purpose {
             Purpose::Acquire => Action::Acquire,
             Purpose::Peek => Action::Peek,
@@ -276,15 +277,15 @@ impl Parts {
         })
     }
 
-    async fn run(&self, action: Action, question: &Question) -> Result<Reply, StoreError> {
-        let Question { key, policies, .. } = question;
+    async fn run(&self, action: Action, question: &OwnedCheck) -> Result<Reply, StoreError> {
+        let OwnedCheck { key, policies, .. } = question;
         let request = LeaseRequest::exactly(question.cost.get());
         let requests: Box<[_]> = policies.iter().map(|_| request).collect();
         self.backend.run(action, *key, policies, &requests).await
     }
 
     /// Keeps the debt of a refused caller, so that its next requests are refused without I/O.
-    fn remember(&self, question: &Question, reply: &Reply, sent: u64) {
+    fn remember(&self, question: &OwnedCheck, reply: &Reply, sent: u64) {
         let is_charged = reply.granted && question.purpose == Purpose::Acquire;
         let cost = if is_charged { question.cost.get() } else { 0 };
         let policies = question.policies.iter();
@@ -331,9 +332,9 @@ fn verdicts(policies: &Policies, cost: u32, reply: &Reply) -> Vec<Verdict> {
     verdicts
 }
 
-// === impl Question ===
+// === impl OwnedCheck ===
 
-impl Question {
+impl OwnedCheck {
     fn of(check: &Check<'_>) -> Self {
         Self {
             key: check.key,

@@ -36,8 +36,8 @@ struct Generations {
 
 type Callers = HashMap<Id, CallerLeases, IdentityBuildHasher>;
 
-/// A caller under a set of policies. Both are hashes under a secret, so clients cannot make them
-/// collide.
+/// A caller under a set of policies. Both are hashes under a secret, so clients cannot cause
+/// collisions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(u128);
 

@@ -116,7 +116,7 @@ impl Backend {
     }
 }
 
-/// A call like all others: a server that is still loading, or read-only, refuses it.
+/// Probes with a regular call, which a server refuses while it is loading or read-only.
 async fn probe(script: Arc<Script>, mut connection: MultiplexedConnection) -> RedisResult<()> {
     let Some(policies) = Policies::new([(&Arc::from("probe"), Quota::per_second(1_000))]) else {
         return Ok(());
@@ -157,7 +157,8 @@ async fn run(
 // === impl Reply ===
 
 impl Reply {
-    /// Values that the script never returns are cut: permits without end, or a debt for ever.
+    /// Limits values that the script never returns, such as more permits than requested or an
+    /// unlimited debt.
     fn read(numbers: &[i64], policies: &Policies, requests: &[LeaseRequest]) -> Option<Self> {
         let (granted, numbers) = numbers.split_first()?;
         if numbers.len() != 2 * requests.len() {

@@ -61,7 +61,7 @@ pub enum OnOutage {
     Closed,
 }
 
-/// What this process knows of its store.
+/// The state of the store, as this process observed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -102,9 +102,9 @@ impl RedisStore {
     /// All processes that count together need the same secret: 16 bytes or more, generated
     /// randomly. Without it, the keys in the store do not reveal the callers.
     ///
-    /// TLS trusts the certificates of the system, or the file in `SSL_CERT_FILE`. It uses
-    /// the process's rustls provider if the application has installed one, otherwise aws-lc-rs, and
-    /// never installs one itself.
+    /// TLS trusts the certificates of the system, or the file in `SSL_CERT_FILE`. It uses the
+    /// rustls provider that the application has installed, otherwise aws-lc-rs. It never installs a
+    /// provider.
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl RedisStore {
     }
 
     /// Whether the store answers this process. If it does not, asking for the status also starts a
-    /// probe: a process that reports itself as not ready gets no requests that would.
+    /// probe: a process that reports itself as not ready receives no requests that would start one.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
         self.backend.is_up(self.backend.now());

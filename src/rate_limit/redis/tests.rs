@@ -64,7 +64,7 @@ fn store(url: &str, percent: u8) -> LeaseClient {
     LeaseClient::new(backend(url), percent, keys, Fallback::Closed)
 }
 
-/// A store that was never there: this process's share, and it is alone.
+/// A store without a server: the fallback decides with the whole quota.
 fn fallback() -> LeaseClient {
     let (memory, nodes) = (Memory::new(Memory::DEFAULT_KEYS), NonZeroU32::MIN);
     let keys = NonZeroUsize::new(1_000).unwrap();
@@ -122,7 +122,7 @@ impl Stores {
     }
 }
 
-/// Memory answers at once, and so is no [`Store`] otherwise.
+/// Implements [`Store`] for the comparison; the limit calls memory directly.
 #[derive(Debug)]
 struct InMemory(Memory);
 
@@ -131,7 +131,7 @@ impl Store for InMemory {
         Some(self.0.decide(check))
     }
 
-    fn ask(&self, _: &Check<'_>) -> crate::rate_limit::store::Asking {
+    fn ask(&self, _: &Check<'_>) -> crate::rate_limit::store::OutcomeFuture {
         unreachable!()
     }
 
@@ -268,8 +268,7 @@ async fn concurrent_requests_get_exactly_the_burst() {
     let policies = policies(&[Quota::per_day(1_000)]);
     for (name, store) in &Stores::new().all {
         let admitted = admitted_at_once(&[Arc::clone(store)], &policies).await;
-        // Who waits for a purchase that brings less than was wanted is turned away, so some may be
-        // left.
+        // A request that waits for a partial purchase is rejected, so some permits may be left.
         let floor = if *name == "leased" { 500 } else { 1_000 };
         assert!((floor..=1_000).contains(&admitted), "{name}: {admitted}");
     }
@@ -587,7 +586,7 @@ fn metrics_show_an_outage() {
     };
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
-    let told = |name: &str| {
+    let value = |name: &str| {
         let text = handle.render();
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.map(|value| value.trim().parse::<f64>().unwrap())
@@ -609,7 +608,11 @@ fn metrics_show_an_outage() {
                 &requests,
             )
             .await;
-            assert_eq!(told("portcullis_ratelimit_store_up"), None, "no outage yet");
+            assert_eq!(
+                value("portcullis_ratelimit_store_up"),
+                None,
+                "no outage yet"
+            );
 
             server.kill();
             while backend.is_up(backend.now()) {
@@ -619,16 +622,16 @@ fn metrics_show_an_outage() {
             for policy in ["p0", "p1"] {
                 let name =
                     format!("portcullis_ratelimit_store_errors_total{{policy=\"{policy}\"}}");
-                assert_eq!(told(&name), Some(5.0));
+                assert_eq!(value(&name), Some(5.0));
             }
-            assert_eq!(told("portcullis_ratelimit_store_up"), Some(0.0));
+            assert_eq!(value("portcullis_ratelimit_store_up"), Some(0.0));
 
             server.restart();
             while !backend.is_up(backend.now()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            assert_eq!(told("portcullis_ratelimit_store_up"), Some(1.0));
-            let degraded = told("portcullis_ratelimit_store_degraded_seconds");
+            assert_eq!(value("portcullis_ratelimit_store_up"), Some(1.0));
+            let degraded = value("portcullis_ratelimit_store_degraded_seconds");
             assert_eq!(degraded, Some(backend.stats().degraded.as_secs_f64()));
         });
     });

@@ -1,4 +1,4 @@
-//! The way of a request through a limit whose states are elsewhere.
+//! Requests through a limit whose states are in a shared store.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -30,7 +30,7 @@ impl Store for Slow {
         self.knows.then(|| self.states.decide(check))
     }
 
-    fn ask(&self, check: &Check<'_>) -> Asking {
+    fn ask(&self, check: &Check<'_>) -> OutcomeFuture {
         let (tell, told) = oneshot::channel();
         self.questions.lock().unwrap().push(tell);
         let verdicts = self.states.decide(check).verdicts;
@@ -91,7 +91,7 @@ async fn local_decisions_are_immediate() {
 }
 
 #[test]
-fn else_the_request_waits_for_its_answer() {
+fn request_waits_if_not_decided_locally() {
     let store = Slow::new(false);
     let layer = layer(&store, Quota::per_minute(1)).also("daily", Quota::per_day(5));
     let layer = layer.unwrap();

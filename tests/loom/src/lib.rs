@@ -1,4 +1,4 @@
-//! The current key set, under every order in which two threads can use it.
+//! The current key set under every order of two threads.
 
 #![cfg(test)]
 #![allow(dead_code, unreachable_pub)]

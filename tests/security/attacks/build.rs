@@ -138,7 +138,7 @@ fn names(board: &mut Board) {
     let headers =
         |name: &str| refusal(IdentityHeadersLayer::new().header(name, IdentityField::Client));
     assert_eq!(headers("x-client"), "built", "control");
-    for (id, told) in [
+    for (id, outcome) in [
         (
             "realm-that-ends-its-quotes",
             refusal(auth().realm("a\", error=\"none")),
@@ -153,7 +153,7 @@ fn names(board: &mut Board) {
         ),
         ("identity-in-a-second-spelling", headers("x_user_id")),
     ] {
-        board.row(id, told);
+        board.row(id, outcome);
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn mount(board: &mut Board) {
     neighbours(board).await;
     stalls(board).await;
     freshness(board).await;
-    told(board).await;
+    seen_by_issuer(board).await;
 }
 
 async fn start() -> (TestIssuer, ManualClock) {
@@ -254,7 +254,7 @@ async fn stalls(board: &mut Board) {
 }
 
 /// What an issuer learns about the token whose key is fetched.
-async fn told(board: &mut Board) {
+async fn seen_by_issuer(board: &mut Board) {
     const KID: &str = "k?a=1&b=2#c%0d%0aX-Injected: 1";
     let key = Forge::new();
     let heard = Arc::<Mutex<String>>::default();
@@ -279,8 +279,8 @@ async fn told(board: &mut Board) {
         panic!("{requests:?}")
     };
     let same = first == second && first.starts_with("/keys {");
-    let told = if same { "nothing sent" } else { second };
-    board.row("key-name-for-the-issuer-to-read", told);
+    let outcome = if same { "nothing sent" } else { second };
+    board.row("key-name-for-the-issuer-to-read", outcome);
 }
 
 async fn freshness(board: &mut Board) {

@@ -87,8 +87,8 @@ async fn in_disguise(board: &mut Board) {
     for at in 1..=1_000 {
         admitted += u32::from(attempt(&limited, at_home(at)).await == "200");
     }
-    let told = format!("{admitted} of 1000 admitted");
-    board.row("thousand-disguises", told);
+    let outcome = format!("{admitted} of 1000 admitted");
+    board.row("thousand-disguises", outcome);
 }
 
 /// A request from one IPv6 network that claims another address.
@@ -173,8 +173,8 @@ async fn elsewhere(board: &mut Board) {
     }
     let first = standard(r#"for=198.51.100.1;host="a,for=6.6.6.6;x=""#);
     let then = standard(r#"for=198.51.100.1;host="a,for=6.6.6.7;x=""#);
-    let told = through_a_proxy(&[first], &[then]).await;
-    board.row("forwarded-with-a-quoted-comma", told);
+    let outcome = through_a_proxy(&[first], &[then]).await;
+    board.row("forwarded-with-a-quoted-comma", outcome);
 
     let per_route = stack(once().per_route());
     let at = |path: &'static str| {
@@ -182,8 +182,8 @@ async fn elsewhere(board: &mut Board) {
         *request.uri_mut() = Uri::from_static(path);
         request
     };
-    let told = second(&per_route, at("/made-up/1"), at("/made-up/2"));
-    board.row("route-made-up", told.await);
+    let outcome = second(&per_route, at("/made-up/1"), at("/made-up/2"));
+    board.row("route-made-up", outcome.await);
 
     let one_at_once = RateLimitLayer::new(Quota::UNLIMITED).max_in_flight(NonZeroU32::MIN);
     let one_at_once = stack(one_at_once);
@@ -290,8 +290,8 @@ async fn over_time(board: &mut Board) {
     assert_eq!(attempt(&quick, request(None)).await, "200", "control");
     let answer = send(&quick, request(None)).await;
     let after = answer.headers["retry-after"].to_str().unwrap();
-    let told = format!("{}, Retry-After: {after}", answer.outcome());
-    board.row("told-to-come-back-at-once", told);
+    let outcome = format!("{}, Retry-After: {after}", answer.outcome());
+    board.row("told-to-come-back-at-once", outcome);
 }
 
 async fn memory(board: &mut Board) {
@@ -303,9 +303,9 @@ async fn memory(board: &mut Board) {
     for at in 0..2_000_u32 {
         let [_, a, b, c] = at.to_be_bytes();
         let stranger = from(request(None), &format!("198.{a}.{b}.{c}:1"));
-        let told = attempt(&small, stranger).await;
+        let outcome = attempt(&small, stranger).await;
         // 64 callers have 640 permits together. More callers do not get more permits.
-        assert!(told == "200" || (at > 500 && told == "429 rate_limited"));
+        assert!(outcome == "200" || (at > 500 && outcome == "429 rate_limited"));
     }
     board.row(
         "crowd-that-pushes-an-offender-out",
@@ -324,6 +324,6 @@ async fn memory(board: &mut Board) {
     for at in 0..1_000 {
         admitted += u32::from(attempt(&small, offender(at)).await == "200");
     }
-    let told = format!("{admitted} of 1000 admitted");
-    board.row("offenders-that-were-pushed-out", told);
+    let outcome = format!("{admitted} of 1000 admitted");
+    board.row("offenders-that-were-pushed-out", outcome);
 }

@@ -130,7 +130,7 @@ async fn over_a_socket(board: &mut Board, site: &Site) {
 }
 
 async fn preflights(board: &mut Board, site: &Site) {
-    let told = stack(site.auth.clone().pass_cors_preflight());
+    let passing = stack(site.auth.clone().pass_cors_preflight());
     let preflight = || {
         let mut request = request(None);
         *request.method_mut() = Method::OPTIONS;
@@ -140,7 +140,7 @@ async fn preflights(board: &mut Board, site: &Site) {
         headers.insert("access-control-request-method", method);
         request
     };
-    assert_eq!(attempt(&told, preflight()).await, "200", "control");
+    assert_eq!(attempt(&passing, preflight()).await, "200", "control");
     let without = |name: &str| {
         let mut request = preflight();
         request.headers_mut().remove(name);
@@ -164,12 +164,12 @@ async fn preflights(board: &mut Board, site: &Site) {
         ("get-dressed-as-a-preflight", get),
         ("preflight-by-method-override", overridden),
     ] {
-        board.row(id, attempt(&told, request).await);
+        board.row(id, attempt(&passing, request).await);
     }
     let mut bad = preflight();
     let value = HeaderValue::from_static("Bearer a.b.c");
     bad.headers_mut().insert("authorization", value);
-    board.row("preflight-with-a-bad-token", attempt(&told, bad).await);
+    board.row("preflight-with-a-bad-token", attempt(&passing, bad).await);
     let half = (
         site.auth.clone().pass_cors_preflight(),
         RequireRoleLayer::any(["admin"]),
@@ -188,8 +188,8 @@ async fn protocols(board: &mut Board, site: &Site) {
     let answer = send(&stack, grpc).await;
     let status = answer.headers["grpc-status"].to_str().unwrap();
     assert!(answer.body.is_empty(), "the handler was reached");
-    let told = format!("{} grpc-status {status}", answer.status.as_u16());
-    board.row("plain-client-that-says-grpc", told);
+    let outcome = format!("{} grpc-status {status}", answer.status.as_u16());
+    board.row("plain-client-that-says-grpc", outcome);
 
     let mut planted: Request<_> = request(None);
     planted.extensions_mut().insert(Caller::Anonymous);

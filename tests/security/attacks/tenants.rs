@@ -290,11 +290,11 @@ async fn floods(board: &mut Board) {
     }
     answers.dedup();
     // Metadata may be at two URLs for each of 32 tenants.
-    let told = format!("{}, {} requests", answers.join(" or "), realms.requests());
-    board.row("flood-of-made-up-tenants", told);
+    let outcome = format!("{}, {} requests", answers.join(" or "), realms.requests());
+    board.row("flood-of-made-up-tenants", outcome);
     let known = present(&stack, &realms.of("acme")).await;
-    let told = format!("{known}, {} requests", realms.requests());
-    board.row("flood-that-would-push-a-tenant-out", told);
+    let outcome = format!("{known}, {} requests", realms.requests());
+    board.row("flood-that-would-push-a-tenant-out", outcome);
 
     let listed = ["acme", "globex"];
     let stack = realms.behind(

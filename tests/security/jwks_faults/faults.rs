@@ -55,7 +55,7 @@ pub(super) enum Forger {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Later than 75 % of the default time to live, whatever the jitter.
+/// After 75 % of the default time to live, so that a refresh is due with any jitter.
 const DUE: Duration = Duration::from_secs(9 * 60);
 const YEAR: u64 = 366 * 86_400;
 pub(super) const START: u64 = 1_800_000_000;

@@ -113,7 +113,7 @@ impl Row {
         ))
     }
 
-    /// Whether fetches fail, so that it is not known which keys exist.
+    /// Whether fetches fail, so that the published keys are not known.
     pub(super) fn is_unavailable(&self) -> bool {
         self.new == UNAVAILABLE
     }

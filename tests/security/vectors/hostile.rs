@@ -77,7 +77,7 @@ fn keys(jwks: &[Value]) -> KeySet {
     KeySet::from_json(json!({ "keys": jwks }).to_string().as_bytes()).unwrap()
 }
 
-/// Both keys verify what they sign, so that every refusal below has its own cause.
+/// Both keys verify their own tokens, so every refusal below has another cause.
 #[track_caller]
 fn verdict(header: &Value, claims: &str) -> Result<(), Reason> {
     let verified = layer(keys(&[ec_jwk(), rsa_jwk()])).verify_now(&sign(header, claims));
@@ -108,7 +108,7 @@ fn check_claim(name: &str, value: Option<Value>, expected: Result<(), Reason>) {
     assert_eq!(verdict(&header, &claims.to_string()), expected, "{claims}");
 }
 
-/// `exp` as it is written.
+/// Claims with this `exp` as raw JSON.
 #[track_caller]
 fn check_exp(exp: &str, expected: Result<(), Reason>) {
     let good = format!("\"exp\":{}", NOW + 300);
@@ -361,7 +361,7 @@ fn skips_keys_that_anyone_can_sign_with() {
     }
 }
 
-/// Under such a key one signature, R the point of order 1 and S = 0, holds for every message, or
+/// For such a key one signature, R the point of order 1 and S = 0, is valid for every message, or
 /// for every eighth.
 #[test]
 fn skips_an_ed25519_key_of_small_order() {
@@ -377,8 +377,8 @@ fn skips_an_ed25519_key_of_small_order() {
     }
 }
 
-/// ECDSA has two signatures for each: (r, s) and (r, n - s). RFC 7518 allows both, so a token's
-/// text is no name for it.
+/// Every ECDSA signature has a second form: (r, s) and (r, n - s). RFC 7518 allows both, so the
+/// text of a token does not identify it.
 #[test]
 fn accepts_the_second_form_of_an_ecdsa_signature() {
     const ORDER: [u8; 32] = [

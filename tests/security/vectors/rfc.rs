@@ -1,6 +1,6 @@
 //! The examples of RFC 7515, 7517, 7519, 7520 and 8037.
 //!
-//! `rfc.json` holds their texts, line breaks removed. The thumbprint of RFC 8037 appendix A.3 is
+//! `rfc.json` contains their texts without line breaks. The thumbprint of RFC 8037 appendix A.3 is
 //! asserted where thumbprints are made.
 
 use base64::Engine;
@@ -23,7 +23,7 @@ fn token(name: &str) -> String {
     token.as_str().unwrap().to_owned()
 }
 
-/// What verifies with the key of an example, at a time when its claims hold.
+/// A verifier with the key of an example, at a time when its claims are valid.
 pub(super) fn layer(name: &str) -> JwtAuthLayer {
     layer_at(name, ENDS_AT - 1)
 }

@@ -1,4 +1,4 @@
-//! The JOSE vectors of C2SP/wycheproof, and how far the public API gets with each.
+//! The JOSE vectors of C2SP/wycheproof, as far as the public API can check them.
 //!
 //! The payloads are not claims, and the key is chosen by the issuer in the claims, so the library
 //! refuses the unchanged tokens before it checks the signature. [`Vector::admitted`] replaces the
@@ -144,7 +144,7 @@ impl Vector {
         Some((secret, algorithm))
     }
 
-    /// What verifies tokens with these keys.
+    /// A verifier with these keys.
     pub(super) fn layer(&self) -> Result<JwtAuthLayer, String> {
         let issuer = match self.keys()? {
             Keys::Set(keys) => {
@@ -160,8 +160,8 @@ impl Vector {
             .map_err(|_| "secret: too short for its algorithm".to_owned())
     }
 
-    /// Whether keys, form, header and algorithm are accepted, so that the signature decides; else
-    /// why not.
+    /// Whether keys, form, header and algorithm are accepted, so that only the signature decides.
+    /// Otherwise the reason of the refusal.
     pub(super) fn admitted(&self) -> Result<(), String> {
         let layer = self.layer()?;
         let reason = |token: &str| layer.verify_now(token).unwrap_err().reason();

@@ -98,7 +98,7 @@ fn requirement_from_environment_is_word_or_table() {
 #[test]
 fn invalid_requirements_are_rejected() {
     const FORMS: &str = "give one form in each table, such as { role = \"..\" }, { any = [..] } or { claim = \"..\", is = .. }";
-    const LEAST: &str = "say what the claim must be: is, contains, at_least, at_most or exists";
+    const LEAST: &str = "add what the claim must be: is, contains, at_least, at_most or exists";
     #[track_caller]
     fn require(rule: &str, problem: &str) {
         check(

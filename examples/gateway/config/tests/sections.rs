@@ -28,8 +28,8 @@ fn syntax_error_names_line_without_quoting() {
         "a = 1\na.b = \"hunter2\"\n",
         "a = 1\n[a]\nb = \"hunter2\"\n",
     ] {
-        let told = read(text, &[]).unwrap_err().to_string();
-        assert!(!told.contains("hunter2"), "{told}");
+        let error = read(text, &[]).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }
 
