@@ -78,6 +78,7 @@ impl CurrentKeys {
     ///
     /// `seen` caches the revision in which the key was last found. If the revision is still the
     /// current one, the key is still valid. A new `seen` starts with [`NO_REVISION`].
+    #[inline]
     pub(super) fn is_still_valid(&self, key: &Weak<Key>, now: Duration, seen: &AtomicU64) -> bool {
         // Loaded in the opposite order of the stores in `put`: the time limit of a new snapshot is
         // never applied to the one before it. If another snapshot is stored between the loads,
@@ -87,9 +88,12 @@ impl CurrentKeys {
         if nanos(now) >= valid_until {
             return false;
         }
-        if seen.load(Ordering::Relaxed) == revision {
-            return true;
-        }
+        seen.load(Ordering::Relaxed) == revision || self.holds(key, revision, seen)
+    }
+
+    /// Searches the current snapshot, and notes the revision if it holds the key.
+    #[cold]
+    fn holds(&self, key: &Weak<Key>, revision: u64, seen: &AtomicU64) -> bool {
         let snapshot = self.load();
         let held = snapshot.as_ref().zip(key.upgrade());
         let is_valid = held.is_some_and(|(snapshot, key)| snapshot.keys.holds(&key));

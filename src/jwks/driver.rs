@@ -132,6 +132,7 @@ impl IssuerKeys {
     }
 
     /// Whether exactly this key is still valid. See [`CurrentKeys::is_still_valid`].
+    #[inline]
     pub(crate) fn is_still_valid(
         self: &Arc<Self>,
         key: &Weak<Key>,
