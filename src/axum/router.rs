@@ -20,9 +20,9 @@ use crate::require::RequireLayer;
 /// 2. A [`public`](Self::public) route is called without any of the layers.
 /// 3. Every other route is behind the layers given to [`new`](Self::new), usually `JwtAuthLayer`
 ///    first, and behind its own rule.
-/// 4. A method without a handler is answered with 405 and `Allow`: the layers run, and the rule is
-///    not evaluated. A handler for all methods (`any`, `MethodRouter::fallback`) is behind the
-///    rule.
+/// 4. A method without a handler is rejected with 405 `method_not_allowed` and `Allow`: the layers
+///    run, and the rule is not evaluated. In a nested or merged router, only the layers of the outer
+///    router run. A handler for all methods (`any`, `MethodRouter::fallback`) is behind the rule.
 ///
 /// ```
 /// use axum::Router;
@@ -276,7 +276,8 @@ where
     ///
     /// # Panics
     ///
-    /// As [`Router::merge`], if a public route and a guarded route overlap.
+    /// As [`Router::merge`], if a public route and a guarded route overlap, or if one path has both
+    /// and the public one has a handler for all methods.
     #[track_caller]
     pub fn into_router(mut self) -> Router<S> {
         // Replaces the fallbacks that axum added, and no others: they are behind the rules, which

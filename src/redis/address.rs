@@ -23,6 +23,7 @@ pub(super) struct Address {
 /// A connected stream that counts the bytes written to it.
 pub(super) struct CountedStream {
     stream: Box<dyn Stream>,
+    is_tls: bool,
     written: Arc<AtomicU64>,
 }
 
@@ -70,6 +71,7 @@ impl Address {
         let written = Arc::new(AtomicU64::new(0));
         let stream = CountedStream {
             stream: self.connect().await?,
+            is_tls: self.is_tls,
             written: Arc::clone(&written),
         };
         Ok((stream, written))
@@ -125,9 +127,13 @@ impl AsyncWrite for CountedStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(written)) = written {
-            self.written.fetch_add(written as u64, Ordering::Release);
-        }
+        let count = match &written {
+            Poll::Ready(Ok(count)) => *count as u64,
+            // Of several TLS records, some may have been sent before the one that failed.
+            Poll::Ready(Err(_)) if self.is_tls => 1,
+            _ => 0,
+        };
+        self.written.fetch_add(count, Ordering::Release);
         written
     }
 

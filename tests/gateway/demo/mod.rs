@@ -92,3 +92,8 @@ fn own_key_client_example_succeeds() {
 fn production_example_succeeds() {
     check_example("axum_production", &["--check"]);
 }
+
+#[test]
+fn own_error_body_example_succeeds() {
+    check_example("own_error_body", &[]);
+}
