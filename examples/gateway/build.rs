@@ -26,7 +26,9 @@ pub(crate) fn gateway(
     let consumers = Arc::new(Consumers::of(&configuration));
     let store = &configuration.rate_limit_store;
     state.store(store).map_err(anywhere)?;
+    let auth = auth(&configuration, issuers, &state).map_err(anywhere)?;
     let failed_auth = configuration.failed_auth_limit.as_ref().map(|limit| {
+        let verifier = auth.clone();
         let layer = state.limit("failed_auth".to_owned());
         let layer = layer.named("failed-auth")?.by_address();
         // The client address is already in the request's extensions. Without trusted proxies the
@@ -36,11 +38,16 @@ pub(crate) fn gateway(
         Ok(layer
             .with_quota(limit.quota())
             .failures_only()
+            // One client behind a NAT does not lock out the others.
+            .exempt(move |headers, _| {
+                let verifier = verifier.as_ref();
+                verifier.is_some_and(|verifier| verifier.is_cached(headers))
+            })
             .without_fields())
     });
     let common = Common {
         failed_auth: failed_auth.transpose().map_err(anywhere)?,
-        auth: auth(&configuration, issuers, &state).map_err(anywhere)?,
+        auth,
         identity: identity(&configuration, &consumers)?,
         consumers: Arc::clone(&consumers),
         realm: configuration.realm.clone(),
